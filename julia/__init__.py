@@ -1,0 +1,1 @@
+"""The Julia package of pyscore, as package data (no Python code here)."""

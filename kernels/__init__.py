@@ -1,0 +1,1 @@
+"""Compiled kernels: Numba on the CPU (`cpu`), CUDA on the GPU (`cuda`)."""

@@ -1,0 +1,1 @@
+"""Anomaly scores for generative models."""

@@ -1,0 +1,54 @@
+"""What can go wrong, as exceptions whose text says what to do about it."""
+
+__all__ = [
+    "BackendUnavailable",
+    "DataIntegrityError",
+    "DataUnavailable",
+    "InvalidInput",
+    "JuliaError",
+    "ModelFileError",
+    "NumericalWarning",
+    "PyscoreError",
+    "ShapeError",
+    "TrainingDiverged",
+]
+
+
+class PyscoreError(Exception):
+    """Base of every exception that pyscore raises on purpose."""
+
+
+class InvalidInput(PyscoreError, ValueError):
+    """An argument has a value that cannot be used."""
+
+
+class ShapeError(InvalidInput):
+    """An array has the wrong number of axes or the wrong length along one."""
+
+
+class BackendUnavailable(PyscoreError, ImportError):
+    """A backend cannot be loaded on this machine; the text says what to install."""
+
+
+class DataUnavailable(PyscoreError, OSError):
+    """A data set is neither on this machine nor reachable."""
+
+
+class DataIntegrityError(PyscoreError, ValueError):
+    """A data file does not have the SHA-256 that it must have."""
+
+
+class ModelFileError(PyscoreError, ValueError):
+    """A model file is corrupt, truncated, foreign or of an unknown version."""
+
+
+class JuliaError(PyscoreError, RuntimeError):
+    """Julia raised an exception, or its worker process died or hung."""
+
+
+class TrainingDiverged(PyscoreError, ArithmeticError):
+    """The loss is no longer a finite number."""
+
+
+class NumericalWarning(UserWarning):
+    """A result is exact by the formula but loses its meaning (a volume of zero, say)."""
