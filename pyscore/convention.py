@@ -134,9 +134,7 @@ class Convention:
         try:
             meta = next(f.metadata for f in dataclasses.fields(self) if f.name == field)
         except StopIteration:
-            raise InvalidInput(
-                f"`field` must be one of {', '.join(self.fields())}; got {field!r}."
-            ) from None
+            raise InvalidInput(f"`field` must be one of {', '.join(self.fields())}; got {field!r}.") from None
         other = meta["exact"] if getattr(self, field) == meta["original"] else meta["original"]
         return dataclasses.replace(self, **{field: other})
 
