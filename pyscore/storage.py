@@ -141,9 +141,7 @@ def _header(metadata: Any, kind: str, version: int, broken: Any) -> dict[str, An
         raise broken(f"it is a {found!r} file")
     got = header.pop("version", None)
     if got != version:
-        raise broken(
-            f"it has format version {got!r}, this pyscore reads version {version}; install the pyscore that wrote it"
-        )
+        raise broken(f"it has format version {got!r}, not {version}; use the pyscore that wrote it")
     return header
 
 

@@ -226,7 +226,7 @@ class Trainer:
         if not np.isfinite(value):
             raise TrainingDiverged(
                 f"the loss became {value} at step {self.step_count}. Lower `learning_rate` "
-                f"({self.config.learning_rate:g}) or `beta` ({self.config.beta:g}), or check the data for outliers."
+                f"({self.config.learning_rate:g}) or `beta` ({self.config.beta:g}), or look for outliers."
             )
         loss.backward()  # type: ignore[no-untyped-call]
         self.step_count += 1
