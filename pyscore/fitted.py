@@ -45,7 +45,7 @@ class FittedModel:
         backend: str | Backend = "numpy",
         seed: int = 0,
     ) -> pd.DataFrame:
-        """Log-densities (nats, higher = more normal) of a DataFrame or array of raw rows; see `scores.score_table`."""
+        """Log-densities (nats, higher = more normal) of raw rows, a DataFrame or array; see `score_table`."""
         x, _ = features(table, self.standardiser.columns)
         return scoring.score_table(
             self.model,

@@ -75,7 +75,7 @@ def _densities(axes: Axes, name: str, values: Array, labels: Array) -> None:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as .png, .svg or .pdf, atomically and without the date, so that equal runs give equal files."""
+    """Write a figure as .png, .svg or .pdf, atomically and without the date: equal runs give equal files."""
     path = Path(path)
     kind = path.suffix.lower().lstrip(".")
     if kind not in ("png", "svg", "pdf"):

@@ -59,7 +59,7 @@ def fit(
     n_components: int = 4,
     beta: float = 1.0,
     c: float = 0.1,
-    steps: int = 10_000,
+    steps: int = 3000,
     learning_rate: float = 1e-3,
     batch_size: int = 100,
     seed: int = 0,

@@ -17,8 +17,6 @@ from pyscore.training import TrainConfig, train
 
 __all__ = ["run_demo"]
 
-LEARNING_RATE = 1e-3  # ten times the paper's, so that a third of its steps is enough
-
 
 def run_demo(folder: Path, *, steps: int, seed: int, json: bool) -> None:
     """Train one model a convention, print the AUCs of every score beside the baselines, save model and figure."""
@@ -58,7 +56,7 @@ def run_demo(folder: Path, *, steps: int, seed: int, json: bool) -> None:
 
 def _train(dataset: data.Dataset, convention: Convention, steps: int, seed: int) -> FittedModel:
     split = dataset.split(seed, convention=convention)
-    config = TrainConfig(steps=steps, learning_rate=LEARNING_RATE, seed=seed, convention=convention)
+    config = TrainConfig(steps=steps, seed=seed, convention=convention)
     with training_progress(f"training, {convention.name:<8}") as callback:
         trained = train(split.x_train, config, callback=callback)
     return FittedModel(trained.model, split.standardiser, convention, config.to_dict())
