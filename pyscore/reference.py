@@ -84,9 +84,11 @@ def normalize(v: ArrayLike, *, convention: Convention = EXACT) -> Array:
     Original: `normalizecolumns` (utils.jl), which has the epsilon.
     """
     v = check.matrix("v", v, "k")
-    squares = np.sum(v * v, axis=1, keepdims=True)
     if convention.norm_eps == "machine":
-        return v / np.sqrt(squares + EPS)
+        return v / np.sqrt(np.sum(v * v, axis=1, keepdims=True) + EPS)
+    # A power of two changes no bit of the result, and keeps the squares from under- and overflowing.
+    v = np.ldexp(v, -np.frexp(np.max(np.abs(v), axis=1, keepdims=True, initial=0.0))[1])
+    squares = np.sum(v * v, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         unit = v / np.sqrt(squares)
     unit[squares[:, 0] == 0] = np.eye(1, v.shape[1])
@@ -109,11 +111,16 @@ def householder(z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) 
 
     Notes
     -----
-    Original: `householderrotation` (svae.jl).
+    Original: `householderrotation` (svae.jl). Without the epsilon the first entry of e1 − mu is evaluated as
+    Σ_{i>1} mu_i² / (1 + mu_1), the same number on the sphere: the rounding of 1 − mu_1 would move the image of e1
+    by eps/|e1 − mu|, up to 1e-8.
     """
     mu = check.matrix("mu", mu, "k")
     z = check.matrix("z", z, mu.shape[1])
     u = np.eye(1, mu.shape[1]) - mu
+    if convention.norm_eps == "none":
+        first = mu[:, :1]
+        u[:, :1] = np.where(first > 0, np.sum(mu[:, 1:] ** 2, axis=1, keepdims=True) / (1 + np.abs(first)), 1 - first)
     r = np.where(np.any(u != 0, axis=1, keepdims=True), normalize(u, convention=convention), 0.0)
     return z - 2 * np.sum(z * r, axis=1, keepdims=True) * r
 

@@ -85,10 +85,13 @@ def normalize(v: Tensor, convention: Convention) -> Tensor:
 
 def householder(z: Tensor, mu: Tensor, convention: Convention) -> Tensor:
     """Reflection that takes e1 to mu, applied to z; see `reference.householder`."""
-    u = -mu
-    u = torch.cat([1 + u[..., :1], u[..., 1:]], dim=-1)
+    first, rest = mu[..., :1], mu[..., 1:]
+    head = 1 - first
+    if convention.norm_eps == "none":
+        head = torch.where(first > 0, (rest * rest).sum(dim=-1, keepdim=True) / (1 + first.clamp(min=0)), head)
+    u = torch.cat([head, -rest], dim=-1)
     r = normalize(u, convention)
-    r = torch.where((u != 0).any(dim=-1, keepdim=True), r, torch.zeros_like(r))
+    r = torch.where((u * u).sum(dim=-1, keepdim=True) != 0, r, torch.zeros_like(r))
     return z - 2 * (z * r).sum(dim=-1, keepdim=True) * r
 
 
