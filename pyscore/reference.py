@@ -87,10 +87,10 @@ def normalize(v: ArrayLike, *, convention: Convention = EXACT) -> Array:
     if convention.norm_eps == "machine":
         return v / np.sqrt(np.sum(v * v, axis=1, keepdims=True) + EPS)
     # A power of two changes no bit of the result, and keeps the squares from under- and overflowing.
-    v = np.ldexp(v, -np.frexp(np.max(np.abs(v), axis=1, keepdims=True, initial=0.0))[1])
-    squares = np.sum(v * v, axis=1, keepdims=True)
+    scaled = np.ldexp(v, -np.frexp(np.max(np.abs(v), axis=1, keepdims=True, initial=0.0))[1])
+    squares = np.sum(scaled * scaled, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        unit = v / np.sqrt(squares)
+        unit: Array = scaled / np.sqrt(squares)
     unit[squares[:, 0] == 0] = np.eye(1, v.shape[1])
     return unit
 
@@ -119,8 +119,8 @@ def householder(z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) 
     z = check.matrix("z", z, mu.shape[1])
     u = np.eye(1, mu.shape[1]) - mu
     if convention.norm_eps == "none":
-        first = mu[:, :1]
-        u[:, :1] = np.where(first > 0, np.sum(mu[:, 1:] ** 2, axis=1, keepdims=True) / (1 + np.abs(first)), 1 - first)
+        ring = np.sum(mu[:, 1:] ** 2, axis=1)
+        u[:, 0] = np.where(mu[:, 0] > 0, ring / (1 + np.abs(mu[:, 0])), u[:, 0])
     r = np.where(np.any(u != 0, axis=1, keepdims=True), normalize(u, convention=convention), 0.0)
     return z - 2 * np.sum(z * r, axis=1, keepdims=True) * r
 
