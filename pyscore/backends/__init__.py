@@ -9,11 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import Any, NamedTuple, cast
 
-import numpy as np
-
-from pyscore._validate import choice
+from pyscore._validate import choice, floating
 from pyscore.backends._protocol import Backend
-from pyscore.errors import BackendUnavailable, InvalidInput
+from pyscore.errors import BackendUnavailable
 
 __all__ = ["BACKENDS", "Backend", "available_backends", "get_backend"]
 
@@ -67,12 +65,10 @@ def get_backend(name: str | Backend = "numpy", *, dtype: Any = None, device: str
     BackendUnavailable
         If it cannot run on this machine; the text says why, what to install and what is available.
     """
-    if not isinstance(name, str):
+    if isinstance(name, Backend):
         return name
     choice("backend", name, BACKENDS)
-    wanted = None if dtype is None else np.dtype(dtype)
-    if wanted is not None and wanted not in (np.dtype("float32"), np.dtype("float64")):
-        raise InvalidInput(f"`dtype` must be float32 or float64; got {wanted}.")
+    wanted = None if dtype is None else floating("dtype", dtype)
     key = (name, str(wanted), device)
     if key not in _cache:
         reason = _probe(name)
