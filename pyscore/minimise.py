@@ -129,7 +129,7 @@ def damped_newton(
         damping = np.where(better, np.maximum(damping * 0.1, 1e-12), damping * 10)
         if better.any():
             f, g, h = model(z)
-        small = np.linalg.norm(g, axis=1) <= 1e-14 * (1 + f) * np.sqrt(scale)
+        small = np.linalg.norm(g, axis=1) <= 1e-14 * (1 + np.abs(f)) * np.sqrt(scale)
         stuck = ~better & ((np.linalg.norm(delta, axis=1) < 1e-13) | (damping > 1e12))
         active &= ~(small | stuck)
     return Projection(z, np.linalg.norm(g, axis=1), count)

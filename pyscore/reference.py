@@ -215,7 +215,7 @@ def log_likelihood(
     """
     x = check.matrix("x", x)
     x_hat = check.array("x_hat", x_hat, x.shape)
-    variance = np.asarray(sigma2, dtype=np.float64)
+    variance = check.array("sigma2", sigma2, ("d",) if np.ndim(sigma2) else ())
     if variance.ndim and variance.shape != x.shape[1:]:
         raise ShapeError(f"`sigma2` must be a number or have shape {x.shape[1:]}; got {variance.shape}.")
     if not (np.isfinite(variance).all() and (variance > 0).all()):
@@ -293,7 +293,7 @@ def log_vmf_normaliser(kappa: ArrayLike, k: int) -> Array:
     -----
     Davidson 2018, appendix. Original: `log(c(p, κ))`, which overflows for κ > 700.
     """
-    kappa = np.asarray(kappa, dtype=np.float64)
+    kappa = check.array("kappa", kappa, ("…",) * np.ndim(kappa))
     if not (kappa >= 0).all():
         raise InvalidInput(f"`kappa` must be at least 0; got a smallest value of {np.min(kappa)!r}.")
     return -uniform_sphere_entropy(k) - _log_0f1(kappa, k)
@@ -462,6 +462,11 @@ def log_volume(jacobian: ArrayLike, *, warn: bool = True) -> Array:
     return volume
 
 
+def weighted(weight: float, volume: Array) -> Array:
+    """Return w·log_volume, which is zero for w = 0 whatever the volume."""
+    return weight * volume if weight else np.where(np.isnan(volume), volume, 0.0)
+
+
 def warn_singular(rows: Array) -> None:
     """Issue the NumericalWarning of `log_volume` for these rows."""
     shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
@@ -505,7 +510,7 @@ def log_prior_jacobian_decoder(
     if convention.jacobian == "tangent":
         jacobian = jacobian @ tangent_frame(z)
     prior = log_prior(z, mu_u, kappa_u, convention=convention)
-    return prior - convention.volume_weight * log_volume(jacobian)
+    return prior - weighted(convention.volume_weight, log_volume(jacobian))
 
 
 def log_prior_jacobian_encoder(
@@ -542,7 +547,7 @@ def log_prior_jacobian_encoder(
         jacobian = np.swapaxes(tangent_frame(z), 1, 2) @ jacobian
     prior = log_prior(z, mu_u, kappa_u, convention=convention)
     # The ambient form is singular by construction, so that a warning would say nothing.
-    return prior + convention.volume_weight * log_volume(jacobian, warn=tangent)
+    return prior + weighted(convention.volume_weight, log_volume(jacobian, warn=tangent))
 
 
 # ── Marginal likelihoods ─────────────────────────────────────────────────────────────────────────────────
@@ -619,7 +624,7 @@ def imq_kernel_mean(
     Equation (1), Tolstikhin 2018. Original: `k_imq`; 1 − x·y is half the squared distance on the sphere.
     """
     x = check.matrix("x", x, "k")
-    width = np.asarray(c, dtype=np.float64)
+    width = check.array("c", c, ("widths",) * np.ndim(c))
     if not (np.isfinite(width).all() and (width > 0).all()):
         raise InvalidInput(f"`c` must be positive and finite; got {c!r}.")
     other = x if y is None else check.matrix("y", y, x.shape[1])
@@ -655,6 +660,7 @@ def mmd_imq(x: ArrayLike, y: ArrayLike, c: ArrayLike = 1.0, *, convention: Conve
     """
     x = check.matrix("x", x, "k")
     y = check.matrix("y", y, x.shape[1])
+    _require_rows("y", y.shape[0], 2)
     within = imq_kernel_mean(x, None, c, convention=convention) + imq_kernel_mean(
         y, None, c, convention=convention
     )
@@ -724,7 +730,9 @@ def kernel_mean(
     """
     x = check.matrix("x", x, "k")
     other = x if y is None else check.matrix("y", y, x.shape[1])
+    width = check.real("width", width, above=0.0)
     _require_rows("x", x.shape[0], 2 if y is None else 1)
+    _require_rows("y", other.shape[0], 1)
     total = np.sum(_kernel(kernel, pairwise_distance(x, other, distance, convention=convention), width))
     if y is not None:
         return float(total / (x.shape[0] * other.shape[0]))
@@ -881,8 +889,10 @@ def mmd_p_value(null: ArrayLike, statistic: float, *, convention: Convention = E
     Original: `mmdpval` of the scripts.
     """
     null = check.vector("null", null, "r")
-    if null.size == 0 or np.any(np.diff(null) < 0):
+    if null.size == 0 or np.isnan(null).any() or np.any(np.diff(null) < 0):
         raise InvalidInput("`null` must be ascending with at least one value. Use mmd_null, or sort it.")
+    if np.isnan(statistic):
+        raise InvalidInput("`statistic` must be a number; got NaN.")
     below = int(np.searchsorted(null, statistic, side="left"))
     if convention.p_value == "rank":
         return (below + 1) / null.size
@@ -947,8 +957,11 @@ def project(
 
     z = check.matrix("z", z, "k")
     x = check.array("x", x, (z.shape[0], "d"))
+    check.choice("latent", latent, ("sphere", "euclidean"))
     if convention.projection == "adam":
         return adam_descent(x, z, decode, jacobian, steps=steps)
+    if latent == "sphere":
+        z = normalize(z)
     return levenberg_marquardt(x, z, decode, jacobian, latent=latent, steps=steps)
 
 
@@ -1003,6 +1016,7 @@ def log_density_corrected(
     def normal_directions(count: int) -> Array:
         return -0.5 * residual / sigma2 - 0.5 * count * np.log(2 * np.pi * sigma2)
 
+    check.choice("latent", latent, ("sphere", "euclidean"))
     floored = convention.corrected_volume == "floored"
     if latent == "sphere":
         if floored or mu_u is None:
@@ -1083,8 +1097,9 @@ def roc_auc(scores: ArrayLike, labels: ArrayLike) -> float:
     labels = np.asarray(labels)
     if labels.shape != scores.shape:
         raise ShapeError(f"`labels` must have shape {scores.shape}; got {labels.shape}.")
-    if not np.isin(labels, (0, 1)).all():
-        raise InvalidInput("`labels` must be 0 (normal) or 1 (anomaly); got other values.")
+    wrong = labels[~np.isin(labels, (0, 1))]
+    if wrong.size:
+        raise InvalidInput(f"`labels` must be 0 (normal) or 1 (anomaly); got {wrong[0]!r} ({wrong.size} such).")
     if np.isnan(scores).any():
         raise InvalidInput(f"`scores` must not hold NaN; got {int(np.isnan(scores).sum())}.")
     anomalies = np.equal(labels, 1)
