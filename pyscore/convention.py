@@ -7,6 +7,7 @@ mixture of the two is a valid convention (``dataclasses.replace(EXACT, prior_den
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,7 +97,7 @@ class Convention:
 
     def __post_init__(self) -> None:
         number = isinstance(self.volume_weight, int | float) and not isinstance(self.volume_weight, bool)
-        if not number or not 0.0 <= self.volume_weight < float("inf"):
+        if not number or not 0.0 <= self.volume_weight <= sys.float_info.max:
             raise InvalidInput(
                 f"`volume_weight` must be a finite number of at least 0; got {self.volume_weight!r}. "
                 "1 is the change of variables, 2 the original code."

@@ -163,15 +163,18 @@ def _tensors(index: dict[str, Any], data: memoryview, broken: Any) -> dict[str, 
             dtype = _DTYPES[entry["dtype"]]
             shape = tuple(entry["shape"])
             begin, end = entry["data_offsets"]
-            plain = all(type(n) is int and 0 <= n <= len(data) for n in (*shape, begin, end)) and len(shape) <= 4
+            plain = all(type(n) is int and 0 <= n < 1 << 62 for n in (*shape, begin, end)) and len(shape) <= 4
         except (KeyError, TypeError, ValueError):
             plain = False
         if not plain:
             raise broken(f"the entry of tensor {name[:80]!r} is malformed")
-        if begin > end or end - begin != math.prod(shape) * dtype.itemsize:
+        if end > len(data) or begin > end or end - begin != math.prod(shape) * dtype.itemsize:
             raise broken(f"tensor {name[:80]!r} does not fit the file; it is truncated or corrupt")
         spans.append((begin, end))
-        tensors[name] = np.frombuffer(data[begin:end], dtype=dtype).reshape(shape).copy()
+        try:
+            tensors[name] = np.frombuffer(data[begin:end], dtype=dtype).reshape(shape).copy()
+        except ValueError:  # an empty array with axes beyond measure
+            raise broken(f"tensor {name[:80]!r} has an impossible shape") from None
     spans.sort()
     edges = [0, *[end for _, end in spans]]
     if any(begin != edge for (begin, _), edge in zip(spans, edges, strict=False)) or edges[-1] != len(data):
