@@ -8,9 +8,17 @@ from collections.abc import Callable
 import numpy as np
 
 from pyscore._validate import Array, Latent
-from pyscore.reference import Projection, move, tangent_frame
+from pyscore.reference import EPS, Projection, move, tangent_frame
 
-__all__ = ["adam_descent", "adam_step", "beta_power", "damped_newton", "levenberg_marquardt", "tangent_basis"]
+__all__ = [
+    "adam_descent",
+    "adam_step",
+    "beta_power",
+    "damped_newton",
+    "levenberg_marquardt",
+    "radial_pull",
+    "tangent_basis",
+]
 
 Model = Callable[[Array], tuple[Array, Array, Array]]
 """Codes (n, k) → objective (n,), gradient (n, m) and curvature (n, m, m) in the tangent basis."""
@@ -83,28 +91,30 @@ def levenberg_marquardt(
     *,
     latent: Latent,
     steps: int,
+    hessian: Callable[[Array, Array], Array] | None = None,
 ) -> Projection:
-    """argmin_z ½‖x − decode(z)‖² with the Gauss-Newton curvature TᵀJᵀJT."""
-
-    def value(z: Array) -> Array:
-        return 0.5 * np.sum((x - decode(z)) ** 2, axis=1)
+    """argmin_z ½‖x − decode(z)‖² with the Gauss-Newton curvature TᵀJᵀJT, or the whole one given `hessian`."""
 
     def model(z: Array) -> tuple[Array, Array, Array]:
-        residual = x - decode(z)
-        a = jacobian(z) @ tangent_basis(z, latent)
-        return (
-            0.5 * np.sum(residual**2, axis=1),
-            -np.einsum("ndm,nd->nm", a, residual),
-            np.swapaxes(a, 1, 2) @ a,
-        )
+        residual, j, basis = x - decode(z), jacobian(z), tangent_basis(z, latent)
+        gradient, curvature = -np.einsum("ndk,nd->nk", j, residual), np.swapaxes(j, 1, 2) @ j
+        if hessian is not None:
+            curvature = curvature - hessian(z, residual)
+            if latent == "sphere":
+                curvature = curvature - radial_pull(z, gradient)
+        curvature = np.swapaxes(basis, 1, 2) @ curvature @ basis
+        return 0.5 * np.sum(residual**2, axis=1), np.einsum("nkm,nk->nm", basis, gradient), curvature
 
-    return damped_newton(z, value, model, latent=latent, steps=steps)
+    return damped_newton(z, model, latent=latent, steps=steps)
 
 
-def damped_newton(
-    z: Array, value: Callable[[Array], Array], model: Model, *, latent: Latent, steps: int
-) -> Projection:
-    """Minimise each row's objective: solve (H + λ·scale·I) δ = −g, retract, and accept only what decreases.
+def radial_pull(z: Array, gradient: Array) -> Array:
+    """(z·g) I (n, k, k): what the Riemannian Hessian on the sphere, Tᵀ(H − (z·g) I)T, subtracts from H."""
+    return np.sum(z * gradient, axis=1)[:, None, None] * np.eye(z.shape[1])
+
+
+def damped_newton(z: Array, model: Model, *, latent: Latent, steps: int) -> Projection:
+    """Minimise each row's objective: solve (H + λ·scale·I) δ = −g, retract, and accept only what improves.
 
     λ falls by ten after a success and grows by ten after a failure, row by row; a row is done when its
     gradient is at rounding level or its steps no longer move it.
@@ -118,21 +128,26 @@ def damped_newton(
         if not active.any():
             break
         basis = tangent_basis(z, latent)
-        scale = np.maximum(np.trace(h, axis1=1, axis2=2) / max(h.shape[1], 1), 1e-12)
+        scale = np.maximum(np.linalg.norm(h, axis=(1, 2)) / np.sqrt(max(h.shape[1], 1)), 1e-12)
         shift = _shift(h) + damping * scale
         delta = np.linalg.solve(h + shift[:, None, None] * np.eye(h.shape[1]), -g[..., None])[..., 0]
         trial = move(z, np.einsum("nkm,nm->nk", basis, delta), latent)
         with np.errstate(over="ignore", invalid="ignore"):
-            better = active & (value(trial) < f)
+            found = model(trial)
+            better = active & _improves(f, g, *found[:2])
         count += active
-        z[better] = trial[better]
+        z[better], f[better], g[better], h[better] = (a[better] for a in (trial, *found))
         damping = np.where(better, np.maximum(damping * 0.1, 1e-12), damping * 10)
-        if better.any():
-            f, g, h = model(z)
         small = np.linalg.norm(g, axis=1) <= 1e-14 * (1 + np.abs(f)) * np.sqrt(scale)
         stuck = ~better & ((np.linalg.norm(delta, axis=1) < 1e-13) | (damping > 1e12))
         active &= ~(small | stuck)
     return Projection(z, np.linalg.norm(g, axis=1), count)
+
+
+def _improves(f: Array, g: Array, trial_f: Array, trial_g: Array) -> Array:
+    """Where a step lowers the objective, or, once that sees only rounding, the gradient."""
+    flat = trial_f <= f + 4 * EPS * np.abs(f)
+    return (trial_f < f) | (flat & (np.linalg.norm(trial_g, axis=1) < 0.9 * np.linalg.norm(g, axis=1)))
 
 
 def _shift(hessian: Array) -> Array:

@@ -926,6 +926,7 @@ def project(
     z: ArrayLike,
     decode: Callable[[Array], Array],
     jacobian: Callable[[Array], Array],
+    hessian: Callable[[Array, Array], Array] | None = None,
     *,
     latent: Latent = "sphere",
     steps: int = 100,
@@ -938,6 +939,9 @@ def project(
     x : (n, d) array
     z : (n, k) array, the start (the encoder's codes)
     decode, jacobian : functions of (n, k) codes that return (n, d) and (n, d, k) arrays
+    hessian : function of (n, k) codes and (n, d) weights, optional
+        Hessian (n, k, k) of Σ weights·decode. With it the steps are Newton's, which converge in a few; without it
+        they are Gauss-Newton's, which are slow where x is far from the manifold.
     latent : {"sphere", "euclidean"}
     steps : int, at most so many steps
     convention : Convention
@@ -947,7 +951,7 @@ def project(
     Returns
     -------
     Projection
-        Under ``projection="minimum"`` never worse than the start.
+        Under ``projection="minimum"`` never worse than the start (to rounding).
 
     Notes
     -----
@@ -962,7 +966,7 @@ def project(
         return adam_descent(x, z, decode, jacobian, steps=steps)
     if latent == "sphere":
         z = normalize(z)
-    return levenberg_marquardt(x, z, decode, jacobian, latent=latent, steps=steps)
+    return levenberg_marquardt(x, z, decode, jacobian, latent=latent, steps=steps, hessian=hessian)
 
 
 def log_density_corrected(
