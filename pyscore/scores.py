@@ -14,12 +14,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from pyscore import _validate as check
-from pyscore import network, reference, sampling
+from pyscore import reference, sampling
 from pyscore._validate import Array
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import InvalidInput
-from pyscore.minimise import damped_newton, tangent_basis
+from pyscore.minimise import damped_newton, riemannian
 from pyscore.model import SVAE
 from pyscore.sampling import VMFDraws
 
@@ -270,7 +270,9 @@ def _at_projection(
 ) -> dict[str, Array]:
     """Terms at the nearest point of the manifold instead of the encoder's, found in float64."""
     start, _ = model.encode(x, convention=convention)
-    z = reference.project(x, start, model.decode, model.decoder_jacobian, convention=convention).z
+    z = reference.project(
+        x, start, model.decode, model.decoder_jacobian, model.decoder_bend, convention=convention
+    ).z
     components = model.encode_pseudo_inputs(convention=convention)
     table: dict[str, Array] = {}
     if any(term.startswith("projected") for term in wanted):
@@ -303,25 +305,19 @@ def laplace(model: SVAE, x: Array, z: Array, sigma2: float, convention: Conventi
     """Laplace's log p(x), from the posterior mode found on the sphere from the start z; see `log_laplace`."""
     components = model.encode_pseudo_inputs(convention=convention)
 
-    def negative(z: Array) -> Array:
-        likelihood = reference.log_likelihood(x, model.decode(z), sigma2, convention=convention)
-        return -likelihood - reference.log_prior(z, *components, convention=convention)
-
-    def curvature(z: Array) -> tuple[Array, Array, Array]:
-        residual = (x - model.decode(z)) / sigma2
-        j = model.decoder_jacobian(z)
-        bend = network.mlp_hessian(z, model.decoder, model.activation, residual)
+    def objective(z: Array) -> tuple[Array, Array, Array]:
+        """−log p(x, z) with its gradient and Hessian along the sphere."""
+        x_hat, j = model.decode(z), model.decoder_jacobian(z)
+        residual = (x - x_hat) / sigma2
         prior_gradient, prior_hessian = _prior_derivatives(z, *components, convention)
         gradient = -np.einsum("ndk,nd->nk", j, residual) - prior_gradient
-        hessian = np.swapaxes(j, 1, 2) @ j / sigma2 - bend - prior_hessian
-        frame = tangent_basis(z, "sphere")
-        # Riemannian Hessian on the sphere: Tᵀ(H − (z·g) I)T.
-        hessian = hessian - np.sum(z * gradient, axis=1)[:, None, None] * np.eye(z.shape[1])
-        down = np.swapaxes(frame, 1, 2)
-        return negative(z), np.squeeze(down @ gradient[:, :, None], 2), down @ hessian @ frame
+        hessian = np.swapaxes(j, 1, 2) @ j / sigma2 - model.decoder_bend(z, residual) - prior_hessian
+        log_joint = reference.log_likelihood(x, x_hat, sigma2, convention=convention)
+        log_joint += reference.log_prior(z, *components, convention=convention)
+        return -log_joint, *riemannian(z, gradient, hessian, "sphere")
 
-    mode = damped_newton(reference.normalize(z), negative, curvature, latent="sphere", steps=100).z
-    value, _, hessian = curvature(mode)
+    mode = damped_newton(reference.normalize(z), objective, latent="sphere", steps=100).z
+    value, _, hessian = objective(mode)
     return reference.log_laplace(-value, hessian)
 
 
