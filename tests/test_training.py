@@ -22,7 +22,7 @@ SIZES = {"latent_dim": 2, "hidden_dim": 16, "n_components": 3}
 def test_the_loss_falls(x):
     trained = train(x, TrainConfig(steps=400, learning_rate=3e-3), **SIZES)
     mse = trained.history["mse"]
-    assert mse[-50:].mean() < 0.5 * mse[:50].mean()
+    assert mse[-50:].mean() < 0.5 * mse[:20].mean()
     assert list(trained.history.columns) == ["loss", "mse", "mmd"]
     assert len(trained.history) == 400
     np.testing.assert_allclose(trained.history["loss"], mse + trained.history["mmd"], rtol=1e-4, atol=1e-5)

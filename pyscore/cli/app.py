@@ -20,6 +20,7 @@ app = App(
     name="pyscore",
     help="Density-based anomaly scores for autoencoders. Scores are log-densities: higher = more normal.",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # `main` says that nothing half-written is left
 )
 data_app = App(name="data", help="The paper's ten datasets: fetch, list, where.")
 app.command(data_app)

@@ -50,13 +50,17 @@ def emit(value: Any, *, json: bool) -> None:
 
 def print_frame(frame: pd.DataFrame, *, title: str, caption: str | None = None) -> None:
     """Print a DataFrame as a table; numbers right, text left, NaN as a dash."""
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    console = Console()
+    console.print(f"[bold]{escape(title)}[/bold]", highlight=False, soft_wrap=True)
+    table = Table()
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype != bool
         table.add_column(str(name), justify="right" if numeric else "left")
     for row in frame.itertuples(index=False):
         table.add_row(*[escape(_cell(value)) for value in row])
-    Console().print(table)
+    console.print(table)
+    if caption:
+        console.print(f"[dim]{escape(caption)}[/dim]", highlight=False)
 
 
 def _cell(value: Any) -> str:
