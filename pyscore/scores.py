@@ -6,6 +6,7 @@ explanations need them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -218,6 +219,7 @@ def _importance(
     """Importance-sampling estimate over IMPORTANCE_DRAWS draws a row, in blocks of rows of bounded size."""
     mu, kappa = engine.encode(model, x, convention=convention)
     components = engine.encode(model, model.pseudo_inputs, convention=convention)
+    _, kappa_drawn = model.encode(x, convention=convention)  # the same draws on every backend
     n, k = mu.shape
     s = IMPORTANCE_DRAWS if draws is None else check_draws(draws, n, k)
     result = np.empty(n)
@@ -227,7 +229,7 @@ def _importance(
         m = rows.stop - start
         repeat = np.repeat(mu[rows], s, axis=0), np.repeat(kappa[rows], s)
         if draws is None:
-            pick = _row_draws(kappa[rows], k, s, seed, start)
+            pick = _row_draws(x[rows], kappa_drawn[rows], k, s, seed)
         else:
             pick = VMFDraws(draws.epsilon[start * s : rows.stop * s], draws.v[start * s : rows.stop * s])
         z = engine.sample_vmf(*repeat, *pick, convention=convention)
@@ -256,12 +258,13 @@ def check_draws(draws: VMFDraws, n: int, k: int) -> int:
     return epsilon.size // n
 
 
-def _row_draws(kappa: Array, k: int, s: int, seed: int, first: int) -> VMFDraws:
-    """Draws of rows first, first+1, …: a generator for each row, so that a row's score depends on no other."""
-    rows = [
-        sampling.draw_vmf(np.full(s, value), k, sampling.generator(seed, "importance", first + i))
-        for i, value in enumerate(kappa)
-    ]
+def _row_draws(x: Array, kappa: Array, k: int, s: int, seed: int) -> VMFDraws:
+    """Draws of each row from a generator of its own, seeded by the row's values: its batch does not matter."""
+    rows = []
+    for row, value in zip(x, kappa, strict=True):
+        digest = hashlib.blake2b(row.tobytes(), digest_size=8).digest()
+        rng = sampling.generator(seed, "importance", int.from_bytes(digest, "little"))
+        rows.append(sampling.draw_vmf(np.full(s, value), k, rng))
     return VMFDraws(np.concatenate([r.epsilon for r in rows]), np.concatenate([r.v for r in rows]))
 
 

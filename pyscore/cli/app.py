@@ -153,13 +153,14 @@ def score(
         Seed of the draws of the importance score.
     """
     from pyscore.cli.output import emit, print_frame
+    from pyscore.cli.score import score_in_blocks
     from pyscore.fitted import FittedModel
     from pyscore.tables import read_table, write_table
 
     fitted = FittedModel.load(model)
     chosen = get_convention(convention) if convention else fitted.convention
     frame = read_table(table)
-    result = fitted.scores(frame, _names(scores), convention=chosen, backend=backend, seed=seed)
+    result = score_in_blocks(fitted, frame, _names(scores), convention=chosen, backend=backend, seed=seed)
     if output is not None:
         write_table(output, result)
         facts = {"scores": str(output), "rows": len(result), "convention": chosen.name, "backend": backend}
@@ -182,7 +183,7 @@ def evaluate(
     split: int = 0,
     seeds: int = 1,
     scores: str = "all",
-    convention: ConventionName = "exact",
+    convention: ConventionName | None = None,
     latent_dim: int | None = None,
     hidden_dim: int = 32,
     n_components: int = 4,
@@ -210,7 +211,7 @@ def evaluate(
     scores
         Names separated by commas, or "all".
     convention
-        exact or original.
+        exact or original; by default the saved model's, or exact.
     latent_dim, hidden_dim, n_components, beta, c, steps, learning_rate
         See `pyscore fit`.
     backend
@@ -218,13 +219,15 @@ def evaluate(
     """
     from pyscore.cli import evaluate as evaluation
 
-    names, chosen = _names(scores), get_convention(convention)
+    names = _names(scores)
     if model is not None:
-        evaluation.saved_model(Path(source), model, label, names, chosen, backend, json=json)
+        evaluation.saved_model(Path(source), model, label, names, convention, backend, json=json)
         return
     from pyscore.training import TrainConfig
 
-    config = TrainConfig(beta=beta, c=c, steps=steps, learning_rate=learning_rate, convention=chosen)
+    config = TrainConfig(
+        beta=beta, c=c, steps=steps, learning_rate=learning_rate, convention=get_convention(convention or "exact")
+    )
     sizes = {"latent_dim": latent_dim, "hidden_dim": hidden_dim, "n_components": n_components}
     evaluation.dataset(source, split, seeds, names, config, sizes, backend, json=json)
 
@@ -243,7 +246,7 @@ def data_fetch(*names: str, json: Json = False) -> None:
 
     chosen = names or data.DATASETS
     with file_progress("fetching", chosen) as advance:
-        folders = {name: str(data.fetch(name, on_file=lambda _: None)) for name in advance(chosen)}
+        folders = {name: str(data.fetch(name)) for name in advance(chosen)}
     emit(folders, json=json)
 
 

@@ -18,7 +18,15 @@ from rich.table import Table
 
 from pyscore.training import Callback
 
-__all__ = ["emit", "file_progress", "print_error", "print_frame", "show_warning", "training_progress"]
+__all__ = [
+    "emit",
+    "file_progress",
+    "print_error",
+    "print_frame",
+    "row_progress",
+    "show_warning",
+    "training_progress",
+]
 
 
 def _errors() -> Console:
@@ -111,6 +119,14 @@ def training_progress(description: str) -> Iterator[Callback]:
                 progress.update(task, completed=done, total=total, note=f"loss {loss:.4f}")
 
         yield callback
+
+
+@contextlib.contextmanager
+def row_progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar over rows; yields the function that moves it on."""
+    with _progress() as progress:
+        task = progress.add_task(description, total=total, note="")
+        yield lambda rows: progress.advance(task, rows)
 
 
 @contextlib.contextmanager
