@@ -280,6 +280,33 @@ def doctor(*, json: Json = False) -> None:
     report(json=json)
 
 
+@app.command
+def verify(
+    *,
+    backends: str | None = None,
+    dtype: Literal["float64", "float32"] | None = None,
+    seeds: int = 3,
+    json: Annotated[Path | None, Parameter(name="--json", help="Write the table to this file, too.")] = None,
+) -> None:
+    """Compare every function of every backend with the float64 reference and with the original's outputs.
+
+    Exit status 1 if a function is out of its stated bound.
+
+    Parameters
+    ----------
+    backends
+        Names separated by commas; by default all that run here.
+    dtype
+        float64 or float32; by default both.
+    seeds
+        Number of random inputs of each size.
+    """
+    from pyscore.cli.verify import run_verify
+
+    named = [name.strip() for name in backends.split(",")] if backends else None
+    run_verify(named, [dtype] if dtype else None, seeds, json)
+
+
 def _names(scores: str) -> list[str] | None:
     """Names of a comma-separated list; None for "all"."""
     if scores == "all":

@@ -25,6 +25,7 @@ __all__ = [
     "print_frame",
     "row_progress",
     "show_warning",
+    "spinner",
     "training_progress",
 ]
 
@@ -119,6 +120,13 @@ def training_progress(description: str) -> Iterator[Callback]:
                 progress.update(task, completed=done, total=total, note=f"loss {loss:.4f}")
 
         yield callback
+
+
+@contextlib.contextmanager
+def spinner(description: str) -> Iterator[Callable[[str], None]]:
+    """Show that work goes on, and on what; yields the function that says so."""
+    with _errors().status(description) as status:
+        yield lambda note: status.update(f"{description}: {escape(note)}")
 
 
 @contextlib.contextmanager
