@@ -141,8 +141,7 @@ def sample_scale(arguments: Arguments, convention: Convention) -> Any:
     error_b = (1 + 2 * kappa) / (k - 1) if machine else b
     error_w = (2 * epsilon * (1 - epsilon) * error_b / spread + 2) / spread
     ring = np.sqrt(np.abs((1 - w) * (1 + w)) + (10 * reference.EPS32 if machine else 1e-12))
-    tilt = 1 / np.maximum(np.linalg.norm(np.eye(1, k) - mu, axis=1), 1e-3)
-    return (error_w * (1 + np.abs(w) / ring) + tilt)[:, None]
+    return (error_w * (1 + np.abs(w) / ring))[:, None] + normalize_scale((np.eye(1, k) - mu,), convention)
 
 
 def volume_scale(jacobian: Any) -> Array:

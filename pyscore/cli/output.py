@@ -64,7 +64,9 @@ def print_frame(frame: pd.DataFrame, *, title: str, caption: str | None = None) 
     table = Table()
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype != bool
-        table.add_column(str(name), justify="right" if numeric else "left")
+        table.add_column(
+            str(name), justify="right" if numeric else "left", no_wrap=bool(numeric or name == frame.columns[0])
+        )
     for row in frame.itertuples(index=False):
         table.add_row(*[escape(_cell(value)) for value in row])
     console.print(table)

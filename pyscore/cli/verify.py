@@ -50,7 +50,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
         return "–" if np.isnan(value) else f"{value:.2g}"
 
     text = {column: table[column].map(short) for column in ("error", "bound", "ulp", "golden")}
-    return table.assign(**text).rename(columns={"golden": "largest |difference| from the original"})
+    return table.assign(**text).rename(columns={"golden": "original"})
 
 
 def _write(target: Path, table: pd.DataFrame, equal: dict[str, list[str]]) -> None:
