@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -61,7 +62,7 @@ def print_frame(frame: pd.DataFrame, *, title: str, caption: str | None = None) 
     """Print a DataFrame as a table; numbers right, text left, NaN as a dash."""
     console = Console()
     console.print(f"[bold]{escape(title)}[/bold]", highlight=False, soft_wrap=True)
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype != bool
         table.add_column(

@@ -27,7 +27,8 @@ def run_verify(backends: list[str] | None, dtypes: list[str] | None, seeds: int,
     if target is not None:
         _write(target, table, equal)
     print_frame(
-        _readable(table), title="largest error against the float64 reference, in units of eps(dtype)·scale"
+        _readable(table),
+        title="error, bound: eps(dtype)·scale from float64 NumPy; original: largest |difference| from its outputs",
     )
     for name, functions in equal.items():
         emit({f"equal to NumPy to the last bit, {name} float64": ", ".join(functions) or "none"}, json=False)
