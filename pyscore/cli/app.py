@@ -260,7 +260,9 @@ def data_list(*, json: Json = False) -> None:
     if json:
         emit(frame.to_dict("records"), json=True)
     else:
-        print_frame(frame, title="datasets: rows of normal data, features, anomalies by difficulty")
+        shown = frame.drop(columns="note")
+        print_frame(shown, title="datasets: rows of normal data, features, anomalies by difficulty")
+        emit(data.NOTES, json=False)
 
 
 @data_app.command(name="where")

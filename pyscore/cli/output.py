@@ -62,7 +62,7 @@ def print_frame(frame: pd.DataFrame, *, title: str, caption: str | None = None) 
     """Print a DataFrame as a table; numbers right, text left, NaN as a dash."""
     console = Console()
     console.print(f"[bold]{escape(title)}[/bold]", highlight=False, soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype != bool
         table.add_column(
