@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pyscore._validate import Array, Latent
-from pyscore.reference import EPS, Projection, move, tangent_frame
+from pyscore.reference import Projection, move, tangent_frame
 
 __all__ = [
     "adam_descent",
@@ -16,7 +16,7 @@ __all__ = [
     "beta_power",
     "damped_newton",
     "levenberg_marquardt",
-    "radial_pull",
+    "riemannian",
     "tangent_basis",
 ]
 
@@ -88,71 +88,73 @@ def levenberg_marquardt(
     z: Array,
     decode: Callable[[Array], Array],
     jacobian: Callable[[Array], Array],
+    bend: Callable[[Array, Array], Array] | None,
     *,
     latent: Latent,
     steps: int,
-    hessian: Callable[[Array, Array], Array] | None = None,
 ) -> Projection:
-    """argmin_z ½‖x − decode(z)‖² with the Gauss-Newton curvature TᵀJᵀJT, or the whole one given `hessian`."""
+    """argmin_z ½‖x − decode(z)‖², with the Gauss-Newton curvature JᵀJ, or the whole Hessian JᵀJ − Σ e_m ∇²f_m."""
 
     def model(z: Array) -> tuple[Array, Array, Array]:
-        residual, j, basis = x - decode(z), jacobian(z), tangent_basis(z, latent)
-        gradient, curvature = -np.einsum("ndk,nd->nk", j, residual), np.swapaxes(j, 1, 2) @ j
-        if hessian is not None:
-            curvature = curvature - hessian(z, residual)
-            if latent == "sphere":
-                curvature = curvature - radial_pull(z, gradient)
-        curvature = np.swapaxes(basis, 1, 2) @ curvature @ basis
-        return 0.5 * np.sum(residual**2, axis=1), np.einsum("nkm,nk->nm", basis, gradient), curvature
+        residual = x - decode(z)
+        j = jacobian(z)
+        gradient = -np.einsum("ndk,nd->nk", j, residual)
+        hessian = np.swapaxes(j, 1, 2) @ j
+        if bend is None:  # Gauss-Newton: the Euclidean curvature alone, which is positive
+            frame = tangent_basis(z, latent)
+            down = np.swapaxes(frame, 1, 2)
+            return 0.5 * np.sum(residual**2, axis=1), (down @ gradient[..., None])[..., 0], down @ hessian @ frame
+        hessian = hessian - bend(z, residual)
+        return 0.5 * np.sum(residual**2, axis=1), *riemannian(z, gradient, hessian, latent)
 
     return damped_newton(z, model, latent=latent, steps=steps)
 
 
-def radial_pull(z: Array, gradient: Array) -> Array:
-    """(z·g) I (n, k, k): what the Riemannian Hessian on the sphere, Tᵀ(H − (z·g) I)T, subtracts from H."""
-    return np.sum(z * gradient, axis=1)[:, None, None] * np.eye(z.shape[1])
+def riemannian(z: Array, gradient: Array, hessian: Array, latent: Latent) -> tuple[Array, Array]:
+    """Gradient Tᵀg (n, m) and Hessian Tᵀ(H − (z·g) I)T (n, m, m) along the sphere, from those in R^k."""
+    if latent == "euclidean":
+        return gradient, hessian
+    frame = tangent_basis(z, latent)
+    down = np.swapaxes(frame, 1, 2)
+    radial = np.sum(z * gradient, axis=1)[:, None, None] * np.eye(z.shape[1])
+    return (down @ gradient[..., None])[..., 0], down @ (hessian - radial) @ frame
 
 
 def damped_newton(z: Array, model: Model, *, latent: Latent, steps: int) -> Projection:
-    """Minimise each row's objective: solve (H + λ·scale·I) δ = −g, retract, and accept only what improves.
+    """Minimise each row's objective by saddle-free Newton steps δ = −Q (|Λ| + λ max|Λ|)⁻¹ Qᵀg, H = QΛQᵀ.
 
-    λ falls by ten after a success and grows by ten after a failure, row by row; a row is done when its
-    gradient is at rounding level or its steps no longer move it.
+    A step is taken if it lowers the objective, or, where that has reached rounding level, the gradient. λ falls
+    by ten after a success and grows by ten after a failure, row by row. A row is done when a step below rounding
+    level no longer helps.
     """
-    z = z.copy()
-    damping = np.full(len(z), 1e-3)
-    active = np.ones(len(z), dtype=bool)
+    eps = float(np.finfo(np.float64).eps)
+    start = z
+    f, g, h = first, _, _ = model(z)
+    damping = np.full(len(z), 1e-4)
+    active = np.full(len(z), h.shape[1] > 0)
     count = np.zeros(len(z), dtype=np.int64)
-    f, g, h = model(z)
     for _ in range(steps):
         if not active.any():
             break
+        values, vectors = np.linalg.eigh(h)
+        size = np.abs(values)
+        along = (np.swapaxes(vectors, 1, 2) @ g[..., None])[..., 0]
+        largest = np.maximum(size.max(axis=1, keepdims=True), np.finfo(float).tiny)
+        delta = -(vectors @ (along / (size + damping[:, None] * largest))[..., None])[..., 0]
+        if latent == "sphere":  # at most a quarter turn
+            delta /= np.maximum(1.0, np.linalg.norm(delta, axis=1, keepdims=True) / (0.5 * np.pi))
+        rounding = 64 * eps * (1 + np.abs(f))  # the objective is a sum of many terms
+        negligible = -np.sum(g * delta, axis=1) <= rounding
         basis = tangent_basis(z, latent)
-        scale = np.maximum(np.linalg.norm(h, axis=(1, 2)) / np.sqrt(max(h.shape[1], 1)), 1e-12)
-        shift = _shift(h) + damping * scale
-        delta = np.linalg.solve(h + shift[:, None, None] * np.eye(h.shape[1]), -g[..., None])[..., 0]
-        trial = move(z, np.einsum("nkm,nm->nk", basis, delta), latent)
-        with np.errstate(over="ignore", invalid="ignore"):
-            found = model(trial)
-            better = active & _improves(f, g, *found[:2])
+        trial = move(z, (basis @ delta[..., None])[..., 0], latent)
+        new_f, new_g, new_h = model(trial)
+        flatter = np.linalg.norm(new_g, axis=1) < np.linalg.norm(g, axis=1)
+        better = active & ((new_f < f - rounding) | ((new_f <= f + rounding) & flatter))
         count += active
-        z[better], f[better], g[better], h[better] = (a[better] for a in (trial, *found))
-        damping = np.where(better, np.maximum(damping * 0.1, 1e-12), damping * 10)
-        small = np.linalg.norm(g, axis=1) <= 1e-14 * (1 + np.abs(f)) * np.sqrt(scale)
-        stuck = ~better & ((np.linalg.norm(delta, axis=1) < 1e-13) | (damping > 1e12))
-        active &= ~(small | stuck)
+        active &= better | ~(negligible | (damping > 1e12))
+        damping = np.where(better, np.maximum(damping * 0.1, 1e-15), damping * 10)
+        z = np.where(better[:, None], trial, z)
+        f, g = np.where(better, new_f, f), np.where(better[:, None], new_g, g)
+        h = np.where(better[:, None, None], new_h, h)
+    z = np.where((f <= first)[:, None], z, start)  # not even rounding may make a row worse than its start
     return Projection(z, np.linalg.norm(g, axis=1), count)
-
-
-def _improves(f: Array, g: Array, trial_f: Array, trial_g: Array) -> Array:
-    """Where a step lowers the objective, or, once that sees only rounding, the gradient."""
-    flat = trial_f <= f + 4 * EPS * np.abs(f)
-    return (trial_f < f) | (flat & (np.linalg.norm(trial_g, axis=1) < 0.9 * np.linalg.norm(g, axis=1)))
-
-
-def _shift(hessian: Array) -> Array:
-    """What makes each Hessian positive semidefinite: minus its smallest eigenvalue where that is negative."""
-    if hessian.shape[1] == 0:
-        return np.zeros(len(hessian))
-    lowest: Array = np.linalg.eigvalsh(hessian)[:, 0]
-    return np.where(lowest < 0, -1.01 * lowest, 0.0)

@@ -2,15 +2,7 @@
 
 import numpy as np
 
-
-def error_in_eps(got, want, scale=1.0, dtype=np.float64):
-    """Largest |got − want| / (eps(dtype)·scale); infinities and NaN must stand in the same places."""
-    got, want = np.broadcast_arrays(np.asarray(got, np.float64), np.asarray(want, np.float64))
-    scale = np.broadcast_to(np.asarray(scale, np.float64), got.shape)
-    same = (got == want) | (np.isnan(got) & np.isnan(want))
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        error = np.where(same, 0.0, np.abs(got - want) / (np.finfo(dtype).eps * scale))
-    return np.where(np.isnan(error), np.inf, error)
+from pyscore.closeness import error_in_eps
 
 
 def assert_close(got, want, k, scale=1.0, dtype=np.float64, what=""):

@@ -248,11 +248,11 @@ def test_batch_independence_of_the_array_functions_to_the_bit():
         np.testing.assert_array_equal(np.array(rows), function(*arguments), err_msg=name)
 
 
-def test_importance_draws_belong_to_the_row_number():
+def test_importance_draws_belong_to_the_row():
     x = rng_of(4).standard_normal((6, 5))
     whole = scores.score(small_model(), x, "importance", seed=2)
-    part = scores.score(small_model(), x[:2], "importance", seed=2)
-    assert_close(part, whole[:2], k=100, scale=50)
+    part = scores.score(small_model(), x[3::-1], "importance", seed=2)
+    assert_close(part, whole[3::-1], k=100, scale=50)
     assert np.all(scores.score(small_model(), x, "importance", seed=3) != whole)
 
 
@@ -574,7 +574,7 @@ def test_projection_is_never_worse_than_the_start_and_stationary(activation, new
     model, rng = small_model(activation), rng_of(12)
     x = np.concatenate([rng.standard_normal((20, 5)), 100 * rng.standard_normal((5, 5))])
     start = model.encode(x)[0]
-    hessian = model.decoder_hessian if newton else None
+    hessian = model.decoder_bend if newton else None
     found = ref.project(x, start, model.decode, model.decoder_jacobian, hessian, steps=100)
 
     def distance(z):
@@ -612,7 +612,7 @@ def test_points_on_the_manifold_are_found_again():
     z = on_sphere(rng_of(1), 6, 3)
     nudged = ref.normalize(z + 0.05 * rng_of(2).standard_normal(z.shape))
     found = levenberg_marquardt(
-        model.decode(z), nudged, model.decode, model.decoder_jacobian, latent="sphere", steps=100
+        model.decode(z), nudged, model.decode, model.decoder_jacobian, None, latent="sphere", steps=100
     )
     np.testing.assert_allclose(found.z, z, rtol=0, atol=1e-7)
 
