@@ -349,7 +349,7 @@ def vmf_entropy(kappa: ArrayLike, k: int) -> Array:
     -----
     Davidson 2018, equation (15). Original: `vmfentropy`.
     """
-    kappa = np.asarray(kappa, dtype=np.float64)
+    kappa = check.array("kappa", kappa, ("…",) * np.ndim(kappa))
     return -kappa * _bessel_ratio(kappa, k) - log_vmf_normaliser(kappa, k)
 
 
@@ -369,7 +369,7 @@ def vmf_kl(kappa: ArrayLike, k: int) -> Array:
     -----
     Davidson 2018, equation (14). Original: `kldiv`, which subtracts two entropies.
     """
-    kappa = np.asarray(kappa, dtype=np.float64)
+    kappa = check.array("kappa", kappa, ("…",) * np.ndim(kappa))
     return kappa * _bessel_ratio(kappa, k) - _log_0f1(kappa, k)
 
 

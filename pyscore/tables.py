@@ -108,9 +108,9 @@ def features(table: Any, columns: Sequence[str] | None = None) -> tuple[Array, t
         text = [name for name in names if not _is_real(table[name].dtype)]
         if text:
             raise InvalidInput(
-                f"column {text[0]!r} must hold numbers of 32 or 64 bits; got dtype {table[text[0]].dtype}"
+                f"column {text[0]!r} must hold numbers; got dtype {table[text[0]].dtype}"
                 f"{f' (first value {table[text[0]].iloc[0]!r})' if len(table) else ''}. "
-                f"Encode it as numbers, or drop it ({len(text)} such columns)."
+                f"Encode it as numbers of 32 or 64 bits, or drop it ({len(text)} such columns)."
             )
         x = table[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
     if x.size == 0:
