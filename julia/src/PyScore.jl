@@ -1,0 +1,29 @@
+"""
+    PyScore
+
+Anomaly scores of spherical VampPrior autoencoders in Julia: the reference that pyscore calls through its worker.
+The core needs the standard library alone. Columns are samples; log-densities are in nats, higher = more normal.
+The functions have the names of `pyscore/reference.py`; `PyScore.Original` has those of FewShotAnomalyDetection.jl.
+"""
+module PyScore
+
+using LinearAlgebra: Cholesky, Diagonal, Symmetric, cholesky, diag, dot, eigvals, norm, svd, svdvals, transpose, ldiv!
+using Random: AbstractRNG, Random, randn, rand
+
+export Convention, ORIGINAL, EXACT, Dense, SVAE
+
+include("convention.jl")
+include("special.jl")
+include("sphere.jl")
+include("model.jl")
+include("likelihood.jl")
+include("vmf.jl")
+include("prior.jl")
+include("jacobian.jl")
+include("volume.jl")
+include("importance.jl")
+include("mmd.jl")
+include("goodness.jl")
+include("sampling.jl")
+include("roc.jl")
+end

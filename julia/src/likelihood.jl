@@ -1,0 +1,49 @@
+# Terms that compare a point with its reconstruction.
+
+"""log 2π of the original, `log(2f0*π)`: a Float32 in every precision."""
+const LOG_TWO_PI_FLOAT32 = 1.837877f0
+
+"""d·log 2π; the original rounds it to Float32, whatever the type of the data."""
+dimension_constant(d::Integer, convention::Convention) =
+    convention.log_two_pi === :float32 ? Float64(Float32(d) * LOG_TWO_PI_FLOAT32) : d * log(2π)
+
+"""Σ(x−y)² of each column, summed from first to last; (n,)."""
+function squared_distance(x::AbstractMatrix{T}, y::AbstractMatrix{T}) where {T}
+    size(x) == size(y) || throw(DimensionMismatch("x is $(size(x)) but y is $(size(y)); they must agree."))
+    out = zeros(T, size(x, 2))
+    @inbounds for i in axes(x, 2), l in axes(x, 1)
+        out[i] += abs2(x[l, i] - y[l, i])
+    end
+    out
+end
+
+"""
+    log_likelihood(x, x_hat, sigma2 = 1; convention)
+
+−½Σ(x−x̂)²/σ² − (d/2) log 2πσ², nats, (n,). x, x̂ (d, n); sigma2 one variance for all features, or (d,).
+Equation (4); original: `log_normal(x, μ)`, column `log_pxv_x`.
+"""
+function log_likelihood(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, sigma2::Real = 1;
+                        convention::Convention = EXACT) where {T}
+    d = size(x, 1)
+    constant = T((dimension_constant(d, convention) + d * log(Float64(sigma2))) / 2)
+    squared_distance(x, x_hat) ./ T(-2sigma2) .- constant
+end
+
+function log_likelihood(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, sigma2::AbstractVector;
+                        convention::Convention = EXACT) where {T}
+    size(x) == size(x_hat) || throw(DimensionMismatch("x is $(size(x)) but x_hat is $(size(x_hat)); they must agree."))
+    constant = T((dimension_constant(size(x, 1), convention) + sum(log, Float64.(sigma2))) / 2)
+    out = fill(-constant, size(x, 2))
+    for i in axes(x, 2), l in axes(x, 1)
+        out[i] -= abs2(x[l, i] - x_hat[l, i]) / T(2sigma2[l])
+    end
+    out
+end
+
+"""
+    latent_error(z, z_hat)
+
+Σ(z−ẑ)², ẑ = mu(decode(z)); (n,). Original: column `log_pxv_z` of the scripts.
+"""
+latent_error(z::AbstractMatrix{T}, z_hat::AbstractMatrix{T}) where {T} = squared_distance(z, z_hat)
