@@ -7,8 +7,8 @@ The functions have the names of `pyscore/reference.py`; `PyScore.Original` has t
 """
 module PyScore
 
-using LinearAlgebra: Cholesky, Diagonal, Symmetric, cholesky, diag, dot, eigvals, norm, svd, svdvals, transpose, ldiv!
-using Random: AbstractRNG, Random, randn, rand
+using LinearAlgebra: I, Symmetric, diag, dot, eigvals, norm, svd, svdvals
+using Random: Random, AbstractRNG
 
 export Convention, ORIGINAL, EXACT, Dense, SVAE
 
@@ -25,5 +25,8 @@ include("importance.jl")
 include("mmd.jl")
 include("goodness.jl")
 include("sampling.jl")
+include("training.jl")
+include("minimise.jl")
+include("corrected.jl")
 include("roc.jl")
 end
