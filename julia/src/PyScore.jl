@@ -14,6 +14,7 @@ export Convention, ORIGINAL, EXACT, Dense, SVAE
 
 include("convention.jl")
 include("special.jl")
+include("sums.jl")
 include("sphere.jl")
 include("model.jl")
 include("likelihood.jl")

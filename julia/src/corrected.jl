@@ -21,10 +21,8 @@ function log_density_corrected(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, z
         (floored || mu_u === nothing) && throw(ArgumentError(
             "the corrected density of a spherical latent space has no original form: it needs corrected_volume = " *
             ":exact and the prior's components `mu_u`, `kappa_u`. Use EXACT."))
-        frame = tangent_frame(z)
-        along = similar(jacobian, d, k - 1, size(z, 2))
-        foreach(i -> along[:, :, i] = jacobian[:, :, i] * frame[:, :, i], axes(z, 2))
-        return log_prior(z, mu_u, kappa_u; convention = convention) .+ normal(d - k + 1) .- log_volume(along)
+        volumes = log_volume(restrict(jacobian, tangent_frame(z)))
+        return log_prior(z, mu_u, kappa_u; convention = convention) .+ normal(d - k + 1) .- volumes
     end
     floored && sigma2 != 1 &&
         throw(ArgumentError("`sigma2` must be 1 for corrected_volume = :floored; got $sigma2."))

@@ -7,14 +7,11 @@ const LOG_TWO_PI_FLOAT32 = 1.837877f0
 dimension_constant(d::Integer, convention::Convention) =
     convention.log_two_pi === :float32 ? Float64(Float32(d) * LOG_TWO_PI_FLOAT32) : d * log(2π)
 
-"""Σ(x−y)² of each column, summed from first to last; (n,)."""
+"""Σ(x−y)² of each column; (n,)."""
 function squared_distance(x::AbstractMatrix{T}, y::AbstractMatrix{T}) where {T}
     size(x) == size(y) || throw(DimensionMismatch("x is $(size(x)) but y is $(size(y)); they must agree."))
-    out = zeros(T, size(x, 2))
-    @inbounds for i in axes(x, 2), l in axes(x, 1)
-        out[i] += abs2(x[l, i] - y[l, i])
-    end
-    out
+    d = size(x, 1)
+    T[d == 0 ? zero(T) : pairwise_sum(l -> @inbounds(abs2(x[l, i] - y[l, i])), 1, d) for i in axes(x, 2)]
 end
 
 """
@@ -33,12 +30,9 @@ end
 function log_likelihood(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, sigma2::AbstractVector;
                         convention::Convention = EXACT) where {T}
     size(x) == size(x_hat) || throw(DimensionMismatch("x is $(size(x)) but x_hat is $(size(x_hat)); they must agree."))
-    constant = T((dimension_constant(size(x, 1), convention) + sum(log, Float64.(sigma2))) / 2)
-    out = fill(-constant, size(x, 2))
-    for i in axes(x, 2), l in axes(x, 1)
-        out[i] -= abs2(x[l, i] - x_hat[l, i]) / T(2sigma2[l])
-    end
-    out
+    d = size(x, 1)
+    constant = T((dimension_constant(d, convention) + sum(log, Float64.(sigma2))) / 2)
+    T[-pairwise_sum(l -> abs2(x[l, i] - x_hat[l, i]) / T(sigma2[l]), 1, d) / 2 - constant for i in axes(x, 2)]
 end
 
 """

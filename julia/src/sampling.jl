@@ -19,10 +19,11 @@ end
 """w = (1 − (1+b)ε)/(1 − (1−b)ε): the component of the sample along the mean direction."""
 wood_cosine(b::T, epsilon::T) where {T} = (one(T) - (one(T) + b) * epsilon) / (one(T) - (one(T) - b) * epsilon)
 
-"""√(1 − w² + 10·eps(Float32)) of the original, or √((1−w)(1+w)) in EXACT."""
-orthogonal_length(w::T, convention::Convention) where {T} =
-    convention.norm_eps === :machine ? sqrt(one(T) - w^2 + T(SAMPLING_EPS)) :
-    sqrt(max((one(T) - w) * (one(T) + w), zero(T)))
+"""√((1−w)(1+w)), with 10·eps(Float32) under the root in the original."""
+function orthogonal_length(w::T, convention::Convention) where {T}
+    slack = convention.norm_eps === :machine ? T(SAMPLING_EPS) : zero(T)
+    sqrt(max((one(T) - w) * (one(T) + w) + slack, zero(T)))
+end
 
 """
     sample_vmf(mu, kappa, epsilon, v; convention)

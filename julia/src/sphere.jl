@@ -1,14 +1,5 @@
 # Geometry of the unit sphere: columns are points.
 
-"""Dot product of column i of x with column j of y, summed from first to last."""
-@inline function columndot(x::AbstractMatrix{T}, y::AbstractMatrix{T}, i::Integer, j::Integer = i) where {T}
-    s = zero(T)
-    @inbounds for l in axes(x, 1)
-        s += x[l, i] * y[l, j]
-    end
-    s
-end
-
 """The number added under the root by `normalize`: eps(T) in the original, nothing in EXACT."""
 norm_eps(::Type{T}, convention::Convention) where {T} = convention.norm_eps === :machine ? eps(T) : zero(T)
 

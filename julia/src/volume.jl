@@ -76,13 +76,13 @@ svd_log_volume(J::AbstractMatrix) = sum(log.(svdvals(J)))
 Householder QR, whose error grows as eps·cond(J); :loop the singular values, as the original does.
 Original: half of `reduce(+, log.(abs.(s.S))) * 2`.
 """
-function log_volume(J::AbstractArray{T,3}; route::Symbol = :batched) where {T<:AbstractFloat}
+function log_volume(J::AbstractArray{T,3}; route::Symbol = :batched, warn::Bool = true) where {T<:AbstractFloat}
     checkroute(route)
     route === :loop && return [svd_log_volume(J[:, :, i]) for i in axes(J, 3)]
     volumes, doubtful = Vector{T}(undef, size(J, 3)), Vector{Bool}(undef, size(J, 3))
     tall = size(J, 1) >= size(J, 2)
     block_log_volume!(volumes, doubtful, permutedims(J, tall ? (1, 3, 2) : (2, 3, 1)))
-    warn_singular("log_volume", doubtful)
+    warn && warn_singular("log_volume", doubtful)
     volumes
 end
 
@@ -123,15 +123,18 @@ function log_volume_encoder(model::SVAE{T}, x::AbstractMatrix{T}; convention::Co
                             route::Symbol = :batched) where {T}
     checkroute(route)
     small = input_dim(model) < latent_dim(model) - (convention.encoder_jacobian === :tangent)
-    (small || route === :loop) &&
-        return log_volume(jacobian_encoder(model, x; convention = convention, route = route); route = route)
+    tangent = convention.encoder_jacobian === :tangent
+    if small || route === :loop
+        J = jacobian_encoder(model, x; convention = convention, route = route)
+        return log_volume(J; route = route, warn = tangent)
+    end
     volumes, doubtful = Vector{T}(undef, size(x, 2)), Vector{Bool}(undef, size(x, 2))
     for block in blocks(size(x, 2))
         block_log_volume!(view(volumes, block), view(doubtful, block),
                           encoder_cotangents(model, x[:, block], convention.encoder_jacobian, convention))
     end
     # An ambient encoder Jacobian is singular by construction (mu lies on the sphere): nothing to warn of.
-    convention.encoder_jacobian === :tangent && warn_singular("log_volume of the encoder", doubtful)
+    tangent && warn_singular("log_volume of the encoder", doubtful)
     volumes
 end
 
@@ -157,4 +160,39 @@ function log_prior_jacobian_encoder(model::SVAE{T}, x::AbstractMatrix{T}; conven
     z = encode(model, x; convention = convention)[1]
     log_prior(model, z; convention = convention) .+
         T(convention.volume_weight) .* log_volume_encoder(model, x; convention = convention, route = route)
+end
+
+"""
+    log_prior_jacobian_decoder(z, jacobian, mu_u, kappa_u; convention)
+
+The same from an ambient Jacobian (d, k, n) at z (k, n) and the prior's components.
+"""
+function log_prior_jacobian_decoder(z::AbstractMatrix{T}, jacobian::AbstractArray{T,3}, mu_u::AbstractMatrix{T},
+                                    kappa_u::Union{Nothing,AbstractVector{T}} = nothing;
+                                    convention::Convention = EXACT) where {T}
+    J = convention.jacobian === :tangent ? restrict(jacobian, tangent_frame(z)) : jacobian
+    log_prior(z, mu_u, kappa_u; convention = convention) .- T(convention.volume_weight) .* log_volume(J)
+end
+
+"""
+    log_prior_jacobian_encoder(z, jacobian, mu_u, kappa_u; convention)
+
+The same from the Jacobian (k, d, n) of mu at x, z = mu(x).
+"""
+function log_prior_jacobian_encoder(z::AbstractMatrix{T}, jacobian::AbstractArray{T,3}, mu_u::AbstractMatrix{T},
+                                    kappa_u::Union{Nothing,AbstractVector{T}} = nothing;
+                                    convention::Convention = EXACT) where {T}
+    tangent = convention.encoder_jacobian === :tangent
+    J = permutedims(jacobian, (2, 1, 3))
+    volumes = log_volume(tangent ? restrict(J, tangent_frame(z)) : J; warn = tangent)
+    log_prior(z, mu_u, kappa_u; convention = convention) .+ T(convention.volume_weight) .* volumes
+end
+
+"""J·T slice by slice: (d, k, n), (k, m, n) → (d, m, n)."""
+function restrict(J::AbstractArray{T,3}, frame::AbstractArray{T,3}) where {T}
+    out = Array{T}(undef, size(J, 1), size(frame, 2), size(J, 3))
+    for i in axes(J, 3)
+        out[:, :, i] = J[:, :, i] * frame[:, :, i]
+    end
+    out
 end
