@@ -20,19 +20,17 @@ end
 −½Σ(x−x̂)²/σ² − (d/2) log 2πσ², nats, (n,). x, x̂ (d, n); sigma2 one variance for all features, or (d,).
 Equation (4); original: `log_normal(x, μ)`, column `log_pxv_x`.
 """
-function log_likelihood(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, sigma2::Real = 1;
-                        convention::Convention = EXACT) where {T}
-    d = size(x, 1)
-    constant = T((dimension_constant(d, convention) + d * log(Float64(sigma2))) / 2)
-    squared_distance(x, x_hat) ./ T(-2sigma2) .- constant
-end
-
-function log_likelihood(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, sigma2::AbstractVector;
+function log_likelihood(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, sigma2::Union{Real,AbstractVector} = 1;
                         convention::Convention = EXACT) where {T}
     size(x) == size(x_hat) || throw(DimensionMismatch("x is $(size(x)) but x_hat is $(size(x_hat)); they must agree."))
     d = size(x, 1)
-    constant = T((dimension_constant(d, convention) + sum(log, Float64.(sigma2))) / 2)
-    T[-pairwise_sum(l -> abs2(x[l, i] - x_hat[l, i]) / T(sigma2[l]), 1, d) / 2 - constant for i in axes(x, 2)]
+    variances = sigma2 isa Real ? fill(T(sigma2), d) : Vector{T}(sigma2)
+    log_determinant = d == 0 ? 0.0 : pairwise_sum(l -> log(Float64(variances[l])), 1, d)
+    constant = T((dimension_constant(d, convention) + log_determinant) / 2)
+    map(axes(x, 2)) do i
+        squares = d == 0 ? zero(T) : pairwise_sum(l -> @inbounds(abs2(x[l, i] - x_hat[l, i]) / variances[l]), 1, d)
+        -squares / 2 - constant
+    end
 end
 
 """

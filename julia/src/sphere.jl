@@ -51,17 +51,14 @@ the directions in which z can move on the sphere.
 """
 function tangent_frame(z::AbstractMatrix{T}) where {T<:AbstractFloat}
     k, n = size(z)
-    frame = zeros(T, k, k - 1, n)
-    unit = normalize(z)
+    frame = Array{T}(undef, k, k - 1, n)
+    u = -normalize(z)
+    u[1, :] .+= one(T)
+    r = normalize(u)
     for i in 1:n
-        u = -unit[:, i]
-        u[1] += one(T)
-        squares = sum(abs2, u)
-        for j in 1:k-1
-            factor = squares > 0 ? 2u[j+1] / squares : zero(T)
-            for l in 1:k
-                frame[l, j, i] = T(l == j + 1) - factor * u[l]
-            end
+        identity = all(iszero, view(u, :, i))   # z = e1
+        for j in 2:k, l in 1:k
+            frame[l, j-1, i] = T(l == j) - (identity ? zero(T) : 2r[j, i] * r[l, i])
         end
     end
     frame
