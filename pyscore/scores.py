@@ -23,7 +23,7 @@ from pyscore.minimise import damped_newton, tangent_basis
 from pyscore.model import SVAE
 from pyscore.sampling import VMFDraws
 
-__all__ = ["IMPORTANCE_DRAWS", "SCORES", "Score", "available_scores", "score", "score_terms", "scores"]
+__all__ = ["IMPORTANCE_DRAWS", "SCORES", "Score", "available_scores", "score", "score_table", "score_terms"]
 
 IMPORTANCE_DRAWS = 100
 
@@ -95,12 +95,14 @@ def score(
     seed: int = 0,
     draws: VMFDraws | None = None,
 ) -> Array:
-    """Log-density of each row under one score, Σ of its terms; see `scores`."""
-    table = scores(model, x, [name], sigma2=sigma2, convention=convention, backend=backend, seed=seed, draws=draws)
+    """Log-density of each row under one score, Σ of its terms; see `score_table`."""
+    table = score_table(
+        model, x, [name], sigma2=sigma2, convention=convention, backend=backend, seed=seed, draws=draws
+    )
     return table[name].to_numpy()
 
 
-def scores(
+def score_table(
     model: SVAE,
     x: ArrayLike,
     names: Iterable[str] | None = None,
@@ -166,7 +168,7 @@ def score_terms(
     """Terms of the scores asked for, signed and weighted so that a score is the sum of its columns.
 
     ``decoder_volume`` is −w·log_volume(J_dec), ``encoder_volume`` is +w·log_volume(J_enc), and
-    ``latent_error`` is −‖z − ẑ‖² (ORIGINAL: +). Arguments, errors and warnings as in `scores`.
+    ``latent_error`` is −‖z − ẑ‖² (ORIGINAL: +). Arguments, errors and warnings as in `score_table`.
     """
     engine = get_backend(backend)
     names = list(names) if names is not None else list(available_scores(convention))

@@ -5,6 +5,7 @@ Same names and shapes as `pyscore.reference`, on tensors of one dtype and device
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,6 @@ __all__ = [
     "encoder_cotangents",
     "encoder_heads",
     "householder",
-    "imq_kernel_mean",
     "log_volume",
     "mlp",
     "mlp_tangents",
@@ -58,7 +58,7 @@ def _tanh_first(a: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "swish": Activation(lambda a: a * torch.sigmoid(a), _swish_first),
+    "swish": Activation(F.silu, _swish_first),
     "relu": Activation(torch.relu, lambda a: (a > 0).to(a.dtype)),
     "leaky_relu": Activation(
         lambda a: F.leaky_relu(a, 0.01), lambda a: torch.where(a > 0, torch.ones_like(a), 0.01)
@@ -187,20 +187,20 @@ def log_volume(jacobian: Tensor) -> tuple[Tensor, Tensor]:
     return diagonal.log().sum(dim=1), singular
 
 
-def imq_kernel_mean(x: Tensor, y: Tensor | None, c: float, convention: Convention) -> Tensor:
-    """Mean of c/(c + max(0, 1 − x·y)); see `reference.imq_kernel_mean`."""
-    other = x if y is None else y
-    # relu has the derivative 0 at 0, as the original's max.
-    kernel = c / (c + torch.relu(1 - x @ other.T))
-    if y is not None:
-        return kernel.mean()
-    n = len(x)
-    if convention.mmd_diagonal == "removed":
-        kernel = kernel * (1 - torch.eye(n, dtype=x.dtype, device=x.device))
-    return kernel.sum() / (n * (n - 1))
-
-
 def mmd_imq(x: Tensor, y: Tensor, c: float, convention: Convention) -> Tensor:
-    """k̄xx + k̄yy − 2 k̄xy; see `reference.mmd_imq`."""
-    within = imq_kernel_mean(x, None, c, convention) + imq_kernel_mean(y, None, c, convention)
-    return within - 2 * imq_kernel_mean(x, y, c, convention)
+    """k̄xx + k̄yy − 2 k̄xy as one weighted sum over the pairs of all n + m rows; see `reference.mmd_imq`."""
+    rows = torch.cat([x, y])
+    # relu has the derivative 0 at 0, as the original's max.
+    kernel = c / (c + torch.relu(1 - rows @ rows.T))
+    return (kernel * _mmd_weights(len(x), len(y), convention.mmd_diagonal, x.dtype, x.device)).sum()
+
+
+@functools.lru_cache(maxsize=8)
+def _mmd_weights(n: int, m: int, diagonal: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(n+m, n+m) weights: 1/(n(n−1)) within x, 1/(m(m−1)) within y, −1/(nm) across, 0 on a removed diagonal."""
+    weights = torch.full((n + m, n + m), -1 / (n * m), dtype=torch.float64, device=device)
+    weights[:n, :n] = 1 / (n * (n - 1))
+    weights[n:, n:] = 1 / (m * (m - 1))
+    if diagonal == "removed":
+        weights.fill_diagonal_(0)
+    return weights.to(dtype)
