@@ -107,6 +107,7 @@ const EXPOSED = Dict{String,Function}(
     # on models
     "encode" => (m, x; k...) -> PyScore.encode(m, x; k...),
     "decode" => (m, z) -> PyScore.decode(m, z),
+    "affine" => (m, z) -> PyScore.affine(m.decoder[1], z),   # one Dense layer alone, for the bit-equal tests
     "jacobian_decoder" => function (m, z; route = "batched", convention = EXACT)
         turn(PyScore.jacobian_decoder(m, z; route = Symbol(route), convention = convention))
     end,

@@ -20,10 +20,11 @@ end
 Logging.min_enabled_level(::Collector) = Warn
 Logging.shouldlog(::Collector, arguments...) = true
 function Logging.handle_message(c::Collector, level, message, arguments...; samples = nothing, keywords...)
-    # Python counts rows from 0.
-    rows = samples === nothing ? "" : " (rows " * join(first(samples, 5) .- 1, ", ") * (length(samples) > 5 ? ", …)" : ")")
-    push!(c.messages, string(message, rows))
+    push!(c.messages, samples === nothing ? string(message) : string(message, rows(samples)))
 end
+
+"""The first samples as Python names them: it counts rows from 0."""
+rows(samples) = string(" (rows ", join(samples[1:min(5, end)] .- 1, ", "), length(samples) > 5 ? ", …)" : ")")
 
 resolve(value, models) = value
 resolve(token::ModelToken, models) = models[token.token]

@@ -133,20 +133,32 @@ def test_mmd_imq(case, close):
 @pytest.mark.parametrize(("draws", "kappa"), [("samplez", None), ("samplez_lowk", 0.05), ("samplez_highk", 99.9)])
 def test_sampling_from_recorded_draws(case, close, draws, kappa):
     g, _, julia, eps = case
+    if f"{draws}_eps" not in g:
+        pytest.skip("not recorded for this case")
     mu = g["zparams_mu"].T
     kappas = g["zparams_kappa"][0] if kappa is None else np.full(len(mu), kappa, dtype=mu.dtype)
-    got = julia.sample_vmf(mu, kappas, g[f"{draws}_eps"][0], g[f"{draws}_vraw"].T, convention=ORIGINAL)
-    # √(1−w²): the rounding of w is magnified by 1/√(1−w²).
+    epsilon = g[f"{draws}_eps"][0]
+    got = julia.sample_vmf(mu, kappas, epsilon, g[f"{draws}_vraw"].T, convention=ORIGINAL)
+    # The original's b = (√(4κ²+(m−1)²) − 2κ)/(m−1) cancels: it is off by eps·2κ/(m−1), which w(b) and √(1−w²) magnify.
+    m = mu.shape[1]
+    b = (m - 1) / (np.sqrt(4.0 * kappas**2 + (m - 1) ** 2) + 2 * kappas)
+    slope = 2 * epsilon * (1 - epsilon) / (1 - (1 - b) * epsilon) ** 2
     ring = np.sqrt(1 - g[f"{draws}_omega"][0].astype(np.float64) ** 2 + 1.2e-6)
-    close(got, g[f"{draws}_z"].T, 16, eps, 1 / ring[:, None], draws)
+    scale = (1 + slope * 2 * kappas / (m - 1)) / ring
+    close(got, g[f"{draws}_z"].T, 8, eps, scale[:, None], draws)
 
 
 def test_importance_sampling(case, close):
     g, model, julia, eps = case
+    if "log_px_z" not in g:
+        pytest.skip("not recorded for this case")
     z = np.moveaxis(g["log_px_z"], 0, 2).swapaxes(0, 1)  # (k, s, n) → (n, s, k)
     n, s = z.shape[:2]
     got = julia.call("model_log_importance", model, g["x"].T[:n], z, convention=ORIGINAL)
     scale = np.max(np.abs(g["log_px_term_pxgivenz"]), axis=0) + 100
+    if eps > 1e-10:
+        # exp(a − q) is not shifted in the original: in Float32 far rows are sums of subnormal numbers.
+        scale = scale + 100 * 1.4e-45 / np.exp(g["log_px"].astype(np.float64) - 6) / eps
     close(got, g["log_px"], 16, eps, scale, "log_px from its draws")
     cosine = g["log_px_term_q"].T / g["zparams_kappa"][0, :n, None]
     got = julia.log_importance(
@@ -158,6 +170,8 @@ def test_importance_sampling(case, close):
 
 def test_loss_and_its_gradient(case, close, recorded):
     g, model, julia, eps = case
+    if "wl_batch_idx" not in g:
+        pytest.skip("not recorded for this case")
     x = g["X_train"].T[g["wl_batch_idx"]]
     draws = g["wl_comps"], g["wl_eps"][0], g["wl_vraw"].T
     z = julia.call("sample_prior", model, *draws, convention=ORIGINAL)
@@ -165,13 +179,13 @@ def test_loss_and_its_gradient(case, close, recorded):
     close(z, g["wl_zp"].T, 4096, eps, 1.0, "sampleVamp")
     for j, c in enumerate(g["gammas"]):
         mse, mmd = julia.call("decomposed_wloss", model, x, *draws, c=float(c), convention=ORIGINAL)
-        # The MMD's diagonal at width c is c/(c + rounding): 1/c enters.
+        # The samples' own error enters, and 1/c with it: the kernel's slope is 1/c at distance 0.
         scale = 1 + 1 / float(c) / 10
         close(mse, g["decomposed_mse"][0, j], 16, eps, largest(g["decomposed_mse"]), "reconstruction")
-        close(mmd, g["decomposed_mmd"][0, j], 128, eps, scale, "MMD")
+        close(mmd, g["decomposed_mmd"][0, j], 1024, eps, scale, "MMD")
         for i, beta in enumerate(g["betas"]):
             loss = julia.call("wloss", model, x, *draws, beta=float(beta), c=float(c), convention=ORIGINAL)
-            close(loss, g["wloss"][i, j], 128, eps, largest(g["decomposed_mse"]) + scale * float(beta), f"wloss β={beta} c={c}")
+            close(loss, g["wloss"][i, j], 1024, eps, largest(g["decomposed_mse"]) + scale * float(beta), f"wloss β={beta} c={c}")
     for beta in ("0.01", "0.1", "1.0", "10.0"):
         got = julia.call("wloss_gradient", model, x, *draws, beta=float(np.asarray(float(beta), x.dtype)), c=float(np.asarray(0.1, x.dtype)), convention=ORIGINAL)
         for array, (name, want) in zip(got, recorded(g, f"grad_b{beta}_").items(), strict=True):
@@ -205,3 +219,96 @@ def test_adam_to_the_last_bit(dtype, golden, julia, julia32):
     for rate in ("1e-4", "1e-3"):
         got = backend.call("adam_replay", g["x0"].T, g["g"].T, rate=float(rate))
         assert np.array_equal(got, g[f"adam_{rate}"].T)
+
+
+# ── Goodness of fit: IPMeasures and the scripts ──────────────────────────────────────────────────────────
+
+DISTANCES = {"l2": "squared_euclidean", "cos": "cosine"}
+KERNELS = {"imq": "imq", "gauss": "gaussian", "rq": "rq"}
+
+
+@pytest.fixture(params=["f32", "f64"])
+def measures(request, golden, julia, julia32):
+    g = golden(f"ipmeasures_sphere_{request.param}")
+    return g, julia32 if request.param == "f32" else julia, 1.2e-7 if request.param == "f32" else 2.3e-16
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_mmd_of_any_kernel(measures, close, kernel, distance):
+    g, julia, eps = measures
+    x, y, w = g["x"].T, g["y"].T, g["w"].T
+    kind = {"kernel": KERNELS[kernel], "distance": DISTANCES[distance], "convention": ORIGINAL}
+    close(julia.call("pairwise_distance", x, w, DISTANCES[distance], convention=ORIGINAL), g[f"pairwise{distance}_xw"], 16, eps, 4.0, "distance")
+    for i, width in enumerate(g["params64"]):
+        slope = 4 / width if kernel == "imq" else 4 * max(width, 1.0)  # of the kernel, times distances up to 4
+        scale = 4 + slope * (1 / len(x) if kernel == "imq" else 1)
+        got = julia.call("mmd", x, w, width=float(width), **kind)
+        close(got, g[f"mmd_{kernel}_{distance}"][i], 16, eps, scale, f"mmd {kernel} {distance} {width}")
+        within, between = julia.call("kernel_mean", x, width=float(width), **kind), julia.call("kernel_mean", x, w, width=float(width), **kind)
+        close(within, g[f"kernelsum1_{kernel}_{distance}"][i], 16, eps, scale, "kernelsum(x)")
+        close(between, g[f"kernelsum2_{kernel}_{distance}"][i], 16, eps, scale, "kernelsum(x, w)")
+    if eps < 1e-10:
+        K = [_kernel_matrix(julia, kernel, a, b, DISTANCES[distance]) for a, b in ((x, x), (x, y), (y, y))]
+        for biased in (False, True):
+            got = julia.call("mmd_variance", *K, biased=biased, convention=ORIGINAL)
+            close(got, g[f"mmd2var_{kernel}_{distance}_unit0_biased{int(biased)}"], 64, eps, 4.0, "mmd2_and_variance")
+
+
+def _kernel_matrix(julia, kernel, a, b, distance, width=0.1):
+    d = julia.call("pairwise_distance", a, b, distance, convention=ORIGINAL)
+    if kernel == "imq":
+        return width / (width + d)
+    return np.exp(-width * d) if kernel == "gauss" else (1 + (d + np.finfo(d.dtype).eps) / (2 * width)) ** -width
+
+
+def test_width_and_p_value(golden, julia, close):
+    g = golden("ipmeasures_sphere_f64")
+    z1, z2 = g["gg_z1"].T, g["gg_z2"].T
+    got = julia.call("imq_width_criterion", z1, z2, convention=ORIGINAL)
+    # mmd²/√variance: both cancel almost completely with Frobenius distances, and the variance more so.
+    assert np.max(np.abs(got - g["gg_crit"])) <= 1e-5 * np.max(np.abs(g["gg_crit"]))
+    assert julia.call("imq_width", z1, z2, convention=ORIGINAL) == pytest.approx(float(g["gg_gamma"]), rel=1e-12)
+    for x, p in zip(g["pv_x"], g["pv"], strict=True):
+        assert julia.call("mmd_p_value", g["pv_null"], float(x), convention=ORIGINAL) == p
+    close(julia.call("imq_width_criterion", z1, z2, convention=replace(ORIGINAL, width_distance="columnwise")), g["gg_crit_h"], 1e6, 2.3e-16, np.abs(g["gg_crit_h"]) + 1, "criterion of IPMeasures 0.2.5")
+
+
+def test_null_distribution(golden, julia32, close):
+    g = golden("null_distr_distances_f32")
+    x, y = (np.ascontiguousarray(g[name].transpose(2, 1, 0)) for name in ("Z1", "Z2"))
+    got = julia32.call("mmd_null", x, y, float(g["gamma"]), convention=ORIGINAL)
+    # Original: the kernel is Float64, since its width is; ours stays Float32. Three kernel means of about 1 cancel.
+    close(got, g["null_dst"], 16, 1.2e-7, 1.0, "null distribution")
+
+
+# ── jacodeco.jl and the ranking ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_projection_and_corrected_density(dtype, golden, golden_model, julia, julia32, close):
+    g = golden(f"jacodeco_svae_added_methods_{dtype}")
+    model, backend = golden_model(g), julia32 if dtype == "f32" else julia
+    x, z, eps = g["x"].T, g["z"].T, float(np.finfo(model.dtype).eps)
+    J = backend.call("jacobian_decoder", model, z, convention=ORIGINAL)
+    got = backend.call("log_density_corrected", x, backend.decode(model, z), z, J, convention=ORIGINAL)
+    s = np.linalg.svd(J, compute_uv=False)
+    scale = np.abs(g["correctedjacodeco_mat"]) + s[:, 0] / s[:, -1] + 1 / s[:, -1] ** 2  # 1 + 1/s² is its spread
+    close(got, g["correctedjacodeco_mat"], 64, eps, scale, "correctedjacodeco")
+    for steps, name in ((10, "manifoldz_10"), (100, "manifoldz")):
+        got, _, iterations = backend.call("project", model, x, z, steps=steps, convention=ORIGINAL)
+        # ADAM's first steps are signs: a gradient near 1e-8 may go either way in Float32.
+        close(got, g[name].T, 64 if dtype == "f64" else 2000, eps, 1.0, name)
+        assert (iterations == steps).all()
+
+
+def test_areas_under_the_curve(golden, julia):
+    g = golden("evalcurves")
+    compared = 0
+    for i in range(1, 21):
+        score, label = g[f"score_{i}"], g[f"label_{i}"]
+        if 0 < label.sum() < len(label):
+            # EvalCurves rounds its curve to 10 digits.
+            assert abs(julia.call("roc_auc", score, label) - g[f"auc_{i}"]) < 2.5e-11
+            compared += 1
+    assert compared >= 15
