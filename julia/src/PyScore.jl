@@ -30,4 +30,7 @@ include("training.jl")
 include("minimise.jl")
 include("corrected.jl")
 include("roc.jl")
+include("original.jl")
+include("flux.jl")
+include("../worker/serve.jl")
 end

@@ -19,8 +19,8 @@ def main() -> None:
     module.package = package
     # The project has the package when juliapkg resolved it; a project of the user's own may not.
     module.seval('Base.find_package("PyScore") === nothing && push!(LOAD_PATH, string(package))')
-    module.seval('include(joinpath(string(package), "worker", "worker.jl"))')
-    module.seval(f"PyScoreWorker.serve({int(read_fd)}, {int(write_fd)}, {int(parent)})")
+    module.seval("using PyScore")
+    module.seval(f"PyScore.Worker.serve({int(read_fd)}, {int(write_fd)}, {int(parent)})")
 
 
 if __name__ == "__main__":

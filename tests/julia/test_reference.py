@@ -196,7 +196,8 @@ def test_projection_and_laplace_terms(julia, rng, close):
     error = np.sum((x - model.decode(z)) ** 2, axis=1)
     assert np.all(error <= np.sum((x - model.decode(start)) ** 2, axis=1))
     found = reference.project(x, start, model.decode, model.decoder_jacobian)
-    close(z, found.z, 1e6, 2.3e-16, 1.0, "projection")
+    # Two descents end where ‖e‖² no longer decreases, which fixes z to the root of eps only.
+    close(z, found.z, 1e8, 2.3e-16, 1.0, "projection")
 
 
 def test_posterior_hessian_by_differences(julia, rng):

@@ -151,7 +151,7 @@ def test_the_error_shows_what_the_worker_printed(own):
 
 def test_an_interrupted_call_does_not_answer_the_next(own):
     own.call("echo", 1)
-    threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         own.call("pause", 30.0)
     assert own.call("echo", 2) == 2
@@ -204,9 +204,7 @@ def test_more_models_than_the_worker_holds(own, rng):
 def test_a_forked_child_leaves_the_parents_worker_alone(own):
     own.call("echo", 1)
     pid = own.worker.pid
-    script = "import os"  # the fork happens in a fresh interpreter, below; this one has threads
-    del script
-    program = (
+    program = (  # in a fresh interpreter: this one has threads, with which forking is no good
         "import os, warnings; warnings.simplefilter('ignore')\n"
         "from pyscore.backends.julia_ import julia_backend\n"
         "b = julia_backend('executable'); b.call('echo', 1); mine = b.worker.pid\n"
