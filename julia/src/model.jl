@@ -66,7 +66,8 @@ copymodel(layer::Dense) = Dense(copy(layer.W), copy(layer.b))
 copymodel(m::SVAE) = SVAE(copymodel.(m.encoder), copymodel(m.mu_head), copymodel(m.kappa_head),
                           copymodel.(m.decoder), copy(m.pseudo_inputs))
 
-sigmoid(a::AbstractFloat) = one(a) / (one(a) + exp(-a))
+# Real, not AbstractFloat: Zygote sends dual numbers through broadcasts.
+sigmoid(a::Real) = one(a) / (one(a) + exp(-a))
 swish(a::AbstractFloat) = a * sigmoid(a)
 
 """swish and its derivative s + y(1 − s), y = a·s, from one exponential."""

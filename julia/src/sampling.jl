@@ -17,10 +17,10 @@ function wood_constants(kappa::T, m::Integer) where {T<:AbstractFloat}
 end
 
 """w = (1 − (1+b)ε)/(1 − (1−b)ε): the component of the sample along the mean direction."""
-wood_cosine(b::T, epsilon::T) where {T} = (one(T) - (one(T) + b) * epsilon) / (one(T) - (one(T) - b) * epsilon)
+wood_cosine(b::Real, epsilon::Real) = (1 - (1 + b) * epsilon) / (1 - (1 - b) * epsilon)
 
 """√((1−w)(1+w)), with 10·eps(Float32) under the root in the original."""
-function orthogonal_length(w::T, convention::Convention) where {T}
+function orthogonal_length(w::T, convention::Convention) where {T<:Real}
     slack = convention.norm_eps === :machine ? T(SAMPLING_EPS) : zero(T)
     sqrt(max((one(T) - w) * (one(T) + w) + slack, zero(T)))
 end

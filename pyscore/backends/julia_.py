@@ -157,7 +157,7 @@ def _juliacall_spawn(folder: Path, executable: str | None, project: str | None) 
         environment = dict(os.environ)
         if executable is not None and project is not None:
             environment |= {"PYTHON_JULIACALL_EXE": executable, "PYTHON_JULIACALL_PROJECT": project}
-        command = [sys.executable, str(child), str(folder), str(read_fd), str(write_fd), str(os.getpid())]
+        command = [sys.executable, "-P", str(child), str(folder), str(read_fd), str(write_fd), str(os.getpid())]
         return command, environment
 
     return spawn
