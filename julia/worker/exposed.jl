@@ -106,6 +106,7 @@ const EXPOSED = Dict{String,Function}(
     "roc_auc" => (scores, labels) -> PyScore.roc_auc(scores, labels),
     # on models
     "encode" => (m, x; k...) -> PyScore.encode(m, x; k...),
+    "hidden" => (m, x) -> PyScore.hidden(m.encoder, x),
     "decode" => (m, z) -> PyScore.decode(m, z),
     "affine" => (m, z) -> PyScore.affine(m.decoder[1], z),   # one Dense layer alone, for the bit-equal tests
     "jacobian_decoder" => function (m, z; route = "batched", convention = EXACT)
@@ -126,6 +127,7 @@ const EXPOSED = Dict{String,Function}(
     "model_log_prior_jacobian_encoder" => function (m, x; route = "batched", convention = EXACT)
         PyScore.log_prior_jacobian_encoder(m, x; route = Symbol(route), convention = convention)
     end,
+    "model_log_prior" => (m, z; k...) -> PyScore.log_prior(m, z; k...),
     "model_log_importance" => (m, x, draws; k...) -> PyScore.log_importance(m, x, draws; k...),
     "project" => function (m, x, z; latent = "sphere", k...)
         PyScore.project(m, x, z; latent = Symbol(latent), k...)

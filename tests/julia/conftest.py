@@ -12,6 +12,8 @@ from pyscore.model import SVAE
 
 JULIA = shutil.which("julia")
 REQUIRED = os.environ.get("PYSCORE_REQUIRE_JULIA") == "1"
+TRANSPORT = os.environ.get("PYSCORE_JULIA_TRANSPORT", "executable")
+"""The transport of these tests; "juliacall" where a Julia ≥ 1.10 is at hand."""
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -23,15 +25,23 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def julia():
-    """The backend in float64 by the executable transport."""
-    backend = julia_backend("executable", timeout=120)
+    """The backend in float64."""
+    backend = julia_backend(TRANSPORT, timeout=120)
     yield backend
     backend.close()
 
 
 @pytest.fixture(scope="session")
 def julia32():
-    backend = julia_backend("executable", timeout=120, dtype=np.float32)
+    backend = julia_backend(TRANSPORT, timeout=120, dtype=np.float32)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def own():
+    """A backend of one test's own, to be killed as it likes."""
+    backend = julia_backend(TRANSPORT, timeout=60)
     yield backend
     backend.close()
 

@@ -19,14 +19,6 @@ from pyscore.model import SVAE
 pytestmark = pytest.mark.julia
 
 
-@pytest.fixture
-def own():
-    """A backend of one test's own, to be killed as it likes."""
-    backend = julia_backend("executable", timeout=60)
-    yield backend
-    backend.close()
-
-
 def gone(pid):
     """Whether the process has ended (a zombie has)."""
     try:
