@@ -32,8 +32,8 @@ from pyscore.model import SVAE
 __all__ = [
     "SVAEvampmeans", "correctedjacodeco", "decomposed_wloss", "householderrotation", "huentropy", "infer",
     "jacobian_decoder", "jacobian_encoder", "k_imq", "kldiv", "log_normal", "log_px", "log_pxexpectedz", "log_pz",
-    "log_pz_from_z", "log_pz_jacobian_decoder", "log_pz_jacobian_encoder", "log_vmf_c", "log_vmf_wo_c", "manifoldz",
-    "mmd_imq", "normalizecolumns", "pairwisecos", "pz", "sampleVamp", "samplez", "vmfentropy", "wloss", "zfromx",
+    "log_pz_from_z", "log_pz_jacobian_decoder", "log_pz_jacobian_encoder", "log_vmf_c", "log_vmf_wo_c",
+    "manifoldz", "mmd_imq", "normalizecolumns", "pairwisecos", "pz", "sampleVamp", "samplez", "vmfentropy", "wloss", "zfromx",
     "zparams",
 ]  # fmt: skip
 
@@ -65,14 +65,14 @@ class SVAEvampmeans:
 
     def __init__(
         self,
-        inputDim: int | SVAE,  # noqa: N803 (the original's names)
-        hiddenDim: int = 0,  # noqa: N803
-        latentDim: int = 0,  # noqa: N803
-        numLayers: int = 3,  # noqa: N803
+        inputDim: int | SVAE,
+        hiddenDim: int = 0,
+        latentDim: int = 0,
+        numLayers: int = 3,
         nonlinearity: str = "swish",
-        layerType: str = "Dense",  # noqa: N803
+        layerType: str = "Dense",
         num_pseudoinputs: int = 1,
-        T: Any = np.float32,  # noqa: N803
+        T: Any = np.float32,
         *,
         seed: int = 0,
         backend: JuliaBackend | None = None,
@@ -150,7 +150,7 @@ def infer(m: SVAEvampmeans, x: ArrayLike, *, seed: int = 0) -> Array:
     return m.g(zfromx(m, x, seed=seed))
 
 
-def sampleVamp(m: SVAEvampmeans, n: int, *, seed: int = 0) -> Array:  # noqa: N802
+def sampleVamp(m: SVAEvampmeans, n: int, *, seed: int = 0) -> Array:
     """Draw n samples of the prior, (n, k), in Julia from `seed`."""
     z: Array = m.backend.call("draw_prior", m.model, check.integer("n", n, at_least=0), seed, convention=ORIGINAL)
     return z
@@ -165,7 +165,9 @@ def decomposed_wloss(
     return float(np.mean((rows - m.g(z)) ** 2)), float(d(z, sampleVamp(m, len(z), seed=seed)))
 
 
-def wloss(m: SVAEvampmeans, x: ArrayLike, beta: float, d: Callable[[Array, Array], Any], *, seed: int = 0) -> float:
+def wloss(
+    m: SVAEvampmeans, x: ArrayLike, beta: float, d: Callable[[Array, Array], Any], *, seed: int = 0
+) -> float:
     """Loss: reconstruction error + beta·discrepancy."""
     reconstruction, discrepancy = decomposed_wloss(m, x, beta, d, seed=seed)
     return reconstruction + beta * discrepancy
@@ -183,7 +185,9 @@ def log_normal(x: ArrayLike, mu: ArrayLike | None = None, *, backend: JuliaBacke
 
 def log_pxexpectedz(m: SVAEvampmeans, x: ArrayLike, z: ArrayLike | None = None) -> Array:
     """log p(x | z) at the mean direction of each row, or at z."""
-    return log_normal(np.asarray(x, dtype=m.model.dtype), m.g(zparams(m, x)[0] if z is None else z), backend=m.backend)
+    return log_normal(
+        np.asarray(x, dtype=m.model.dtype), m.g(zparams(m, x)[0] if z is None else z), backend=m.backend
+    )
 
 
 def log_pz_from_z(m: SVAEvampmeans, z: ArrayLike) -> Array:

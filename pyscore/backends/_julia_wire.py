@@ -18,7 +18,7 @@ MAGIC = b"PYSC"
 PREFIX = struct.Struct("<4sI")
 """Magic and length of the header."""
 
-_CODES = {"f": np.dtype("<f4"), "d": np.dtype("<f8"), "l": np.dtype("<i8")}
+_CODES: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "d": np.dtype("<f8"), "l": np.dtype("<i8")}
 _CODE_OF = {dtype: code for code, dtype in _CODES.items()}
 
 
@@ -92,7 +92,7 @@ def _put_array(header: _Header, array: np.ndarray[Any, Any]) -> None:
     lengths = packed.shape[::-1]
     header.parts.append(struct.pack(f"<ccB{len(lengths)}Q", b"a", code, len(lengths), *lengths))
     if packed.size:
-        header.arrays.append(memoryview(packed).cast("B"))
+        header.arrays.append(packed.data.cast("B"))
 
 
 def decode(header: bytes) -> tuple[str, Any, list[np.ndarray[Any, Any]]]:
@@ -126,8 +126,8 @@ class _Reader:
             return tuple(self.value() for _ in range(self.unpack("I")))
         if tag == b"a":
             dtype = _CODES[self.take(1).decode()]
-            lengths = [self.unpack("Q") for _ in range(self.unpack("B"))]
-            array = np.empty(lengths[::-1], dtype=dtype)
+            lengths: list[int] = [self.unpack("Q") for _ in range(self.unpack("B"))]
+            array: np.ndarray[Any, Any] = np.empty(lengths[::-1], dtype=dtype)
             self.arrays.append(array)
             return array
         readers = {b"b": "?", b"i": "q", b"f": "d"}

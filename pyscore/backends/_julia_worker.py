@@ -26,7 +26,7 @@ from pyscore.backends import _julia_wire as wire
 from pyscore.backends._julia_wire import ModelToken
 from pyscore.errors import JuliaError, NumericalWarning
 
-__all__ = ["JuliaWorker", "Spawn", "WorkerCall"]
+__all__ = ["HeldModel", "JuliaWorker", "Spawn"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class _Process:
     def __init__(self, spawn: Spawn) -> None:
         to_worker, self.write_fd = os.pipe()
         self.read_fd, from_worker = os.pipe()
-        self.log: IO[bytes] = tempfile.TemporaryFile()
+        self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `kill`)
         self.models: OrderedDict[str, None] = OrderedDict()
         command, environment = spawn(to_worker, from_worker)
         try:
@@ -157,7 +157,7 @@ class _Process:
         kind, value, arrays = wire.decode(bytes(header))
         for array in arrays:
             if array.size:
-                self._fill(memoryview(array).cast("B"), deadline, begun)
+                self._fill(array.data.cast("B"), deadline, begun)
         return kind, value
 
     def _fill(self, target: memoryview, deadline: float, begun: bool) -> None:
@@ -168,7 +168,7 @@ class _Process:
                 raise _Died(begun)
             target = target[got:]
 
-    def output_tail(self, size: int = 2000) -> str:
+    def output_tail(self, size: int = 4000) -> str:
         """Return the end of what the worker printed."""
         end = self.log.seek(0, os.SEEK_END)
         self.log.seek(max(0, end - size))
@@ -296,7 +296,9 @@ class JuliaWorker:
         return self._process
 
     def _begin(self) -> _Process:
-        logger.info("starting %s; Julia compiles each function at its first call, which takes seconds", self.describe)
+        logger.info(
+            "starting %s; Julia compiles each function at its first call, which takes seconds", self.describe
+        )
         self.starts += 1
         process = _Process(self._spawn)
         try:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 import pyscore
 from pyscore import _validate as check
 from pyscore._validate import Array
-from pyscore.backends._julia_worker import HeldModel, JuliaWorker
+from pyscore.backends._julia_worker import HeldModel, JuliaWorker, Spawn
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import BackendUnavailable, InvalidInput, ShapeError
@@ -115,12 +115,9 @@ def julia_backend(
     chosen = _choose(transport, exe)
     folder = package_folder()
     home = None if project is None else os.fspath(project)
-    if chosen == "executable":
-        spawn = _executable_spawn(folder, exe, home)
-    else:
-        spawn = _juliacall_spawn(folder, exe, home)
+    prepare = _executable_spawn if chosen == "executable" else _juliacall_spawn
     worker = JuliaWorker(
-        spawn,
+        prepare(folder, exe, home),
         f"Julia by {chosen}",
         timeout=check.real("timeout", timeout, above=0.0),
         start_timeout=check.real("start_timeout", start_timeout, above=0.0),
@@ -128,7 +125,7 @@ def julia_backend(
     return JuliaBackend(worker, np.dtype(dtype), chosen)
 
 
-def _executable_spawn(folder: Path, executable: str | None, project: str | None) -> Any:
+def _executable_spawn(folder: Path, executable: str | None, project: str | None) -> Spawn:
     found = shutil.which(executable or "julia")
     if found is None:
         raise BackendUnavailable(f"julia: there is no executable {executable or 'julia'!r}. {HOW_TO_INSTALL}")
@@ -143,7 +140,7 @@ def _executable_spawn(folder: Path, executable: str | None, project: str | None)
     return spawn
 
 
-def _juliacall_spawn(folder: Path, executable: str | None, project: str | None) -> Any:
+def _juliacall_spawn(folder: Path, executable: str | None, project: str | None) -> Spawn:
     if importlib.util.find_spec("juliacall") is None:
         raise BackendUnavailable("julia: juliacall is not installed. Install it: pip install juliacall.")
     if (executable is None) != (project is None):
@@ -205,12 +202,13 @@ class JuliaBackend:
         """Name the model by a hash of its arrays, so that a change in place is a new model."""
         if model.activation != "swish":
             raise InvalidInput(
-                f"`model` must have the activation 'swish' of the paper for the julia backend; got {model.activation!r}."
+                "`model` must have the activation 'swish' of the paper for the julia backend; "
+                f"got {model.activation!r}."
             )
         arrays = [np.ascontiguousarray(a, dtype=self.dtype) for a in model.parameters().values()]
         state = blake2b(f"{self.dtype.str}{[a.shape for a in arrays]}".encode(), digest_size=16)
         for array in arrays:
-            state.update(memoryview(array).cast("B"))
+            state.update(array.data.cast("B"))
         return HeldModel(state.hexdigest(), lambda: (len(model.encoder), *arrays))
 
     def _array(self, name: str, value: ArrayLike, shape: tuple[int | str | None, ...]) -> Array:
@@ -266,8 +264,8 @@ class JuliaBackend:
             raise ShapeError("`mu_u` must have at least one row (a prior component); got none.")
         if kappa_u is None and convention.prior_density == "vmf_mixture":
             raise InvalidInput(
-                "`kappa_u` must be given for the mixture of vMF densities (prior_density='vmf_mixture'); got None. "
-                "Pass the second output of encode(pseudo_inputs), or use the ORIGINAL convention."
+                "`kappa_u` must be given for the mixture of vMF densities (prior_density='vmf_mixture'); "
+                "got None. Pass the second output of encode(pseudo_inputs), or use the ORIGINAL convention."
             )
         kappas = None if kappa_u is None else self._kappas("kappa_u", kappa_u, (mu_u.shape[0],))
         return self.call("log_prior", z, mu_u, kappas, convention=convention)

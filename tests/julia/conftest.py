@@ -20,7 +20,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("julia") and JULIA is None and not REQUIRED:
-            item.add_marker(pytest.mark.skip(reason="no `julia` on the PATH (PYSCORE_REQUIRE_JULIA=1 makes this fail)"))
+            item.add_marker(
+                pytest.mark.skip(reason="no `julia` on the PATH (PYSCORE_REQUIRE_JULIA=1 makes this fail)")
+            )
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +55,11 @@ def rng():
 
 def golden_folder():
     """Where the recordings of the original are: all of them, or the committed part."""
-    folders = [os.environ.get("PYSCORE_GOLDEN"), CHECKOUT.parent / "shared" / "golden", CHECKOUT / "tests" / "golden"]
+    folders = [
+        os.environ.get("PYSCORE_GOLDEN"),
+        CHECKOUT.parent / "shared" / "golden",
+        CHECKOUT / "tests" / "golden",
+    ]
     return next((Path(f) for f in folders if f and any(Path(f).glob("*.npz"))), None)
 
 
@@ -113,7 +119,9 @@ def assert_close(got, want, k, eps, scale, what):
         return 0.0
     needed = np.max(np.abs(got - want)[finite] / (eps * np.broadcast_to(scale, got.shape)[finite]))
     where = np.unravel_index(np.argmax(np.where(finite, np.abs(got - want), -1)), got.shape) if got.ndim else ()
-    assert needed <= k, f"{what}: needs k = {needed:.1f} but k = {k}; at {where} got {got[where]!r}, wanted {want[where]!r}"
+    assert needed <= k, (
+        f"{what}: needs k = {needed:.1f} but k = {k}; at {where} got {got[where]!r}, wanted {want[where]!r}"
+    )
     return needed
 
 

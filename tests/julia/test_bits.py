@@ -32,7 +32,15 @@ def bit_equal_cases(rng, n, k, convention):
     yield "latent_error", (x, y), {}
 
 
-BIT_EQUAL = ("normalize", "householder", "tangent_frame", "sample_vmf", "log_likelihood", "latent_error", "Dense on integers")
+BIT_EQUAL = (
+    "normalize",
+    "householder",
+    "tangent_frame",
+    "sample_vmf",
+    "log_likelihood",
+    "latent_error",
+    "Dense on integers",
+)
 """What `pyscore verify` prints as equal to the last bit."""
 
 

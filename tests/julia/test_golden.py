@@ -49,7 +49,9 @@ def test_encoder_and_decoder(case, close):
 
 def test_unit_vectors(case, close):
     g, _, julia, eps = case
-    close(julia.normalize(g["x"].T, convention=ORIGINAL), g["normalizecolumns_x"].T, 2, eps, 1.0, "normalizecolumns")
+    close(
+        julia.normalize(g["x"].T, convention=ORIGINAL), g["normalizecolumns_x"].T, 2, eps, 1.0, "normalizecolumns"
+    )
     got = julia.householder(g["hh_zprime"].T, g["hh_mu"].T, convention=ORIGINAL)
     close(got, g["hh_out"].T, 8, eps, largest(g["hh_zprime"]), "householderrotation")
     got = julia.householder(g["hh_zprime"].T[:3], g["hh_e1_mu"].T, convention=ORIGINAL)
@@ -60,10 +62,31 @@ def test_likelihood(case, close):
     g, _, julia, eps = case
     x, x_hat = g["x"].T, g["g_mu"].T
     scale = largest(g["log_normal_x_g"])
-    close(julia.log_likelihood(x, x_hat, convention=ORIGINAL), g["log_normal_x_g"][0], 4, eps, scale, "log_normal(x, g)")
-    close(julia.log_likelihood(x, x_hat, convention=ORIGINAL), g["log_pxexpectedz"][0], 4, eps, scale, "log_pxexpectedz")
+    close(
+        julia.log_likelihood(x, x_hat, convention=ORIGINAL),
+        g["log_normal_x_g"][0],
+        4,
+        eps,
+        scale,
+        "log_normal(x, g)",
+    )
+    close(
+        julia.log_likelihood(x, x_hat, convention=ORIGINAL),
+        g["log_pxexpectedz"][0],
+        4,
+        eps,
+        scale,
+        "log_pxexpectedz",
+    )
     zero = np.zeros_like(x)
-    close(julia.log_likelihood(x, zero, convention=ORIGINAL), g["log_normal_x"][0], 4, eps, largest(g["log_normal_x"]), "log_normal(x)")
+    close(
+        julia.log_likelihood(x, zero, convention=ORIGINAL),
+        g["log_normal_x"][0],
+        4,
+        eps,
+        largest(g["log_normal_x"]),
+        "log_normal(x)",
+    )
 
 
 def test_prior(case, close):
@@ -71,7 +94,9 @@ def test_prior(case, close):
     prior = g["pseudo_mu"].T, g["pseudo_kappa"][0]
     close(julia.log_prior(g["zparams_mu"].T, *prior, convention=ORIGINAL), g["log_pz"], 16, eps, 1.0, "log_pz")
     close(np.exp(julia.log_prior(g["zparams_mu"].T, *prior, convention=ORIGINAL)), g["pz"], 32, eps, 1.0, "pz")
-    close(julia.log_prior(g["za"].T, *prior, convention=ORIGINAL), g["log_pz_from_za"], 16, eps, 1.0, "log_pz_from_z")
+    close(
+        julia.log_prior(g["za"].T, *prior, convention=ORIGINAL), g["log_pz_from_za"], 16, eps, 1.0, "log_pz_from_z"
+    )
 
 
 def test_von_mises_fisher(case, close):
@@ -114,7 +139,9 @@ def test_volumes(case, close):
     # which are those of TᵀJ with T ⊥ mu.
     kept = g["sv_encoder"][:-1]
     got = julia.encoder_log_volume(model, x, convention=replace(ORIGINAL, encoder_jacobian="tangent"))
-    close(got, np.sum(np.log(kept.astype(np.float64)), axis=0), 32, eps, kept[0] / kept[-1] + 10, "Σlog s, encoder")
+    close(
+        got, np.sum(np.log(kept.astype(np.float64)), axis=0), 32, eps, kept[0] / kept[-1] + 10, "Σlog s, encoder"
+    )
 
 
 def test_mmd_imq(case, close):
@@ -162,7 +189,12 @@ def test_importance_sampling(case, close):
     close(got, g["log_px"], 16, eps, scale, "log_px from its draws")
     cosine = g["log_px_term_q"].T / g["zparams_kappa"][0, :n, None]
     got = julia.log_importance(
-        g["log_px_term_pxgivenz"].T, g["log_px_term_pz"].T, cosine, g["zparams_kappa"][0, :n], model.latent_dim, convention=ORIGINAL
+        g["log_px_term_pxgivenz"].T,
+        g["log_px_term_pz"].T,
+        cosine,
+        g["zparams_kappa"][0, :n],
+        model.latent_dim,
+        convention=ORIGINAL,
     )
     close(got, g["log_px"], 8, eps, scale, "log_px from its terms")
     assert s == 100
@@ -185,9 +217,24 @@ def test_loss_and_its_gradient(case, close, recorded):
         close(mmd, g["decomposed_mmd"][0, j], 1024, eps, scale, "MMD")
         for i, beta in enumerate(g["betas"]):
             loss = julia.call("wloss", model, x, *draws, beta=float(beta), c=float(c), convention=ORIGINAL)
-            close(loss, g["wloss"][i, j], 1024, eps, largest(g["decomposed_mse"]) + scale * float(beta), f"wloss β={beta} c={c}")
+            close(
+                loss,
+                g["wloss"][i, j],
+                1024,
+                eps,
+                largest(g["decomposed_mse"]) + scale * float(beta),
+                f"wloss β={beta} c={c}",
+            )
     for beta in ("0.01", "0.1", "1.0", "10.0"):
-        got = julia.call("wloss_gradient", model, x, *draws, beta=float(np.asarray(float(beta), x.dtype)), c=float(np.asarray(0.1, x.dtype)), convention=ORIGINAL)
+        got = julia.call(
+            "wloss_gradient",
+            model,
+            x,
+            *draws,
+            beta=float(np.asarray(float(beta), x.dtype)),
+            c=float(np.asarray(0.1, x.dtype)),
+            convention=ORIGINAL,
+        )
         for array, (name, want) in zip(got, recorded(g, f"grad_b{beta}_").items(), strict=True):
             close(array, want, 8192, eps, largest(want), f"gradient of {name}, β={beta}")
 
@@ -239,20 +286,32 @@ def test_mmd_of_any_kernel(measures, close, kernel, distance):
     g, julia, eps = measures
     x, y, w = g["x"].T, g["y"].T, g["w"].T
     kind = {"kernel": KERNELS[kernel], "distance": DISTANCES[distance], "convention": ORIGINAL}
-    close(julia.call("pairwise_distance", x, w, DISTANCES[distance], convention=ORIGINAL), g[f"pairwise{distance}_xw"], 16, eps, 4.0, "distance")
+    close(
+        julia.call("pairwise_distance", x, w, DISTANCES[distance], convention=ORIGINAL),
+        g[f"pairwise{distance}_xw"],
+        16,
+        eps,
+        4.0,
+        "distance",
+    )
     for i, width in enumerate(g["params64"]):
         slope = 4 / width if kernel == "imq" else 4 * max(width, 1.0)  # of the kernel, times distances up to 4
         scale = 4 + slope * (1 / len(x) if kernel == "imq" else 1)
         got = julia.call("mmd", x, w, width=float(width), **kind)
         close(got, g[f"mmd_{kernel}_{distance}"][i], 16, eps, scale, f"mmd {kernel} {distance} {width}")
-        within, between = julia.call("kernel_mean", x, width=float(width), **kind), julia.call("kernel_mean", x, w, width=float(width), **kind)
+        within, between = (
+            julia.call("kernel_mean", x, width=float(width), **kind),
+            julia.call("kernel_mean", x, w, width=float(width), **kind),
+        )
         close(within, g[f"kernelsum1_{kernel}_{distance}"][i], 16, eps, scale, "kernelsum(x)")
         close(between, g[f"kernelsum2_{kernel}_{distance}"][i], 16, eps, scale, "kernelsum(x, w)")
     if eps < 1e-10:
         K = [_kernel_matrix(julia, kernel, a, b, DISTANCES[distance]) for a, b in ((x, x), (x, y), (y, y))]
         for biased in (False, True):
             got = julia.call("mmd_variance", *K, biased=biased, convention=ORIGINAL)
-            close(got, g[f"mmd2var_{kernel}_{distance}_unit0_biased{int(biased)}"], 64, eps, 4.0, "mmd2_and_variance")
+            close(
+                got, g[f"mmd2var_{kernel}_{distance}_unit0_biased{int(biased)}"], 64, eps, 4.0, "mmd2_and_variance"
+            )
 
 
 def _kernel_matrix(julia, kernel, a, b, distance, width=0.1):
@@ -271,7 +330,14 @@ def test_width_and_p_value(golden, julia, close):
     assert julia.call("imq_width", z1, z2, convention=ORIGINAL) == pytest.approx(float(g["gg_gamma"]), rel=1e-12)
     for x, p in zip(g["pv_x"], g["pv"], strict=True):
         assert julia.call("mmd_p_value", g["pv_null"], float(x), convention=ORIGINAL) == p
-    close(julia.call("imq_width_criterion", z1, z2, convention=replace(ORIGINAL, width_distance="columnwise")), g["gg_crit_h"], 1e6, 2.3e-16, np.abs(g["gg_crit_h"]) + 1, "criterion of IPMeasures 0.2.5")
+    close(
+        julia.call("imq_width_criterion", z1, z2, convention=replace(ORIGINAL, width_distance="columnwise")),
+        g["gg_crit_h"],
+        1e6,
+        2.3e-16,
+        np.abs(g["gg_crit_h"]) + 1,
+        "criterion of IPMeasures 0.2.5",
+    )
 
 
 def test_null_distribution(golden, julia32, close):

@@ -65,7 +65,11 @@ def test_functions_on_arrays(size, convention, dtype, julia, julia32, rng, close
         # What float32 rounds away from the input is not the function's error.
         rounded = [a.astype(dtype).astype(np.float64) if isinstance(a, np.ndarray) else a for a in args]
         wanted = rounded
-        if dtype == "float32" and name in {"normalize", "householder", "sample_vmf", "encode"} and convention is ORIGINAL:
+        if (
+            dtype == "float32"
+            and name in {"normalize", "householder", "sample_vmf", "encode"}
+            and convention is ORIGINAL
+        ):
             k = 64  # the eps under its roots is that of the type
         want = getattr(reference, name)(*wanted, **keywords)
         got = getattr(backend, name)(*args, **keywords)
@@ -107,18 +111,42 @@ def test_rest_of_the_reference(julia, rng, close):
             got = julia.call(name, *args, **keywords)
             close(got, want, bound, 2.3e-16, scale, f"{name} {convention.name}")
     spherical = {"latent": "sphere", "mu_u": mu_u, "kappa_u": kappa_u, "sigma2": 0.5}
-    close(julia.call("log_density_corrected", *spread, **spherical), reference.log_density_corrected(*spread, **spherical), 64, 2.3e-16, condition + 200, "corrected, sphere")
-    close(julia.call("log_laplace", np.ones(n), H), reference.log_laplace(np.ones(n), H), 64, 2.3e-16, np.linalg.cond(H), "log_laplace")
+    close(
+        julia.call("log_density_corrected", *spread, **spherical),
+        reference.log_density_corrected(*spread, **spherical),
+        64,
+        2.3e-16,
+        condition + 200,
+        "corrected, sphere",
+    )
+    close(
+        julia.call("log_laplace", np.ones(n), H),
+        reference.log_laplace(np.ones(n), H),
+        64,
+        2.3e-16,
+        np.linalg.cond(H),
+        "log_laplace",
+    )
     close(julia.call("tangent_frame", z), reference.tangent_frame(z), 0, 2.3e-16, 1.0, "tangent_frame")
     kappas = np.geomspace(1e-8, 1e4, 200)
     for dim in (2, 3, 4, 9, 33, 65):
-        close(julia.call("log_vmf_normaliser", kappas, dim), reference.log_vmf_normaliser(kappas, dim), 64, 2.3e-16, 100 + kappas, f"log C, k = {dim}")
+        close(
+            julia.call("log_vmf_normaliser", kappas, dim),
+            reference.log_vmf_normaliser(kappas, dim),
+            64,
+            2.3e-16,
+            100 + kappas,
+            f"log C, k = {dim}",
+        )
     labels = np.tile([0, 1, 0, 0], 10)
     scores = np.round(rng.normal(size=40) + labels, 1)
     assert julia.call("roc_auc", scores, labels) == reference.roc_auc(scores, labels)
 
 
-@pytest.mark.parametrize("field", [f for f in EXACT.fields("scoring") if f not in ("known_anomalies", "goodness_rows", "latent_error_sign")])
+@pytest.mark.parametrize(
+    "field",
+    [f for f in EXACT.fields("scoring") if f not in ("known_anomalies", "goodness_rows", "latent_error_sign")],
+)
 def test_each_field_switched_alone(field, julia, rng, close):
     """A convention with one field at its other value gives the reference's number, and not the one of EXACT."""
     convention = EXACT.switched(field)
@@ -161,7 +189,9 @@ def test_each_field_switched_alone(field, julia, rng, close):
         close(got, exact, 256, 2.3e-16, scale, field)
 
 
-@pytest.mark.parametrize("convention", [EXACT, ORIGINAL, replace(EXACT, norm_eps="machine")], ids=["exact", "original", "eps"])
+@pytest.mark.parametrize(
+    "convention", [EXACT, ORIGINAL, replace(EXACT, norm_eps="machine")], ids=["exact", "original", "eps"]
+)
 @pytest.mark.parametrize("size", SIZES)
 def test_functions_on_models(size, convention, julia, rng, close):
     n, d, k = size
@@ -171,7 +201,14 @@ def test_functions_on_models(size, convention, julia, rng, close):
     if convention.encoder_jacobian == "tangent":
         wanted |= {"encoder_log_volume"}  # the ambient one is noise, see test_golden
     z = numpy.encode(model, x, convention=convention)[0]
-    close(julia.encode(model, x, convention=convention)[1], numpy.encode(model, x, convention=convention)[1], 16, 2.3e-16, 100.0, "kappa")
+    close(
+        julia.encode(model, x, convention=convention)[1],
+        numpy.encode(model, x, convention=convention)[1],
+        16,
+        2.3e-16,
+        100.0,
+        "kappa",
+    )
     close(julia.decode(model, z), numpy.decode(model, z), 16, 2.3e-16, 4.0, "decode")
     got = julia.run_pass(model, x, wanted, convention=convention)
     want = numpy.run_pass(model, x, wanted, convention=convention)
@@ -179,7 +216,9 @@ def test_functions_on_models(size, convention, julia, rng, close):
     for name in {*want}:
         if name == "encoder_log_volume":
             frame = reference.tangent_frame(z)
-            scale = 100 * np.linalg.cond(np.swapaxes(frame, 1, 2) @ model.encoder_jacobian(x, convention=convention))
+            scale = 100 * np.linalg.cond(
+                np.swapaxes(frame, 1, 2) @ model.encoder_jacobian(x, convention=convention)
+            )
         else:
             scale = 200.0 + condition if want[name].ndim == 1 else 4.0
         close(got[name], want[name], 64, 2.3e-16, scale, name)
@@ -274,14 +313,22 @@ def test_memory_layouts_do_not_matter(julia, rng):
 
 ERRORS = [
     (ShapeError, "`mu` must have two axes", lambda b: b.householder(np.ones((2, 2)), np.ones(2))),
-    (ShapeError, r"`z` must have shape \(n, 3\)", lambda b: b.log_prior(np.ones((2, 2)), np.ones((4, 3)), np.ones(4))),
+    (
+        ShapeError,
+        r"`z` must have shape \(n, 3\)",
+        lambda b: b.log_prior(np.ones((2, 2)), np.ones((4, 3)), np.ones(4)),
+    ),
     (InvalidInput, "`kappa_u` must be given", lambda b: b.log_prior(np.ones((2, 2)), np.ones((4, 2)))),
     (InvalidInput, "`kappa` must be at least 0", lambda b: b.log_vmf(np.ones((1, 2)), np.ones((1, 2)), [-1.0])),
     (InvalidInput, "`sigma2` must be positive", lambda b: b.log_likelihood(np.ones((1, 2)), np.ones((1, 2)), 0.0)),
     (InvalidInput, "`c` must be positive", lambda b: b.mmd_imq(np.ones((3, 2)), np.ones((3, 2)), [0.0])),
     (ShapeError, "at least 2 row", lambda b: b.imq_kernel_mean(np.ones((1, 2)))),
     (InvalidInput, "numbers; got dtype", lambda b: b.normalize([["a"]])),
-    (InvalidInput, "activation 'swish'", lambda b: b.decode(SVAE.initialise(3, 2, activation="tanh"), np.ones((1, 2)))),
+    (
+        InvalidInput,
+        "activation 'swish'",
+        lambda b: b.decode(SVAE.initialise(3, 2, activation="tanh"), np.ones((1, 2))),
+    ),
 ]
 
 

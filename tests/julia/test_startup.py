@@ -138,7 +138,11 @@ def test_starting_is_announced():
 
 @pytest.mark.julia
 def test_the_users_julia_environment_does_not_interfere(tmp_path):
-    result = python("print(julia_backend('executable').call('echo', 1))", JULIA_LOAD_PATH=str(tmp_path), JULIA_PROJECT=str(tmp_path))
+    result = python(
+        "print(julia_backend('executable').call('echo', 1))",
+        JULIA_LOAD_PATH=str(tmp_path),
+        JULIA_PROJECT=str(tmp_path),
+    )
     assert result.stdout == "1\n", result.stderr
 
 
@@ -146,7 +150,12 @@ def test_the_users_julia_environment_does_not_interfere(tmp_path):
 def test_package_tests_pass():
     """`julia/test/runtests.jl`: closed forms, differences, both routes, type stability."""
     package = Path(__file__).resolve().parents[2] / "julia"
-    command = [shutil.which("julia"), "--startup-file=no", f"--project={package}", str(package / "test" / "runtests.jl")]
+    command = [
+        shutil.which("julia"),
+        "--startup-file=no",
+        f"--project={package}",
+        str(package / "test" / "runtests.jl"),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     assert "Pass" in result.stdout

@@ -220,7 +220,9 @@ STARTS_ONE = (
 
 @pytest.mark.parametrize("ending", ["", "raise SystemExit(3)", "1 / 0", "os._exit(0)"])
 def test_no_worker_is_left_when_python_ends(ending):
-    result = subprocess.run([sys.executable, "-c", STARTS_ONE + ending], capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", STARTS_ONE + ending], capture_output=True, text=True, timeout=120, check=False
+    )
     pid = int(result.stdout)
     wait_until(lambda: gone(pid))
 
