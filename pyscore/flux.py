@@ -33,7 +33,8 @@ __all__ = [
     "SVAEvampmeans", "correctedjacodeco", "decomposed_wloss", "householderrotation", "huentropy", "infer",
     "jacobian_decoder", "jacobian_encoder", "k_imq", "kldiv", "log_normal", "log_px", "log_pxexpectedz", "log_pz",
     "log_pz_from_z", "log_pz_jacobian_decoder", "log_pz_jacobian_encoder", "log_vmf_c", "log_vmf_wo_c",
-    "manifoldz", "mmd_imq", "normalizecolumns", "pairwisecos", "pz", "sampleVamp", "samplez", "vmfentropy", "wloss", "zfromx",
+    "manifoldz",
+    "mmd_imq", "normalizecolumns", "pairwisecos", "pz", "sampleVamp", "samplez", "vmfentropy", "wloss", "zfromx",
     "zparams",
 ]  # fmt: skip
 

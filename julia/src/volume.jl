@@ -13,9 +13,10 @@ function qr_log_volume!(A::AbstractMatrix{T}) where {T<:AbstractFloat}
     top == 0 && return T(-Inf), true
     isfinite(top) || return T(NaN), false
     # A power of two takes the entries near 1, so that no square under- or overflows; it changes no digit.
-    power = exponent(top)
-    A .*= T(2)^-clamp(power, -120, 120)
-    volume = q * clamp(power, -120, 120) * log(T(2))
+    limit = exponent(floatmax(T)) - 8
+    power = clamp(exponent(top), -limit, limit)
+    A .*= T(2)^-power
+    volume = q * power * log(T(2))
     smallest, largest = T(Inf), zero(T)
     @inbounds for j in 1:q
         squares = zero(T)
