@@ -41,7 +41,9 @@ def column(values):
     return FRAME.assign(b=values)
 
 
-NOT_FINITE = r"`x` must hold finite numbers of at most 1e\+1\d+ in magnitude; got {} at row 2, column {} \(1 such.*Drop or"
+NOT_FINITE = (
+    r"`x` must hold finite numbers of at most 1e\+1\d+ in magnitude; got {} at row 2, column {} \(1 such.*Drop or"
+)
 DTYPE = r"`{}` must be an array of numbers; got dtype {}\. Convert text, dates and objects to float64"
 HALF = r"`{}` must be float32 or float64; got float16, which has 11 bits.* Pass {}\.astype\('float32'\)"
 
@@ -296,7 +298,9 @@ def test_every_name_of_an_unknown_thing_is_told():
 
 
 def test_constant_columns_are_named_and_harmless():
-    with pytest.warns(UserWarning, match=r"constant columns carry no information and become zero: b\. Leave them out"):
+    with pytest.warns(
+        UserWarning, match=r"constant columns carry no information and become zero: b\. Leave them out"
+    ):
         fitted = fit(column(7.0), SHORT)
     assert np.isfinite(fitted.scores(column(7.0), ["proposed"]).to_numpy()).all()
 
@@ -379,7 +383,9 @@ def test_memory_layouts_of_arrays(name, backend, layout):
 def test_memory_layouts_of_scores(backend, layout):
     engine, x = get_backend(backend, dtype="float64"), LAYOUTS[layout](X)
     copy = x.copy()
-    np.testing.assert_allclose(score_table(MODEL, x, backend=engine), score_table(MODEL, X, backend=engine), rtol=1e-9)
+    np.testing.assert_allclose(
+        score_table(MODEL, x, backend=engine), score_table(MODEL, X, backend=engine), rtol=1e-9
+    )
     np.testing.assert_array_equal(x, copy)
 
 

@@ -209,7 +209,9 @@ TABLE = {
     "corrected_volume": (
         corrected_volume,
         # log N(0; 0, I + (JᵀJ)⁻¹) − 2 Σ log(s + 1e-6 as a Float32), or − Σ log s; no normal directions
-        lambda: [-0.5 * np.log([2, 1 + 1e10]).sum() - np.log(2 * np.pi) - 2 * np.log([1 + FLOOR, 1e-5 + FLOOR]).sum()],
+        lambda: [
+            -0.5 * np.log([2, 1 + 1e10]).sum() - np.log(2 * np.pi) - 2 * np.log([1 + FLOOR, 1e-5 + FLOOR]).sum()
+        ],
         lambda: [-0.5 * np.log([2, 1 + 1e10]).sum() - np.log(2 * np.pi) - np.log(1e-5)],
     ),
 }
