@@ -235,7 +235,7 @@ ERRORS = {
     ),
     "fit float16 column": (lambda: fit(column(X[:, 1].astype("f2"))), InvalidInput, r"column 'b' must .*dtype float16"),
     "fit complex column": (lambda: fit(column(X[:, 1] * 1j)), InvalidInput, r"column 'b' must .*got dtype complex128"),
-    "fit date column": (lambda: fit(column(pd.Timestamp(0))), InvalidInput, r"column 'b' must hold numbers .*datetime64"),
+    "fit date column": (lambda: fit(column(pd.Timestamp(0))), InvalidInput, r"column 'b' must hold numbers; got dtype datetime64"),
     "fit category": (lambda: fit(column(pd.Categorical([0] * 8))), InvalidInput, r"column 'b' must .*dtype category"),
     "fit missing value": (
         lambda: fit(column(pd.array([1, None] * 4, dtype="Int64"))),
