@@ -999,7 +999,7 @@ def log_density_corrected(
     latent : {"euclidean", "sphere"}
     mu_u, kappa_u : (p, k), (p,) arrays, the prior's components (spherical latents only)
     convention : Convention
-        `corrected_volume`: ``"floored"`` subtracts 2·Σlog(s + 1e-6) (and asks for σ² = 1 and Euclidean
+        `corrected_volume`: ``"floored"`` subtracts 2·Σlog(s + 1f-6) (and asks for σ² = 1 and Euclidean
         latents), ``"exact"`` the log-volume.
 
     Returns
