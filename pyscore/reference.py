@@ -169,7 +169,8 @@ def sample_vmf(
     Notes
     -----
     Wood's rejection sampler, Davidson 2018, algorithm 1. Original: `samplez` (svae.jl). b is evaluated as
-    (k−1)/(√(4κ²+(k−1)²)+2κ), the same number without the cancellation.
+    (k−1)/(√(4κ²+(k−1)²)+2κ), w as (1−ε−bε)/(1−ε+bε) and √(1−w²) as 2√(bε(1−ε))/(1−ε+bε): the same numbers
+    without the cancellation.
     """
     mu = check.matrix("mu", mu, "k")
     n, k = mu.shape
@@ -179,9 +180,13 @@ def sample_vmf(
     epsilon = check.vector("epsilon", epsilon, n)
     v = check.array("v", v, (n, k - 1))
     b = (k - 1) / (np.sqrt(4 * kappa**2 + (k - 1) ** 2) + 2 * kappa)
-    w = (1 - (1 + b) * epsilon) / (1 - (1 - b) * epsilon)
-    slack = 10 * EPS32 if convention.norm_eps == "machine" else 0.0
-    ring = np.sqrt(np.maximum((1 - w) * (1 + w) + slack, 0.0))[:, None] * normalize(v, convention=convention)
+    rest, pull = 1 - epsilon, b * epsilon
+    w = (rest - pull) / (rest + pull)
+    if convention.norm_eps == "machine":
+        radius = np.sqrt((1 - w) * (1 + w) + 10 * EPS32)
+    else:
+        radius = 2 * np.sqrt(pull * rest) / (rest + pull)
+    ring = radius[:, None] * normalize(v, convention=convention)
     return householder(np.column_stack([w, ring]), mu, convention=convention)
 
 
