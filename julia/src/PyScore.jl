@@ -7,7 +7,7 @@ The functions have the names of `pyscore/reference.py`; `PyScore.Original` has t
 """
 module PyScore
 
-using LinearAlgebra: I, Symmetric, diag, dot, eigvals, norm, svd, svdvals
+using LinearAlgebra: I, Symmetric, diag, dot, eigen, eigvals, norm, svd, svdvals
 using Random: Random, AbstractRNG
 
 export Convention, ORIGINAL, EXACT, Dense, SVAE

@@ -5,7 +5,7 @@
 
 Euclidean latents z ~ N(0, I): log N(z; 0, I + σ²(JᵀJ)⁻¹) + log N(e; σ²) over d−k dimensions − log_volume(J).
 Spherical latents: log_prior(z) + log N(e; σ²) over d−k+1 dimensions − log_volume(J·T).
-x, x_hat (d, n), z (k, n), jacobian (d, k, n) ambient. `corrected_volume = :floored` subtracts 2Σlog(s + 1e-6)
+x, x_hat (d, n), z (k, n), jacobian (d, k, n) ambient. `corrected_volume = :floored` subtracts 2Σlog(s + 1f-6)
 (σ² = 1, Euclidean only). Section 3.2; original: `correctedjacodeco`.
 """
 function log_density_corrected(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, z::AbstractMatrix{T},
@@ -30,7 +30,7 @@ function log_density_corrected(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, z
     out = d > k ? normal(d - k) : zeros(T, size(z, 2))
     for i in axes(z, 2)
         F = svd(jacobian[:, :, i])
-        floored && (volumes[i] = 2 * sum(s -> log(s + T(1e-6)), F.S))
+        floored && (volumes[i] = 2 * sum(s -> log(s + T(1f-6)), F.S))
         spread = 1 .+ T(sigma2) ./ F.S .^ 2            # eigenvalues of I + σ²(JᵀJ)⁻¹, along the rows of F.Vt
         coordinates = F.Vt * z[:, i]
         out[i] += -sum(coordinates .^ 2 ./ spread .+ log.(spread)) / 2 - T(k * log(2π) / 2) - volumes[i]
@@ -71,12 +71,10 @@ function posterior_hessian(model::SVAE{T}, x::AbstractMatrix{T}, z::AbstractMatr
     mu_u, kappa_u = pseudo_codes(model; convention = convention)
     out = Array{T}(undef, k - 1, k - 1, n)
     for i in 1:n
-        frame = tangent_frame(z[:, i:i])[:, :, 1]
         gradient, hessian = misfit_derivatives(model.decoder, x[:, i:i], z[:, i:i])
         prior_gradient, prior_hessian = log_prior_derivatives(z[:, i], mu_u, kappa_u, convention)
-        gradient = gradient ./ T(sigma2) .- prior_gradient
-        hessian = hessian ./ T(sigma2) .- prior_hessian
-        out[:, :, i] = transpose(frame) * hessian * frame - dot(z[:, i], gradient) * I
+        out[:, :, i] = riemannian(z[:, i:i], gradient ./ T(sigma2) .- prior_gradient,
+                                  hessian ./ T(sigma2) .- prior_hessian)[2]
     end
     out
 end

@@ -3,8 +3,8 @@
 """
     project(decoder, x, z; latent = :sphere, steps = 100, convention)
 
-(z, gradient_norm, iterations): argmin_z ‖x − decode(z)‖² from a start z (k, n). `projection = :minimum` is
-Levenberg-Marquardt along the sphere (or in R^k for latent = :euclidean), never worse than its start; :adam (original)
+(z, gradient_norm, iterations): argmin_z ‖x − decode(z)‖² from a start z (k, n). `projection = :minimum` takes damped
+Newton steps along the sphere (or in R^k for latent = :euclidean), never worse than its start; :adam (original)
 takes `steps` ADAM steps of size 1e-3 in R^k on the mean over the samples. Section 3.3; original: `manifoldz`.
 """
 function project(decoder::Vector{Dense{T}}, x::AbstractMatrix{T}, z::AbstractMatrix{T}; latent::Symbol = :sphere,
@@ -12,9 +12,10 @@ function project(decoder::Vector{Dense{T}}, x::AbstractMatrix{T}, z::AbstractMat
     latent in (:sphere, :euclidean) ||
         throw(ArgumentError("`latent` must be :sphere or :euclidean; got :$latent."))
     convention.projection === :adam && return adam_descent(decoder, x, z, steps)
-    found, norms, iterations = Matrix{T}(z), zeros(T, size(z, 2)), zeros(Int, size(z, 2))
+    found = latent === :sphere ? normalize(z) : Matrix{T}(z)
+    norms, iterations = zeros(T, size(z, 2)), zeros(Int, size(z, 2))
     for i in axes(z, 2)
-        found[:, i], norms[i], iterations[i] = levenberg_marquardt(decoder, x[:, i:i], found[:, i:i], latent, steps)
+        found[:, i], norms[i], iterations[i] = damped_newton(decoder, x[:, i:i], found[:, i:i], latent, steps)
     end
     found, norms, iterations
 end
@@ -46,39 +47,46 @@ function move(z::Matrix{T}, step::Matrix{T}, latent::Symbol) where {T}
 end
 
 """
-    levenberg_marquardt(decoder, x, z, latent, steps)
+    riemannian(z, gradient, hessian)
 
-One sample: solve (AᵀA + λ·scale·I)δ = Aᵀe with A = J·T, move along the sphere, keep only what decreases ‖e‖².
-λ falls by ten after a success and grows by ten after a failure.
+Gradient Tᵀg (k−1,) and Hessian Tᵀ(H − (z·g)I)T (k−1, k−1) along the sphere at z (k, 1), from those in R^k.
 """
-function levenberg_marquardt(decoder::Vector{Dense{T}}, x::Matrix{T}, z::Matrix{T}, latent::Symbol, steps::Integer) where {T}
-    kind = latent === :sphere ? :tangent : :ambient
-    residual(z) = x .- decode(decoder, z)
-    e, damping, count = residual(z), T(1e-3), 0
-    frame, A = linearise(decoder, z, kind)
-    pulled = transpose(A) * e
-    while count < steps
-        curvature = transpose(A) * A
-        scale = max(sum(diag(curvature)) / max(size(A, 2), 1), T(1e-12))
-        norm(pulled) <= 100 * eps(T) * (1 + sum(abs2, e) / 2) * sqrt(scale) && break
+function riemannian(z::Matrix{T}, gradient::Vector{T}, hessian::Matrix{T}) where {T}
+    frame = tangent_frame(z)[:, :, 1]
+    transpose(frame) * gradient, transpose(frame) * (hessian - dot(vec(z), gradient) * I) * frame
+end
+
+"""
+    damped_newton(decoder, x, z, latent, steps)
+
+One sample's minimum of f = ½‖x − decode(z)‖² by saddle-free Newton steps δ = −Q(|Λ| + λ max|Λ|)⁻¹Qᵀg, H = QΛQᵀ. A step is
+taken if it lowers f or, where f has reached rounding level, the gradient; λ falls by ten after a success and grows by
+ten after a failure.
+"""
+function damped_newton(decoder::Vector{Dense{T}}, x::Matrix{T}, start::Matrix{T}, latent::Symbol, steps::Integer) where {T}
+    objective(z) = sum(abs2, x .- decode(decoder, z)) / 2
+    function derivatives(z)
+        gradient, hessian = misfit_derivatives(decoder, x, z)
+        latent === :sphere ? riemannian(z, gradient, hessian) : (gradient, hessian)
+    end
+    z, f, damping, count = start, objective(start), T(1e-4), 0
+    first_, (g, H) = f, derivatives(z)
+    while count < steps && !isempty(g)
         count += 1
-        delta = (curvature + damping * scale * I) \ pulled
-        trial = move(z, frame * delta, latent)
-        e_trial = residual(trial)
-        if sum(abs2, e_trial) < sum(abs2, e)
-            z, e, damping = trial, e_trial, max(damping / 10, T(1e-12))
-            frame, A = linearise(decoder, z, kind)
-            pulled = transpose(A) * e
+        values, vectors = eigen(Symmetric((H .+ transpose(H)) ./ 2))
+        sizes = abs.(values)
+        delta = -(vectors * ((transpose(vectors) * g) ./ (sizes .+ damping * max(maximum(sizes), floatmin(T)))))
+        latent === :sphere && (delta ./= max(one(T), norm(delta) / T(π / 2)))   # at most a quarter turn
+        rounding = 64 * eps(T) * (1 + abs(f))                                  # f is a sum of many terms
+        step = latent === :sphere ? tangent_frame(z)[:, :, 1] * delta : delta
+        trial = move(z, reshape(step, :, 1), latent)
+        f_trial, (g_trial, H_trial) = objective(trial), derivatives(trial)
+        if f_trial < f - rounding || (f_trial <= f + rounding && norm(g_trial) < norm(g))
+            z, f, g, H, damping = trial, f_trial, g_trial, H_trial, max(damping / 10, T(1e-15))
         else
-            (norm(delta) < 1000 * eps(T) || damping > T(1e12)) && break
+            (-dot(g, delta) <= rounding || damping > T(1e12)) && break
             damping *= 10
         end
     end
-    vec(z), norm(pulled), count
-end
-
-"""Basis (k, m) of the directions in which one code may move, and the decoder's Jacobian along them (d, m)."""
-function linearise(decoder::Vector{Dense{T}}, z::Matrix{T}, kind::Symbol) where {T}
-    frame = directions(z, kind)[:, 1, :]
-    frame, decoder_tangents(decoder, z, kind)[:, 1, :]
+    vec(f <= first_ ? z : start), norm(g), count   # not even rounding may make it worse than its start
 end

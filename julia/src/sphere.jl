@@ -6,19 +6,50 @@ norm_eps(::Type{T}, convention::Convention) where {T} = convention.norm_eps === 
 """
     normalize(v; convention)
 
-v/√(Σv² + eps) column by column; v (k, n). EXACT leaves eps out; a column of zeros, which has no direction, becomes
-e1. Original: `normalizecolumns`.
+v/√(Σv² + eps) column by column; v (k, n). EXACT leaves eps out, and takes the column to a size near 1 by a power of
+two first, which changes no bit of the result and keeps the squares from under- and overflowing; a column of zeros,
+which has no direction, becomes e1. Original: `normalizecolumns`.
 """
 function normalize(v::AbstractMatrix{T}; convention::Convention = EXACT) where {T<:AbstractFloat}
-    e = norm_eps(T, convention)
-    out = Matrix{T}(undef, size(v))
+    machine = convention.norm_eps === :machine
+    out = Matrix{T}(v)
     for i in axes(v, 2)
-        divisor = sqrt(columndot(v, v, i) + e)
-        @inbounds for l in axes(v, 1)
-            out[l, i] = divisor == 0 ? T(l == 1) : v[l, i] / divisor
+        machine || scaletoone!(view(out, :, i))
+        divisor = sqrt(columndot(out, out, i) + norm_eps(T, convention))
+        for l in axes(v, 1)
+            out[l, i] = divisor == 0 ? T(l == 1) : out[l, i] / divisor
         end
     end
     out
+end
+
+"""Multiply by the power of two that takes the largest magnitude to between ½ and 1; zeros, Inf and NaN stay."""
+function scaletoone!(v::AbstractVector{T}) where {T}
+    top = zero(T)
+    for a in v
+        top = max(top, abs(a))
+    end
+    (top == 0 || !isfinite(top)) && return v
+    power = -exponent(top) - 1
+    for l in eachindex(v)
+        v[l] = ldexp(v[l], power)
+    end
+    v
+end
+
+"""
+    reflection_axis(mu; convention)
+
+e1 − mu, the axis of the reflection that takes e1 to mu. On the sphere 1 − mu_1 = Σ_{i>1} mu_i²/(1 + mu_1), which
+EXACT uses where mu_1 > 0: the rounding of 1 − mu_1 would move the image of e1 by eps/|e1 − mu|, up to 1e-8.
+"""
+function reflection_axis(mu::AbstractMatrix{T}; convention::Convention = EXACT) where {T<:AbstractFloat}
+    u = -mu
+    for i in axes(mu, 2)
+        stable = convention.norm_eps === :none && mu[1, i] > 0
+        u[1, i] = stable ? pairwise_sum(l -> abs2(mu[l, i]), 2, size(mu, 1) - 1) / (1 + mu[1, i]) : 1 - mu[1, i]
+    end
+    u
 end
 
 """
@@ -29,8 +60,7 @@ With the original's eps the reflection is not quite orthogonal near mu = e1; EXA
 Original: `householderrotation`.
 """
 function householder(z::AbstractMatrix{T}, mu::AbstractMatrix{T}; convention::Convention = EXACT) where {T<:AbstractFloat}
-    u = -mu
-    u[1, :] .+= one(T)
+    u = reflection_axis(mu; convention = convention)
     r = normalize(u; convention = convention)
     out = Matrix{T}(undef, size(z))
     for i in axes(z, 2)
@@ -52,8 +82,7 @@ the directions in which z can move on the sphere.
 function tangent_frame(z::AbstractMatrix{T}) where {T<:AbstractFloat}
     k, n = size(z)
     frame = Array{T}(undef, k, k - 1, n)
-    u = -normalize(z)
-    u[1, :] .+= one(T)
+    u = reflection_axis(normalize(z))
     r = normalize(u)
     for i in 1:n
         identity = all(iszero, view(u, :, i))   # z = e1

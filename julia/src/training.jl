@@ -112,8 +112,7 @@ function sample_vmf_pullback(mu::AbstractMatrix{T}, kappa::AbstractVector{T}, ep
                              convention::Convention = EXACT) where {T}
     k, n = size(mu)
     direction = normalize(v; convention = convention)
-    u = -mu
-    u[1, :] .+= one(T)
+    u = reflection_axis(mu; convention = convention)
     r = normalize(u; convention = convention)
     dr, dkappa = Matrix{T}(undef, k, n), Vector{T}(undef, n)
     for i in 1:n

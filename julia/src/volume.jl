@@ -139,6 +139,10 @@ function log_volume_encoder(model::SVAE{T}, x::AbstractMatrix{T}; convention::Co
     volumes
 end
 
+"""w·log_volume, which is zero for w = 0 whatever the volume."""
+weighted(convention::Convention, volumes::Vector{T}) where {T} =
+    convention.volume_weight == 0 ? T[isnan(v) ? v : zero(T) for v in volumes] : T(convention.volume_weight) .* volumes
+
 """
     log_prior_jacobian_decoder(model, z; convention, route)
 
@@ -148,7 +152,7 @@ original: `log_pz_jacobian_decoder`.
 function log_prior_jacobian_decoder(model::SVAE{T}, z::AbstractMatrix{T}; convention::Convention = EXACT,
                                     route::Symbol = :batched) where {T}
     log_prior(model, z; convention = convention) .-
-        T(convention.volume_weight) .* log_volume_decoder(model, z; convention = convention, route = route)
+        weighted(convention, log_volume_decoder(model, z; convention = convention, route = route))
 end
 
 """
@@ -160,7 +164,7 @@ function log_prior_jacobian_encoder(model::SVAE{T}, x::AbstractMatrix{T}; conven
                                     route::Symbol = :batched) where {T}
     z = encode(model, x; convention = convention)[1]
     log_prior(model, z; convention = convention) .+
-        T(convention.volume_weight) .* log_volume_encoder(model, x; convention = convention, route = route)
+        weighted(convention, log_volume_encoder(model, x; convention = convention, route = route))
 end
 
 """
@@ -172,7 +176,7 @@ function log_prior_jacobian_decoder(z::AbstractMatrix{T}, jacobian::AbstractArra
                                     kappa_u::Union{Nothing,AbstractVector{T}} = nothing;
                                     convention::Convention = EXACT) where {T}
     J = convention.jacobian === :tangent ? restrict(jacobian, tangent_frame(z)) : jacobian
-    log_prior(z, mu_u, kappa_u; convention = convention) .- T(convention.volume_weight) .* log_volume(J)
+    log_prior(z, mu_u, kappa_u; convention = convention) .- weighted(convention, log_volume(J))
 end
 
 """
@@ -186,7 +190,7 @@ function log_prior_jacobian_encoder(z::AbstractMatrix{T}, jacobian::AbstractArra
     tangent = convention.encoder_jacobian === :tangent
     J = permutedims(jacobian, (2, 1, 3))
     volumes = log_volume(tangent ? restrict(J, tangent_frame(z)) : J; warn = tangent)
-    log_prior(z, mu_u, kappa_u; convention = convention) .+ T(convention.volume_weight) .* volumes
+    log_prior(z, mu_u, kappa_u; convention = convention) .+ weighted(convention, volumes)
 end
 
 """J·T slice by slice: (d, k, n), (k, m, n) → (d, m, n)."""

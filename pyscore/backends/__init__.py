@@ -27,6 +27,9 @@ class BackendSpec(NamedTuple):
 BACKENDS: dict[str, BackendSpec] = {
     "numpy": BackendSpec("pyscore.backends.numpy_", "float64 reference", "it needs only NumPy and SciPy"),
     "torch": BackendSpec("pyscore.backends.torch_", "PyTorch, CPU or CUDA", "pip install torch"),
+    "julia": BackendSpec(
+        "pyscore.backends.julia_", "Julia in a worker process", "juliaup, or python -c 'import juliacall'"
+    ),
 }
 """Name → where to find it; `probe()` of the module returns None, or why it cannot run here."""
 

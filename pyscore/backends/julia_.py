@@ -18,7 +18,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-import pyscore
 from pyscore import _validate as check
 from pyscore._validate import Array
 from pyscore.backends._julia_worker import HeldModel, JuliaWorker, Spawn
@@ -41,7 +40,7 @@ HOW_TO_INSTALL = (
 
 def package_folder() -> Path:
     """Return the folder of the Julia package: beside `pyscore/` in a checkout, inside it when installed."""
-    inside = Path(pyscore.__file__).parent
+    inside = Path(__file__).resolve().parents[1]
     for folder in (inside.parent / "julia", inside / "julia"):
         if (folder / "Project.toml").is_file():
             return folder

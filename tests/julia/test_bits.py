@@ -24,6 +24,7 @@ def bit_equal_cases(rng, n, k, convention):
     x, y, mu = rng.normal(size=(n, k)), rng.normal(size=(n, k)), reference.normalize(rng.normal(size=(n, k)))
     o = {"convention": convention}
     yield "normalize", (x,), o
+    yield "normalize", (x * 1e-180,), o
     yield "householder", (x, mu), o
     yield "tangent_frame", (mu,), {}
     yield "sample_vmf", (mu, rng.uniform(0, 100, n), rng.uniform(size=n), rng.normal(size=(n, k - 1))), o

@@ -239,6 +239,19 @@ def test_projection_and_laplace_terms(julia, rng, close):
     close(z, found.z, 1e8, 2.3e-16, 1.0, "projection")
 
 
+def test_projection_of_far_points_ends_at_a_minimum(julia, rng):
+    """Large residuals, where Gauss-Newton steps would crawl: the whole Hessian is used."""
+    model = SVAE.initialise(6, 3, 16, 4, seed=1, dtype=np.float64)
+    x, start = 3 * rng.normal(size=(25, 6)), sphere(rng, 25, 3)
+    z, gradient, iterations = julia.call("project", model, x, start)
+    assert np.max(gradient) < 1e-9
+    assert np.max(iterations) < 60
+    error = np.sum((x - model.decode(z)) ** 2, axis=1)
+    for _ in range(20):
+        near = reference.normalize(z + 1e-3 * rng.normal(size=z.shape))
+        assert np.all(np.sum((x - model.decode(near)) ** 2, axis=1) >= error - 1e-9)
+
+
 def test_posterior_hessian_by_differences(julia, rng):
     """Second differences of −log p(x, z) along great circles: the diagonal of the Riemannian Hessian."""
     model = SVAE.initialise(6, 3, 16, 4, seed=1, dtype=np.float64)
