@@ -1,0 +1,60 @@
+"""Between rows of samples (C order) and columns of Lanes; and how a range of tiles is shared among threads."""
+
+import numpy as np
+from numba import get_num_threads, njit
+from numpy.typing import ArrayLike, NDArray
+
+from pyscore.errors import InvalidInput, ShapeError
+from pyscore.kernels.cpu._simd import LANES
+
+__all__ = ["GROUPS", "load_rows", "matrix", "store_lanes", "store_rows", "workers_for"]
+
+GROUPS = 3
+"""Groups of LANES samples a block. Three groups of k+1 columns are always whole 3-column register tiles; two
+buffers of 3·10·64 Lanes of float32 take 246 KB of the 1 MB L2."""
+
+_SERIAL_TILES = 8
+"""Below so many tiles one thread is faster than waking the others (about 10 µs)."""
+
+
+def matrix(name: str, value: ArrayLike, columns: int, dtype: np.dtype) -> NDArray:
+    """Return rows that kernels can read: `dtype`, C order, writeable as far as Numba's types know.
+
+    A read-only or strided array is copied: one more compiled version of each kernel would cost seconds.
+    """
+    array = np.asarray(value)
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise ShapeError(f"`{name}` must have shape (n, {columns}); got {array.shape}.")
+    if array.dtype != dtype:
+        raise InvalidInput(f"`{name}` must be {dtype} like the network; got {array.dtype}. Cast one of the two.")
+    return np.require(array, requirements=("C", "A", "W"))
+
+
+def workers_for(tiles: int) -> int:
+    """Return how many threads should share `tiles` tiles."""
+    return 1 if tiles < _SERIAL_TILES else min(get_num_threads(), tiles)
+
+
+@njit
+def load_rows(rows, first, target, at):  # noqa: ANN001, ANN201
+    """target[at + j·LANES + s] = rows[first + s, j]; lanes beyond the last row repeat it."""
+    last = rows.shape[0] - 1
+    for s in range(LANES):
+        row = min(first + s, last)
+        for j in range(rows.shape[1]):
+            target[at + j * LANES + s] = rows[row, j]
+
+
+@njit
+def store_rows(source, at, first, rows):  # noqa: ANN001, ANN201
+    """rows[first + s, j] = source[at + j·LANES + s], for the lanes that have a row."""
+    for s in range(min(LANES, rows.shape[0] - first)):
+        for j in range(rows.shape[1]):
+            rows[first + s, j] = source[at + j * LANES + s]
+
+
+@njit
+def store_lanes(source, at, first, values):  # noqa: ANN001, ANN201
+    """values[first + s] = source[at + s], for the lanes that have a row."""
+    for s in range(min(LANES, values.shape[0] - first)):
+        values[first + s] = source[at + s]
