@@ -12,7 +12,8 @@ from pyscore.errors import InvalidInput, ShapeError
 
 __all__ = ["Array", "array", "choice", "integer", "matrix", "real", "vector"]
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]
+"""A floating array; its shape is said where it is used."""
 _ORDINALS = {1: "one axis", 2: "two axes", 3: "three axes", 4: "four axes"}
 
 

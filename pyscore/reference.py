@@ -183,7 +183,7 @@ def sample_vmf(
 def log_likelihood(
     x: ArrayLike, x_hat: ArrayLike, sigma2: ArrayLike = 1.0, *, convention: Convention = EXACT
 ) -> Array:
-    """Log N(x; x̂, σ²I) = −½ Σ (x−x̂)²/σ² − (d/2) log 2πσ².
+    """log N(x; x̂, σ²I) = −½ Σ (x−x̂)²/σ² − (d/2) log 2πσ².
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ def latent_error(z: ArrayLike, z_hat: ArrayLike) -> Array:
 
 
 def _log_0f1(kappa: Array, k: int) -> Array:
-    """Log ₀F₁(; k/2; κ²/4) = log Γ(k/2) − (k/2−1) log(κ/2) + log I_{k/2−1}(κ): 0 at κ = 0, free of poles."""
+    """log ₀F₁(; k/2; κ²/4) = log Γ(k/2) − (k/2−1) log(κ/2) + log I_{k/2−1}(κ): 0 at κ = 0, free of poles."""
     nu = 0.5 * k - 1.0
     small, large = _split_kappa(kappa, nu)
     bessel = special.gammaln(nu + 1) - nu * np.log(0.5 * large) + np.log(special.ive(nu, large)) + large
@@ -1039,7 +1039,7 @@ def log_laplace(log_joint: ArrayLike, hessian: ArrayLike) -> Array:
     hessian = check.array("hessian", hessian, ("n", "m", "m"))
     log_joint = check.vector("log_joint", log_joint, hessian.shape[0])
     eigenvalues = np.linalg.eigvalsh(0.5 * (hessian + np.swapaxes(hessian, 1, 2)))
-    bad = ~(eigenvalues > 0).all(axis=1)
+    bad = np.logical_not((eigenvalues > 0).all(axis=1))
     if bad.any():
         warnings.warn(
             f"the Hessian of {int(bad.sum())} row(s) is not positive definite "
@@ -1080,7 +1080,7 @@ def roc_auc(scores: ArrayLike, labels: ArrayLike) -> float:
         raise InvalidInput("`labels` must be 0 (normal) or 1 (anomaly); got other values.")
     if np.isnan(scores).any():
         raise InvalidInput(f"`scores` must not hold NaN; got {int(np.isnan(scores).sum())}.")
-    anomalies = labels == 1
+    anomalies = np.equal(labels, 1)
     p, n = int(anomalies.sum()), int((~anomalies).sum())
     if p == 0 or n == 0:
         raise InvalidInput(

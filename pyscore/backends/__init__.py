@@ -1,1 +1,83 @@
-"""Backends."""
+"""Backends: the same functions, computed by NumPy, PyTorch and others; loaded when first asked for.
+
+`get_backend(name)` returns one or raises `BackendUnavailable`, which says what to install; nothing falls back
+to another backend behind the caller's back.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from pyscore._validate import choice
+from pyscore.backends._protocol import Backend
+from pyscore.errors import BackendUnavailable, InvalidInput
+
+__all__ = ["BACKENDS", "Backend", "available_backends", "get_backend"]
+
+
+class BackendSpec(NamedTuple):
+    """Where a backend lives: its module has `create(dtype, device)` and `probe()`."""
+
+    module: str
+    summary: str
+    install: str
+
+
+BACKENDS: dict[str, BackendSpec] = {
+    "numpy": BackendSpec("pyscore.backends.numpy_", "float64 reference", "it needs only NumPy and SciPy"),
+    "torch": BackendSpec("pyscore.backends.torch_", "PyTorch, CPU or CUDA", "pip install torch"),
+}
+"""Name → where to find it; `probe()` of the module returns None, or why it cannot run here."""
+
+_cache: dict[tuple[str, str, str | None], Backend] = {}
+
+
+def available_backends() -> dict[str, str | None]:
+    """Return name → None for each backend that runs here, or the reason why it does not."""
+    return {name: _probe(name) for name in BACKENDS}
+
+
+def _probe(name: str) -> str | None:
+    try:
+        module = importlib.import_module(BACKENDS[name].module)
+    except ImportError as error:
+        return f"{error}. Install it: {BACKENDS[name].install}."
+    return cast("str | None", module.probe())
+
+
+def get_backend(name: str | Backend = "numpy", *, dtype: Any = None, device: str | None = None) -> Backend:
+    """Return a backend by name.
+
+    Parameters
+    ----------
+    name : str or Backend
+        One of `BACKENDS`; a backend is returned as it is.
+    dtype : float32 or float64, optional
+        Type of its arithmetic; by default float64 (numpy, julia) or float32 (the others).
+    device : str, optional
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"`` for the backends that can choose.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no backend of that name.
+    BackendUnavailable
+        If it cannot run on this machine; the text says why, what to install and what is available.
+    """
+    if not isinstance(name, str):
+        return name
+    choice("backend", name, BACKENDS)
+    wanted = None if dtype is None else np.dtype(dtype)
+    if wanted is not None and wanted not in (np.dtype("float32"), np.dtype("float64")):
+        raise InvalidInput(f"`dtype` must be float32 or float64; got {wanted}.")
+    key = (name, str(wanted), device)
+    if key not in _cache:
+        reason = _probe(name)
+        if reason is not None:
+            others = [other for other, why in available_backends().items() if why is None]
+            raise BackendUnavailable(f"{name}: {reason} Available here: {', '.join(others)}.")
+        _cache[key] = importlib.import_module(BACKENDS[name].module).create(wanted, device)
+    return _cache[key]
