@@ -1,20 +1,20 @@
-"""Between rows of samples (C order) and columns of Lanes; and how a range of tiles is shared among threads."""
+"""Between rows of samples (C order) and columns of Lanes."""
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels.cpu._simd import LANES
 
-__all__ = ["GROUPS", "load_rows", "matrix", "store_lanes", "store_rows", "workers_for"]
+__all__ = ["GROUPS", "SERIAL_TILES", "load_rows", "matrix", "store_lanes", "store_rows"]
 
 GROUPS = 3
 """Groups of LANES samples a block. Three groups of k+1 columns are always whole 3-column register tiles; two
 buffers of 3·10·64 Lanes of float32 take 246 KB of the 1 MB L2."""
 
-_SERIAL_TILES = 8
-"""Below so many tiles one thread is faster than waking the others (about 10 µs)."""
+SERIAL_TILES = 12
+"""Fewer tiles than this are not worth a thread: at 20 µs a tile they take as long as two wake-ups."""
 
 
 def matrix(name: str, value: ArrayLike, columns: int, dtype: np.dtype) -> NDArray:
@@ -28,11 +28,6 @@ def matrix(name: str, value: ArrayLike, columns: int, dtype: np.dtype) -> NDArra
     if array.dtype != dtype:
         raise InvalidInput(f"`{name}` must be {dtype} like the network; got {array.dtype}. Cast one of the two.")
     return np.require(array, requirements=("C", "A", "W"))
-
-
-def workers_for(tiles: int) -> int:
-    """Return how many threads should share `tiles` tiles."""
-    return 1 if tiles < _SERIAL_TILES else min(get_num_threads(), tiles)
 
 
 @njit

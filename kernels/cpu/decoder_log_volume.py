@@ -3,15 +3,16 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, pack, padded, push
-from pyscore.kernels.cpu._qr import log_volume_tile
-from pyscore.kernels.cpu._simd import LANES, fma, load, select, splat, sqrt, store, vabs, widen
-from pyscore.kernels.cpu._tiles import GROUPS, load_rows, matrix, store_lanes, store_rows, workers_for
+from pyscore.kernels.cpu._jacobian import store_volume, tangent_columns
+from pyscore.kernels.cpu._simd import LANES
+from pyscore.kernels.cpu._threads import share
+from pyscore.kernels.cpu._tiles import GROUPS, SERIAL_TILES, load_rows, matrix, store_rows
 
-__all__ = ["TOLERANCE", "DecoderVolume", "decoder_log_volume", "store_volume", "tangent_columns"]
+__all__ = ["TOLERANCE", "DecoderVolume", "decoder_log_volume"]
 
 TOLERANCE = 4
 """|error| ≤ TOLERANCE · eps · cond(J) · k, in nats."""
@@ -30,83 +31,25 @@ class DecoderVolume(NamedTuple):
     """(n,) float64, largest |r_jj|."""
 
 
-@njit
-def tangent_columns(source, at, step, k, tangent):  # noqa: ANN001, ANN201
-    """Directions to push: columns of the identity, or the k−1 tangent directions at the code in column 0.
-
-    Tangent: T = last k−1 columns of I − vvᵀ/(1+|u₁|), v = u + sign(u₁)e₁, u = z/|z|. This is the reflection
-    that takes e1 to −sign(u₁)u: the same tangent space as the design's (e1 to u), without its cancellation
-    at u ≈ e1.
-    """
-    first = 1 if tangent else 0
-    if tangent:
-        square = splat(0.0, source)
-        for i in range(k):
-            z = load(source, at + i * LANES)
-            square = fma(z, z, square)
-        norm = sqrt(square)
-        u0 = load(source, at) / norm
-        inverse = 1.0 / (1.0 + vabs(u0))
-        sign = select(u0 < 0.0, splat(-1.0, source), splat(1.0, source))
-    for c in range(k - first):
-        place = at + (c + 1) * step
-        for i in range(k):
-            unit = splat(1.0 if i == c + first else 0.0, source)
-            if tangent:
-                v_i = load(source, at + i * LANES) / norm + (sign if i == 0 else splat(0.0, source))
-                v_c = load(source, at + (c + 1) * LANES) / norm
-                unit = fma(-v_i * inverse, v_c, unit)
-            store(source, place + i * LANES, unit)
-
-
-@njit
-def store_volume(source, at, step, d, columns, work, lanes, first, volume, smallest, largest):  # noqa: ANN001, ANN201
-    """QR of the Jacobian whose `columns` columns of d Lanes start at `at`; write the rows of its group."""
-    for c in range(columns):
-        for i in range(d):
-            store(work, (c * d + i) * LANES, widen(load(source, at + c * step + i * LANES)))
-    if d >= columns:
-        total, least, most = log_volume_tile(work, d, columns, LANES, d * LANES)
-    else:
-        total, least, most = log_volume_tile(work, columns, d, d * LANES, LANES)
-    store(lanes, 0, total)
-    store(lanes, LANES, least)
-    store(lanes, 2 * LANES, most)
-    store_lanes(lanes, 0, first, volume)
-    store_lanes(lanes, LANES, first, smallest)
-    store_lanes(lanes, 2 * LANES, first, largest)
-
-
-@njit
-def _run(worker, workers, values, plan, code, widest, z, tangent, groups, volume, decoded, smallest, largest):  # noqa: ANN001, ANN202
-    """Do every `workers`-th block of `groups` tiles, starting with number `worker`."""
-    n, k = z.shape
-    d = decoded.shape[1]
+@njit(cache=True, nogil=True)
+def _run(first, last, values, plan, code, widest, z, tangent, groups, volume, decoded, smallest, largest):  # noqa: ANN001, ANN202
+    """Do the tiles `first` … `last`, `groups` at a time."""
+    k, d = z.shape[1], decoded.shape[1]
     columns = k if tangent else k + 1
     step = widest * LANES
     a, b = aligned(groups * columns * step, z), aligned(groups * columns * step, z)
     slopes, work = aligned(step, z), aligned(d * columns * LANES, volume)
     lanes = aligned(3 * LANES, volume)
-    tiles = (n + LANES - 1) // LANES
-    for start in range(worker * groups, tiles, workers * groups):
-        here = min(groups, tiles - start)
+    for start in range(first, last, groups):
+        here = min(groups, last - start)
         for g in range(here):
             load_rows(z, (start + g) * LANES, a, g * columns * step)
-            tangent_columns(a, g * columns * step, step, k, tangent)
+            tangent_columns(a, g * columns * step, a, (g * columns + 1) * step, step, k, tangent)
         result = push(values, plan, code, a, b, step, here, columns, slopes, 0)
         for g in range(here):
-            at, first = g * columns * step, (start + g) * LANES
-            store_rows(result, at, first, decoded)
-            store_volume(result, at + step, step, d, columns - 1, work, lanes, first, volume, smallest, largest)
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def _drive(workers, values, plan, code, widest, z, tangent, groups, volume, decoded, smallest, largest):  # noqa: ANN001, ANN202
-    if workers == 1:
-        _run(0, 1, values, plan, code, widest, z, tangent, groups, volume, decoded, smallest, largest)
-    else:
-        for worker in prange(workers):
-            _run(worker, workers, values, plan, code, widest, z, tangent, groups, volume, decoded, smallest, largest)
+            at, row = g * columns * step, (start + g) * LANES
+            store_rows(result, at, row, decoded)
+            store_volume(result, at + step, step, d, columns - 1, work, lanes, row, volume, smallest, largest)
 
 
 def decoder_log_volume(
@@ -140,6 +83,6 @@ def decoder_log_volume(
     n, d = z.shape[0], int(packed.plan[-1, OUTPUTS])
     decoded = np.empty((n, d), z.dtype)
     volume, smallest, largest = np.empty(n), np.empty(n), np.empty(n)
-    workers = workers_for(-(-n // LANES))
-    _drive(workers, *packed[:2], packed.activation, packed.widest, z, tangent, groups, volume, decoded, smallest, largest)
+    network = (packed.values, packed.plan, packed.activation, packed.widest)
+    share(_run, -(-n // LANES), SERIAL_TILES, *network, z, tangent, groups, volume, decoded, smallest, largest)
     return DecoderVolume(volume, decoded, smallest, largest)
