@@ -20,6 +20,7 @@ from numba.extending import intrinsic, models, register_model
 
 __all__ = [
     "LANES",
+    "PAIR_ROWS",
     "TILE_ROWS",
     "Lanes",
     "constant_of",
@@ -39,6 +40,7 @@ __all__ = [
     "tile_product_1",
     "tile_product_2",
     "tile_product_3",
+    "tile_squares",
     "vabs",
     "widen",
 ]
@@ -52,7 +54,9 @@ LANES = 16 if _AVX512 else 8
 TILE_ROWS = 8 if _AVX512 or _FEATURES.get("neon") else 4
 """Rows of a weight matrix that one register tile covers: 8 × 3 accumulators of 32 registers, 4 × 3 of 16."""
 
-_FLOATS = (types.float32, types.float64)
+PAIR_ROWS = 8
+"""Rows that a tile of pairs sets against LANES others; also how many float32 terms are summed before float64."""
+
 _MANTISSA_BITS = {types.float32: 23, types.float64: 52}
 _EXPONENT_BIAS = {types.float32: 127, types.float64: 1023}
 
@@ -424,3 +428,63 @@ def _emit_tile(context, builder, sig, args, lanes, columns):  # noqa: ANN001, AN
 
 
 tile_product_1, tile_product_2, tile_product_3 = map(_make_tile_product, (1, 2, 3))
+
+
+@intrinsic
+def tile_squares(typingctx, panel, p_at, shift, x_at, lanes_of, l_at, other_shift, o_at, k, target):  # noqa: ANN001, ANN201
+    """target[r] = shift[r] + other_shift + Σ_i (y[i] − x[i, r])² for PAIR_ROWS rows x and LANES rows y.
+
+    panel[p_at + i·PAIR_ROWS + r] and shift[x_at + r] are scalars; lanes_of[l_at + i·LANES] and
+    other_shift[o_at] are Lanes; i ascends with one fma a step.
+    """
+    lanes = Lanes(target.dtype)
+
+    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+        _emit_squares(context, builder, sig, args, lanes)
+        return context.get_dummy_value()
+
+    at = types.intp
+    return types.void(panel, at, shift, at, lanes_of, at, other_shift, at, at, target), build
+
+
+def _emit_squares(context, builder, sig, args, lanes):  # noqa: ANN001, ANN202
+    panel, p_at, shift, x_at, lanes_of, l_at, other, o_at, k, target = args
+    types_of = dict(zip(("panel", "shift", "lanes", "other", "target"), (sig.args[i] for i in (0, 2, 4, 6, 9)), strict=True))
+    i64, size = ir.IntType(64), lanes.dtype.bitwidth // 8
+    constant = lambda number: ir.Constant(i64, number)  # noqa: E731
+    vector = lanes.llvm_type.as_pointer()
+
+    def scalar(base: ir.Value, offset: ir.Value) -> ir.Value:
+        return _splat(builder, builder.load(builder.gep(base, [offset])))
+
+    x = _pointer(context, builder, types_of["panel"], panel, p_at)
+    y = _pointer(context, builder, types_of["lanes"], lanes_of, l_at)
+    x_shift = _pointer(context, builder, types_of["shift"], shift, x_at)
+    y_shift = builder.bitcast(_pointer(context, builder, types_of["other"], other, o_at), vector)
+    y_shift = builder.load(y_shift, align=size)
+    starts = [builder.fadd(y_shift, scalar(x_shift, constant(r))) for r in range(PAIR_ROWS)]
+
+    before, loop, after = builder.block, builder.append_basic_block("pairs"), builder.append_basic_block("pairs.end")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    i = builder.phi(i64)
+    i.add_incoming(constant(0), before)
+    sums = [builder.phi(lanes.llvm_type) for _ in range(PAIR_ROWS)]
+    here = builder.bitcast(builder.gep(y, [builder.mul(i, constant(LANES))]), vector)
+    value = builder.load(here, align=size)
+    updated = []
+    for r in range(PAIR_ROWS):
+        difference = builder.fsub(value, scalar(x, builder.add(builder.mul(i, constant(PAIR_ROWS)), constant(r))))
+        square = [difference, difference, sums[r]]
+        updated.append(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm_type, square))
+    following = builder.add(i, constant(1))
+    i.add_incoming(following, loop)
+    for r in range(PAIR_ROWS):
+        sums[r].add_incoming(starts[r], before)
+        sums[r].add_incoming(updated[r], loop)
+    builder.cbranch(builder.icmp_signed("<", following, k), loop, after)
+
+    builder.position_at_end(after)
+    for r in range(PAIR_ROWS):
+        pointer = _pointer(context, builder, types_of["target"], target, constant(r * LANES))
+        builder.store(updated[r], builder.bitcast(pointer, vector), align=size)

@@ -1,0 +1,168 @@
+"""Kernels of pairs of rows, a tile of PAIR_ROWS × LANES pairs at a time; no n×m matrix.
+
+Distances come as acc = |x−y|² + (1−|x|²) + (1−|y|²) = 2(1 − x·y), not from the dot product: for close rows
+1 − x·y cancels to an absolute error of eps, which c = 0.001 turns into a relative one of 1000 eps. It costs a
+second instruction a coordinate (×1.5 in time at k = 9). Squared Euclidean distances leave the two shifts out.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pyscore.kernels.cpu._math import exp_negative, log
+from pyscore.kernels.cpu._simd import (
+    LANES,
+    PAIR_ROWS,
+    fma,
+    lane_sum,
+    load,
+    select,
+    splat,
+    store,
+    tile_squares,
+    widen,
+)
+
+__all__ = ["GAUSSIAN", "IMQ", "RQ", "Points", "diagonal_sum", "pack_points", "pair_sum", "weight"]
+
+IMQ, GAUSSIAN, RQ = range(3)
+
+
+class Points(NamedTuple):
+    """Rows in the two layouts that a tile of pairs reads, padded with their last row."""
+
+    panels: NDArray
+    """Flat: [n / PAIR_ROWS][k][PAIR_ROWS], scalars to copy to all lanes."""
+    lanes: NDArray
+    """Flat: [n / LANES][k][LANES]."""
+    shift: NDArray
+    """(n padded,) 1 − |x|², summed in float64 and rounded once; 0 for Euclidean distances."""
+    n: int
+    k: int
+
+
+@njit(cache=True, nogil=True)
+def pack_points(x, cosine):  # noqa: ANN001, ANN201
+    """Pack the rows of x (n, k), n ≥ 1."""
+    n, k = x.shape
+    size = (n + LANES - 1) // LANES * LANES
+    panels, lanes, shift = np.empty(size * k, x.dtype), np.empty(size * k, x.dtype), np.zeros(size, x.dtype)
+    for s in range(size):
+        row = min(s, n - 1)
+        square = 0.0
+        for i in range(k):
+            value = x[row, i]
+            panels[(s // PAIR_ROWS * k + i) * PAIR_ROWS + s % PAIR_ROWS] = value
+            lanes[(s // LANES * k + i) * LANES + s % LANES] = value
+            square += np.float64(value) * np.float64(value)
+        if cosine:
+            shift[s] = 1.0 - square
+    return panels, lanes, shift
+
+
+@njit
+def _gaussian(acc, scale):  # noqa: ANN001, ANN202
+    """exp(−scale·acc)."""
+    return exp_negative(acc * -scale)
+
+
+@njit
+def _rq(acc, power, scale, offset):  # noqa: ANN001, ANN202
+    """(1 + t)^−power with t = scale·acc + offset, by log1p: log w + (t − (w−1))/w with w = 1 + t rounded."""
+    t = fma(acc, scale, splat(offset, acc))
+    w = 1.0 + t
+    return exp_negative((log(w) + (t - (w - 1.0)) / w) * -power)
+
+
+@njit
+def _value(code, acc, width, half, eps):  # noqa: ANN001, ANN202
+    """The kernel at distance half·acc ≥ 0 of one Lanes of pairs."""
+    acc = select(acc < 0.0, splat(0.0, acc), acc)
+    if code == IMQ:
+        return splat(width / half, acc) / (acc + width / half)
+    if code == GAUSSIAN:
+        return _gaussian(acc, width * half)
+    return _rq(acc, width, half / (2.0 * width), eps / (2.0 * width))
+
+
+@njit
+def _full_tile(code, tile, width, half, eps):  # noqa: ANN001, ANN202
+    """Sum over the PAIR_ROWS rows of a tile, as a balanced tree in the data's dtype.
+
+    IMQ takes rows in pairs, 1/a + 1/b = (a+b)/(ab): one division, which is the slowest instruction here, for two.
+    """
+    zero = splat(0.0, tile)
+    total = zero
+    for r in range(0, PAIR_ROWS, 4):
+        part = zero
+        for q in range(r, r + 4, 2):
+            if code == IMQ:
+                a, b = load(tile, q * LANES), load(tile, (q + 1) * LANES)
+                a = select(a < 0.0, zero, a) + width / half
+                b = select(b < 0.0, zero, b) + width / half
+                part = part + (a + b) / (a * b)
+            else:
+                part = part + (
+                    _value(code, load(tile, q * LANES), width, half, eps)
+                    + _value(code, load(tile, (q + 1) * LANES), width, half, eps)
+                )
+        total = total + part
+    return total * (width / half) if code == IMQ else total
+
+
+@njit
+def _ragged_tile(code, tile, width, half, eps, iota, rows, below, above):  # noqa: ANN001, ANN202
+    """Sum over `rows` rows, of row r only the lanes in (below + r, above): the diagonal and the border."""
+    zero = splat(0.0, tile)
+    total = zero
+    for r in range(rows):
+        value = _value(code, load(tile, r * LANES), width, half, eps)
+        lane = load(iota, 0)
+        value = select(lane > below + r, value, zero)
+        total = total + select(lane < above, value, zero)
+    return total
+
+
+@njit
+def pair_sum(code, x, y, block, widths, half, eps, symmetric, sums, tile, iota, out):  # noqa: ANN001, ANN201
+    """out[w] = Σ k_w(x_i, y_j) over the rows i of one block of x and all j, or all j > i if symmetric.
+
+    Float32 terms are added eight at a time in float32 and from there on in float64, always in this order.
+    """
+    x_panels, _, x_shift, n, k = x
+    _, y_lanes, y_shift, m, _ = y
+    first = block * PAIR_ROWS
+    rows = min(PAIR_ROWS, n - first)
+    start = first // LANES if symmetric else 0
+    for w in range(widths.size):
+        store(sums, w * LANES, splat(0.0, sums))
+    for column in range(start, (m + LANES - 1) // LANES):
+        j = column * LANES
+        tile_squares(x_panels, block * PAIR_ROWS * k, x_shift, first, y_lanes, j * k, y_shift, j, k, tile)
+        ragged = rows < PAIR_ROWS or m - j < LANES or (symmetric and column == start)
+        below = first - j if symmetric else -PAIR_ROWS - 1
+        for w in range(widths.size):
+            if ragged:
+                part = _ragged_tile(code, tile, widths[w], half, eps, iota, rows, below, m - j)
+            else:
+                part = _full_tile(code, tile, widths[w], half, eps)
+            store(sums, w * LANES, load(sums, w * LANES) + widen(part))
+    for w in range(widths.size):
+        out[w] = lane_sum(load(sums, w * LANES))
+
+
+@njit(cache=True, nogil=True)
+def diagonal_sum(code, shift, width, half, eps):  # noqa: ANN001, ANN201
+    """Σ_i k(x_i, x_i), whose distances are not exactly 0 where rows are not exactly of unit norm."""
+    total = 0.0
+    for i in range(shift.size):
+        distance = 2.0 * half * max(np.float64(shift[i]), 0.0)
+        if code == IMQ:
+            total += width / (width + distance)
+        elif code == GAUSSIAN:
+            total += np.exp(-width * distance)
+        else:
+            total += np.exp(-width * np.log1p((distance + eps) / (2.0 * width)))
+    return total
