@@ -25,7 +25,7 @@ from pyscore.kernels.cpu._simd import (
     widen,
 )
 
-__all__ = ["GAUSSIAN", "IMQ", "RQ", "Points", "diagonal_sum", "pack_points", "pair_sum", "weight"]
+__all__ = ["GAUSSIAN", "IMQ", "RQ", "Points", "diagonal_sum", "pack_points", "pair_gradient", "pair_sum"]
 
 IMQ, GAUSSIAN, RQ = range(3)
 
@@ -76,7 +76,7 @@ def _rq(acc, power, scale, offset):  # noqa: ANN001, ANN202
     return exp_negative((log(w) + (t - (w - 1.0)) / w) * -power)
 
 
-@njit
+@njit(error_model="numpy")
 def _value(code, acc, width, half, eps):  # noqa: ANN001, ANN202
     """The kernel at distance half·acc ≥ 0 of one Lanes of pairs."""
     acc = select(acc < 0.0, splat(0.0, acc), acc)
@@ -88,6 +88,13 @@ def _value(code, acc, width, half, eps):  # noqa: ANN001, ANN202
 
 
 @njit
+def _slope(acc, width):  # noqa: ANN001, ANN202
+    """−dk/dd = c/(c+d)² of the IMQ kernel at d = acc/2; 0 where d < 0, since there max(0, d) is flat."""
+    inverse = 1.0 / (acc * 0.5 + width)
+    return select(acc < 0.0, splat(0.0, acc), width * (inverse * inverse))
+
+
+@njit(error_model="numpy")
 def _full_tile(code, tile, width, half, eps):  # noqa: ANN001, ANN202
     """Sum over the PAIR_ROWS rows of a tile, as a balanced tree in the data's dtype.
 
@@ -153,7 +160,7 @@ def pair_sum(code, x, y, block, widths, half, eps, symmetric, sums, tile, iota, 
         out[w] = lane_sum(load(sums, w * LANES))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def diagonal_sum(code, shift, width, half, eps):  # noqa: ANN001, ANN201
     """Σ_i k(x_i, x_i), whose distances are not exactly 0 where rows are not exactly of unit norm."""
     total = 0.0
@@ -166,3 +173,35 @@ def diagonal_sum(code, shift, width, half, eps):  # noqa: ANN001, ANN201
         else:
             total += np.exp(-width * np.log1p((distance + eps) / (2.0 * width)))
     return total
+
+
+@njit
+def pair_gradient(x, y, tile_number, width, same, removed, sums, tile, iota, scale, out):  # noqa: ANN001, ANN201
+    """out[i] += scale·Σ_j c/(c+d_ij)²·y_j for the LANES rows i of one tile of x: ∂/∂x_i of Σ_j k(x_i, y_j).
+
+    Eight rows j are summed in the data's dtype, and from there on in float64, always in this order.
+    """
+    _, x_lanes, x_shift, n, k = x
+    y_panels, _, y_shift, m, _ = y
+    i = tile_number * LANES
+    for a in range(k):
+        store(sums, a * LANES, splat(0.0, sums))
+    lane = load(iota, 0)
+    for block in range((m + PAIR_ROWS - 1) // PAIR_ROWS):
+        j = block * PAIR_ROWS
+        tile_squares(y_panels, j * k, y_shift, j, x_lanes, i * k, x_shift, i, k, tile)
+        for r in range(PAIR_ROWS):
+            weight = _slope(load(tile, r * LANES), width)
+            if j + r >= m:
+                weight = splat(0.0, tile)
+            elif same and removed:
+                weight = select(lane == splat(j + r - i, tile), splat(0.0, tile), weight)
+            store(tile, r * LANES, weight)
+        for a in range(k):
+            part = splat(0.0, tile)
+            for r in range(PAIR_ROWS):
+                part = fma(load(tile, r * LANES), y_panels[(block * k + a) * PAIR_ROWS + r], part)
+            store(sums, a * LANES, load(sums, a * LANES) + widen(part))
+    for a in range(k):
+        for s in range(min(LANES, n - i)):
+            out[i + s, a] += scale * sums[a * LANES + s]
