@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from pyscore._validate import Array, Latent
 from pyscore.reference import Projection, move, tangent_frame
 
-__all__ = ["adam_descent", "adam_step", "damped_newton", "levenberg_marquardt", "tangent_basis"]
+__all__ = ["adam_descent", "adam_step", "beta_power", "damped_newton", "levenberg_marquardt", "tangent_basis"]
 
 Model = Callable[[Array], tuple[Array, Array, Array]]
 """Codes (n, k) → objective (n,), gradient (n, m) and curvature (n, m, m) in the tangent basis."""
@@ -28,18 +29,23 @@ def adam_step(
     m = (betas[0] * m.astype(np.float64) + (1 - betas[0]) * gradient.astype(np.float64)).astype(m.dtype)
     square = (gradient * gradient).astype(np.float64)
     v = (betas[1] * v.astype(np.float64) + (1 - betas[1]) * square).astype(v.dtype)
-    powers = [_power(beta, t) for beta in betas]
+    powers = [beta_power(beta, t) for beta in betas]
     corrected = v.astype(np.float64) / (1 - powers[1])
     step = m.astype(np.float64) / (1 - powers[0]) / (np.sqrt(corrected) + 1e-8) * rate
     return step.astype(gradient.dtype), m, v
 
 
-def _power(base: float, exponent: int) -> float:
-    """Base to the exponent by repeated products, as the original keeps it (and so to its last bit)."""
-    result = base
-    for _ in range(exponent - 1):
-        result *= base
-    return result
+@functools.cache
+def _powers(base: float) -> list[float]:
+    return [1.0]
+
+
+def beta_power(base: float, exponent: int) -> float:
+    """Return base^exponent by repeated products, as the original keeps it (and so to its last bit)."""
+    powers = _powers(base)
+    while len(powers) <= exponent:
+        powers.append(powers[-1] * base)
+    return powers[exponent]
 
 
 def adam_descent(

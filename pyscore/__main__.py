@@ -1,0 +1,5 @@
+"""`python -m pyscore`."""
+
+from pyscore.cli.app import main
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m pyscore.cli`."""
+
+from pyscore.cli.app import main
+
+main()

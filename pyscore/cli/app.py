@@ -1,0 +1,304 @@
+"""The commands, each a thin layer over the library."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.exceptions import CycloptsError
+
+from pyscore.cli import output
+from pyscore.convention import get_convention
+from pyscore.errors import InvalidInput, PyscoreError
+
+__all__ = ["app", "main"]
+
+app = App(
+    name="pyscore",
+    help="Density-based anomaly scores for autoencoders. Scores are log-densities: higher = more normal.",
+    version_flags=["--version"],
+)
+data_app = App(name="data", help="The paper's ten datasets: fetch, list, where.")
+app.command(data_app)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
+ConventionName = Literal["exact", "original"]
+
+
+@app.command
+def demo(*, output_dir: Path = Path("demo"), steps: int = 3000, seed: int = 0, json: Json = False) -> None:
+    """Train on the embedded breast-cancer data, print a table of test AUCs, save the model and a figure.
+
+    Parameters
+    ----------
+    output_dir
+        Folder for model.safetensors and demo.png; made if it is missing.
+    steps
+        Training steps of each of the two models (EXACT and ORIGINAL).
+    seed
+        Seed of split, model and training.
+    """
+    from pyscore.cli.demo import run_demo
+
+    run_demo(output_dir, steps=steps, seed=seed, json=json)
+
+
+@app.command
+def fit(
+    table: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("model.safetensors"),
+    label: str | None = None,
+    convention: ConventionName = "exact",
+    latent_dim: int | None = None,
+    hidden_dim: int = 32,
+    n_components: int = 4,
+    beta: float = 1.0,
+    c: float = 0.1,
+    steps: int = 3000,
+    learning_rate: float = 1e-3,
+    batch_size: int = 100,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Train a model on a table (.csv, .parquet) and save it.
+
+    Parameters
+    ----------
+    table
+        Rows are samples, columns are features, all numbers.
+    output
+        Where the model goes.
+    label
+        A column that is not a feature (0 normal, 1 anomaly); it is left out of training.
+    convention
+        exact, what the mathematics asks for; or original, the code of the paper.
+    latent_dim
+        Dimension of the latent space; by default 4, or the number of features if that is smaller.
+    hidden_dim
+        Width of the hidden layers.
+    n_components
+        Components of the prior.
+    beta
+        Weight of the MMD in the loss.
+    c
+        Width of the MMD's kernel.
+    steps
+        Training steps.
+    learning_rate
+        Of ADAM. The paper's code has 1e-4.
+    batch_size
+        Rows a batch.
+    seed
+        Seed of everything drawn.
+    checkpoint
+        A file to resume from and to write to every 1,000 steps.
+    """
+    from pyscore import fitted
+    from pyscore.cli.output import emit, training_progress
+    from pyscore.tables import read_table, split_labels
+    from pyscore.training import TrainConfig
+
+    frame, _ = split_labels(read_table(table), label)
+    config = TrainConfig(
+        beta=beta, c=c, steps=steps, learning_rate=learning_rate, batch_size=batch_size, seed=seed,
+        convention=get_convention(convention),
+    )  # fmt: skip
+    with training_progress("training") as callback:
+        model = fitted.fit(
+            frame, config, latent_dim=latent_dim, hidden_dim=hidden_dim, n_components=n_components,
+            callback=callback, checkpoint=checkpoint,
+        )  # fmt: skip
+    model.save(output)
+    facts = {"model": str(output), "rows": len(frame), "columns": frame.shape[1], "steps": steps}
+    emit(facts, json=json)
+
+
+@app.command
+def score(
+    model: Path,
+    table: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    scores: str = "proposed",
+    convention: ConventionName | None = None,
+    backend: str = "torch",
+    seed: int = 0,
+    json: Json = False,
+) -> None:
+    """Score the rows of a table with a saved model: log-densities in nats, higher = more normal.
+
+    Parameters
+    ----------
+    model
+        A file of `pyscore fit`.
+    table
+        A .csv or .parquet file that has the columns the model was trained on.
+    output
+        A .csv or .parquet file for the scores; by default the first rows are printed.
+    scores
+        Names separated by commas, or "all".
+    convention
+        exact or original; by default the model's own.
+    backend
+        See `pyscore doctor`.
+    seed
+        Seed of the draws of the importance score.
+    """
+    from pyscore.cli.output import emit, print_frame
+    from pyscore.fitted import FittedModel
+    from pyscore.tables import read_table, write_table
+
+    fitted = FittedModel.load(model)
+    chosen = get_convention(convention) if convention else fitted.convention
+    frame = read_table(table)
+    result = fitted.scores(frame, _names(scores), convention=chosen, backend=backend, seed=seed)
+    if output is not None:
+        write_table(output, result)
+        facts = {"scores": str(output), "rows": len(result), "convention": chosen.name, "backend": backend}
+        emit(facts, json=json)
+    elif json:
+        emit({"convention": chosen.name, "backend": backend, "rows": result.to_dict("records")}, json=True)
+    else:
+        print_frame(
+            result.head(20), title=f"first {min(20, len(result))} of {len(result)} rows, nats, {chosen.name}"
+        )
+
+
+@app.command
+def evaluate(
+    source: str,
+    /,
+    *,
+    model: Path | None = None,
+    label: str | None = None,
+    split: int = 0,
+    seeds: int = 1,
+    scores: str = "all",
+    convention: ConventionName = "exact",
+    latent_dim: int | None = None,
+    hidden_dim: int = 32,
+    n_components: int = 4,
+    beta: float = 1.0,
+    c: float = 0.1,
+    steps: int = 3000,
+    learning_rate: float = 1e-3,
+    backend: str = "torch",
+    json: Json = False,
+) -> None:
+    """Print AUCs: of a saved model on a labelled table, or of models trained on one of the ten datasets.
+
+    Parameters
+    ----------
+    source
+        A labelled table (with --model and --label), or the name of a dataset (see `pyscore data list`).
+    model
+        A file of `pyscore fit`.
+    label
+        The column of a table that is 0 for normal and 1 for anomalous rows.
+    split
+        Seed of the train/test split of a dataset.
+    seeds
+        Number of models trained on that split, seeds 0, 1, …; the table gives mean and deviation.
+    scores
+        Names separated by commas, or "all".
+    convention
+        exact or original.
+    latent_dim, hidden_dim, n_components, beta, c, steps, learning_rate
+        See `pyscore fit`.
+    backend
+        See `pyscore doctor`.
+    """
+    from pyscore.cli import evaluate as evaluation
+
+    names, chosen = _names(scores), get_convention(convention)
+    if model is not None:
+        evaluation.saved_model(Path(source), model, label, names, chosen, backend, json=json)
+        return
+    from pyscore.training import TrainConfig
+
+    config = TrainConfig(beta=beta, c=c, steps=steps, learning_rate=learning_rate, convention=chosen)
+    sizes = {"latent_dim": latent_dim, "hidden_dim": hidden_dim, "n_components": n_components}
+    evaluation.dataset(source, split, seeds, names, config, sizes, backend, json=json)
+
+
+@data_app.command(name="fetch")
+def data_fetch(*names: str, json: Json = False) -> None:
+    """Download datasets (all ten by default), check them by SHA-256 and cache them.
+
+    Parameters
+    ----------
+    names
+        Names of datasets; see `pyscore data list`.
+    """
+    from pyscore import data
+    from pyscore.cli.output import emit, file_progress
+
+    chosen = names or data.DATASETS
+    with file_progress("fetching", chosen) as advance:
+        folders = {name: str(data.fetch(name, on_file=lambda _: None)) for name in advance(chosen)}
+    emit(folders, json=json)
+
+
+@data_app.command(name="list")
+def data_list(*, json: Json = False) -> None:
+    """List the datasets with their sizes and whether they are on this machine."""
+    from pyscore import data
+    from pyscore.cli.output import emit, print_frame
+
+    frame = data.overview()
+    if json:
+        emit(frame.to_dict("records"), json=True)
+    else:
+        print_frame(frame, title="datasets: rows of normal data, features, anomalies by difficulty")
+
+
+@data_app.command(name="where")
+def data_where(*, json: Json = False) -> None:
+    """Print the folder of the dataset files (PYSCORE_DATA, or the cache)."""
+    from pyscore import data
+    from pyscore.cli.output import emit
+
+    emit({"folder": str(data.location())}, json=json)
+
+
+@app.command
+def doctor(*, json: Json = False) -> None:
+    """Print versions, backends (and why one is missing), and folders."""
+    from pyscore.cli.doctor import report
+
+    report(json=json)
+
+
+def _names(scores: str) -> list[str] | None:
+    """Names of a comma-separated list; None for "all"."""
+    if scores == "all":
+        return None
+    names = [name.strip() for name in scores.split(",") if name.strip()]
+    if not names:
+        raise InvalidInput(f"`scores` must name at least one score, or be 'all'; got {scores!r}.")
+    return names
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; errors of pyscore are one line on stderr and exit status 2, Ctrl-C is 130."""
+    warnings.showwarning = output.show_warning
+    try:
+        return app(arguments, exit_on_error=False, print_error=True)
+    except CycloptsError:
+        sys.exit(2)
+    except PyscoreError as error:
+        output.print_error(str(error))
+        sys.exit(2)
+    except OSError as error:
+        output.print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        output.print_error("interrupted; nothing half-written is left behind.")
+        sys.exit(130)

@@ -1,0 +1,87 @@
+"""`pyscore evaluate`: AUCs of a saved model, or of models trained on a dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pyscore import data, evaluation
+from pyscore.cli.output import emit, print_frame, training_progress
+from pyscore.convention import Convention
+from pyscore.errors import InvalidInput
+from pyscore.fitted import FittedModel
+from pyscore.tables import features, read_table, split_labels
+from pyscore.training import TrainConfig, train
+
+__all__ = ["dataset", "saved_model"]
+
+
+def saved_model(
+    table: Path,
+    model: Path,
+    label: str | None,
+    names: list[str] | None,
+    convention: Convention,
+    backend: str,
+    *,
+    json: bool,
+) -> None:
+    """Print the AUCs of a saved model on a labelled table."""
+    fitted = FittedModel.load(model)
+    if label is None:
+        raise InvalidInput("`--label` must name the column that is 0 for normal and 1 for anomalous rows.")
+    frame, labels = split_labels(read_table(table), label)
+    x = fitted.standardiser.transform(features(frame, fitted.standardiser.columns)[0])
+    rows = evaluation.auc_rows(fitted.model, x, np.asarray(labels), names, convention=convention, backend=backend)
+    _show(rows, f"{table.name}: {len(frame)} rows, model {model.name}", json)
+
+
+def dataset(
+    name: str,
+    split_seed: int,
+    seeds: int,
+    names: list[str] | None,
+    config: TrainConfig,
+    sizes: dict[str, Any],
+    backend: str,
+    *,
+    json: bool,
+) -> None:
+    """Train `seeds` models on one split of a dataset and print mean and deviation of their test AUCs."""
+    if seeds < 1:
+        raise InvalidInput(f"`seeds` must be at least 1; got {seeds}.")
+    split = data.load(name, progress=True).split(split_seed, convention=config.convention)
+    d = split.x_train.shape[1]
+    sizes = {**sizes, "latent_dim": sizes["latent_dim"] or min(4, d)}
+    parts = []
+    for seed in range(seeds):
+        with training_progress(f"{name}, seed {seed}") as callback:
+            trained = train(split.x_train, dataclasses.replace(config, seed=seed), callback=callback, **sizes)
+        rows = evaluation.auc_rows(
+            trained.model,
+            split.x_test,
+            split.y_test,
+            names,
+            convention=config.convention,
+            backend=backend,
+            seed=seed,
+        )
+        parts.append(rows.assign(seed=seed))
+    everything = pd.concat(parts)
+    grouped = everything.groupby(["score", "convention"], sort=False)["auc"]
+    table = grouped.agg(auc="mean", deviation="std", lowest="min", highest="max").reset_index()
+    table = pd.concat([table, evaluation.baseline_rows(split)], ignore_index=True)
+    note = f"; {data.NOTES[name]}" if name in data.NOTES else ""
+    title = f"{name}, split {split_seed}, {seeds} seed(s): test AUC of {len(split.x_test)} rows{note}"
+    _show(table, title, json)
+
+
+def _show(table: pd.DataFrame, title: str, json: bool) -> None:
+    if json:
+        emit({"title": title, "rows": table.to_dict("records")}, json=True)
+    else:
+        print_frame(table.fillna({"convention": ""}) if "convention" in table else table, title=title)

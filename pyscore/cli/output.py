@@ -1,0 +1,124 @@
+"""Tables, JSON and progress on the terminal; progress and errors go to stderr, results to stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import json as jsonlib
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pyscore.training import Callback
+
+__all__ = ["emit", "file_progress", "print_error", "print_frame", "show_warning", "training_progress"]
+
+
+def _errors() -> Console:
+    return Console(stderr=True)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN or infinity: they become strings, NumPy values become plain ones."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def emit(value: Any, *, json: bool) -> None:
+    """Print a dictionary as JSON, or as lines of name and value."""
+    if json:
+        sys.stdout.write(jsonlib.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
+        return
+    console = Console()
+    for key, entry in value.items():
+        console.print(f"[bold]{escape(str(key))}[/bold]  {escape(str(entry))}", highlight=False, soft_wrap=True)
+
+
+def print_frame(frame: pd.DataFrame, *, title: str, caption: str | None = None) -> None:
+    """Print a DataFrame as a table; numbers right, text left, NaN as a dash."""
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for name in frame.columns:
+        numeric = pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype != bool
+        table.add_column(str(name), justify="right" if numeric else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*[escape(_cell(value)) for value in row])
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.3f}"
+    return str(value)
+
+
+def print_error(text: str) -> None:
+    """Print one error on stderr."""
+    _errors().print(f"[bold red]error:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning without the source line that it came from."""
+    text = f"[yellow]warning:[/yellow] {escape(str(message))}"
+    _errors().print(text, highlight=False, soft_wrap=True)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+        console=_errors(),
+    )
+
+
+@contextlib.contextmanager
+def training_progress(description: str) -> Iterator[Callback]:
+    """Show a progress bar for training; yields the callback that drives it."""
+    with _progress() as progress:
+        task = progress.add_task(description, total=None, note="")
+
+        def callback(done: int, total: int, loss: float) -> None:
+            if done % 20 == 0 or done == total:
+                progress.update(task, completed=done, total=total, note=f"loss {loss:.4f}")
+
+        yield callback
+
+
+@contextlib.contextmanager
+def file_progress(description: str, items: Sequence[str]) -> Iterator[Callable[[Iterable[str]], Iterator[str]]]:
+    """Show a progress bar over named items; yields the iterator that drives it."""
+    with _progress() as progress:
+        task = progress.add_task(description, total=len(items), note="")
+
+        def advance(names: Iterable[str]) -> Iterator[str]:
+            for name in names:
+                progress.update(task, note=name)
+                yield name
+                progress.advance(task)
+
+        yield advance

@@ -1,0 +1,146 @@
+"""A model with what it needs to score a user's table: the scaler, the columns, the convention; and its file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pyscore import scores as scoring
+from pyscore.backends import Backend
+from pyscore.convention import Convention
+from pyscore.errors import ModelFileError, PyscoreError
+from pyscore.model import SVAE
+from pyscore.preprocessing import Standardiser
+from pyscore.storage import read_tensors, write_tensors
+from pyscore.tables import features
+from pyscore.training import Callback, TrainConfig, train
+
+__all__ = ["FittedModel", "fit"]
+
+FORMAT_VERSION = 1
+SCALER = ("mean", "deviation")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """A trained SVAE together with its standardisation and the convention of its scores."""
+
+    model: SVAE
+    standardiser: Standardiser
+    convention: Convention
+    training: dict[str, Any] = field(default_factory=dict)
+    """Configuration of the training, as it stands in the file."""
+
+    def scores(
+        self,
+        table: Any,
+        names: Iterable[str] | None = None,
+        *,
+        convention: Convention | None = None,
+        backend: str | Backend = "numpy",
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Log-densities (nats, higher = more normal) of raw rows, a DataFrame or array; see `score_table`."""
+        x, _ = features(table, self.standardiser.columns)
+        return scoring.score_table(
+            self.model,
+            self.standardiser.transform(x),
+            names,
+            convention=convention or self.convention,
+            backend=backend,
+            seed=seed,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file with a JSON header; atomically."""
+        import pyscore
+
+        header = {
+            "pyscore_version": pyscore.__version__,
+            "activation": self.model.activation,
+            "columns": list(self.standardiser.columns),
+            "convention": self.convention.to_dict(),
+            "training": self.training,
+        }
+        tensors = self.model.parameters()
+        tensors |= {"scaler.mean": self.standardiser.mean, "scaler.deviation": self.standardiser.deviation}
+        write_tensors(path, "model", FORMAT_VERSION, header, tensors)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FittedModel:
+        """Read a file of `save`.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, corrupt, truncated, foreign, of an unknown version, or inconsistent.
+        """
+        header, tensors = read_tensors(path, "model", FORMAT_VERSION)
+        try:
+            mean, deviation = (np.asarray(tensors.pop(f"scaler.{part}"), np.float64) for part in SCALER)
+            columns = tuple(str(name) for name in header["columns"])
+            model = SVAE.from_parameters(tensors, header["activation"])
+            wanted = (model.input_dim,)
+            if mean.shape != wanted or deviation.shape != wanted or len(columns) != model.input_dim:
+                raise ModelFileError(f"columns and scaler must have {wanted[0]} entries")
+            if (
+                not all(np.isfinite(a).all() for a in (*tensors.values(), mean, deviation))
+                or (deviation <= 0).any()
+            ):
+                raise ModelFileError("a parameter is not finite, or a deviation is not positive")
+            convention = Convention(**header["convention"])
+            training = header["training"]
+            if not isinstance(training, dict):
+                raise TypeError("training")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelFileError(
+                f"{str(path)!r} is not a pyscore model: field {error} is missing or wrong."
+            ) from None
+        except PyscoreError as error:
+            raise ModelFileError(f"{str(path)!r} is not a valid pyscore model: {error}") from None
+        return cls(model, Standardiser(mean, deviation, columns), convention, training)
+
+
+def fit(
+    table: Any,
+    config: TrainConfig | None = None,
+    *,
+    latent_dim: int | None = None,
+    hidden_dim: int = 32,
+    n_components: int = 4,
+    activation: str = "swish",
+    dtype: Any = np.float32,
+    device: str = "cpu",
+    callback: Callback | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> FittedModel:
+    """Standardise a table of raw rows and train a model on it.
+
+    Parameters
+    ----------
+    table : DataFrame, or array of (n, d)
+    config : TrainConfig
+    latent_dim : int, optional
+        By default 4, or the number of features if that is smaller.
+    hidden_dim, n_components, activation, dtype, device, callback, checkpoint
+        See `training.train`.
+
+    Raises
+    ------
+    InvalidInput
+        If the table has text, NaN, infinite or huge values, fewer than 2 rows, or nothing that varies.
+    """
+    config = config or TrainConfig()
+    x, columns = features(table)
+    standardiser = Standardiser.fit(x, columns)
+    k = latent_dim if latent_dim is not None else min(4, x.shape[1])
+    trained = train(
+        standardiser.transform(x), config, latent_dim=k, hidden_dim=hidden_dim, n_components=n_components,
+        activation=activation, dtype=dtype, device=device, callback=callback, checkpoint=checkpoint,
+    )  # fmt: skip
+    return FittedModel(trained.model, standardiser, config.convention, config.to_dict())
