@@ -96,7 +96,7 @@ def proposed(
     sigma2: ArrayLike = 1.0,
     log_two_pi: float | None = None,
     norm_eps: float = 0.0,
-    keep: bool = False,
+    keep: frozenset[str] = frozenset(),
     groups: int = GROUPS,
 ) -> Terms:
     """log p(x|z), log p(z) and log-volume of the decoder at z = mu(x), for every row of x.
@@ -118,8 +118,8 @@ def proposed(
         d·log 2π, for a convention that rounds it.
     norm_eps : float
         What `normalize` adds inside its root.
-    keep : bool
-        Return z and decode(z) too.
+    keep : set of names
+        ``"z"`` and ``"decoded"`` return these as well.
     groups : int
         Tiles a block. Changes the time, never a bit of the result.
 
@@ -139,8 +139,8 @@ def proposed(
         raise ShapeError(f"`decoder` must map {k} latents to {d} features, the encoder's reverse; got {got}.")
     x = matrix("x", x, d, packed_encoder.values.dtype)
     n = x.shape[0]
-    kept = n if keep else 0
-    terms = Terms(*(np.empty(n) for _ in range(5)), np.empty((kept, k), x.dtype), np.empty((kept, d), x.dtype))
+    z = np.empty((n if "z" in keep else 0, k), x.dtype)
+    terms = Terms(*(np.empty(n) for _ in range(5)), z, np.empty((n if "decoded" in keep else 0, d), x.dtype))
     share(
         _run, -(-n // LANES), SERIAL_TILES,
         packed_encoder[:2], packed_decoder[:2], packed_decoder.activation,
