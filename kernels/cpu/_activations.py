@@ -51,11 +51,11 @@ def _gelu(a):  # noqa: ANN001, ANN202
 
 @njit
 def _tanh(a):  # noqa: ANN001, ANN202
-    """−m/(m+2) with m = e^(−2|a|) − 1, and 1 − tanh² as 4(m+1)/(m+2)²."""
-    m = expm1_negative(-2.0 * vabs(a))
-    half = 1.0 / (m + 2.0)
-    size = -m * half
-    return select(a < 0.0, -size, size), 4.0 * (m + 1.0) * (half * half)
+    """−m/(2+m) with m = e − 1, e = e^(−2|a|), and 1 − tanh² as 4e/(1+e)²."""
+    twice = -2.0 * vabs(a)
+    e, inverse = exp_negative(twice), 1.0 / (2.0 + expm1_negative(twice))
+    size = -expm1_negative(twice) * inverse
+    return select(a < 0.0, -size, size), 4.0 * e * (inverse * inverse)
 
 
 @njit

@@ -38,9 +38,30 @@ class Points(NamedTuple):
     lanes: NDArray
     """Flat: [n / LANES][k][LANES]."""
     shift: NDArray
-    """(n padded,) 1 − |x|², summed in float64 and rounded once; 0 for Euclidean distances."""
+    """(n padded,) 1 − |x|², summed as if in twice float64; 0 for Euclidean distances."""
     n: int
     k: int
+
+
+@njit
+def _one_minus_square(row):  # noqa: ANN001, ANN202
+    """1 − Σ v² with the rounding errors of squares and sums carried along (Dekker's product, Knuth's sum).
+
+    What is left of a unit vector is rounding error: in plain float64 it would be wrong in its first digit.
+    """
+    total, carry = 1.0, 0.0
+    for value in row:
+        v = np.float64(value)
+        square = v * v
+        split = 134217729.0 * v
+        high = split - (split - v)
+        low = v - high
+        carry -= ((high * high - square) + 2.0 * high * low) + low * low
+        following = total - square
+        back = following - total
+        carry += (total - (following - back)) - (square + back)
+        total = following
+    return total + carry
 
 
 @njit(cache=True, nogil=True)
@@ -51,14 +72,12 @@ def pack_points(x, cosine):  # noqa: ANN001, ANN201
     panels, lanes, shift = np.empty(size * k, x.dtype), np.empty(size * k, x.dtype), np.zeros(size, x.dtype)
     for s in range(size):
         row = min(s, n - 1)
-        square = 0.0
         for i in range(k):
             value = x[row, i]
             panels[(s // PAIR_ROWS * k + i) * PAIR_ROWS + s % PAIR_ROWS] = value
             lanes[(s // LANES * k + i) * LANES + s % LANES] = value
-            square += np.float64(value) * np.float64(value)
         if cosine:
-            shift[s] = 1.0 - square
+            shift[s] = _one_minus_square(x[row])
     return panels, lanes, shift
 
 

@@ -25,8 +25,9 @@ from pyscore.kernels.cpu._tiles import GROUPS, SERIAL_TILES, load_rows, matrix, 
 
 __all__ = ["TOLERANCE", "EncoderVolume", "encoder_log_volume", "pack_encoder"]
 
-TOLERANCE = 4
-"""|error| ≤ TOLERANCE · eps · cond(TᵀJ) · k, in nats. The ambient volume is rounding noise: mu has rank k−1."""
+TOLERANCE = 16
+"""|error| ≤ TOLERANCE · eps · cond(TᵀJ) · k, in nats, as for the decoder, times |a|/|v| ≥ 1 where the head
+v cancels. The ambient volume is rounding noise, since mu has rank k−1."""
 
 
 class EncoderVolume(NamedTuple):
