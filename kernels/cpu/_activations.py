@@ -10,12 +10,12 @@ __all__ = ["ACTIVATIONS", "activate", "activation_code", "multiply_columns"]
 
 
 @njit
-def _identity(a):  # noqa: ANN001, ANN202
+def _identity(a):
     return a, splat(1.0, a)
 
 
 @njit
-def _swish(a):  # noqa: ANN001, ANN202
+def _swish(a):
     """a·s, s + a·s(1−s)."""
     s, complement = sigmoid(a)
     value = a * s
@@ -23,19 +23,19 @@ def _swish(a):  # noqa: ANN001, ANN202
 
 
 @njit
-def _relu(a):  # noqa: ANN001, ANN202
+def _relu(a):
     zero = splat(0.0, a)
     return select(a <= 0.0, zero, a), select(a > 0.0, splat(1.0, a), zero)
 
 
 @njit
-def _leaky_relu(a):  # noqa: ANN001, ANN202
+def _leaky_relu(a):
     positive = a > 0.0
     return select(positive, a, 0.01 * a), select(positive, splat(1.0, a), splat(0.01, a))
 
 
 @njit
-def _elu(a):  # noqa: ANN001, ANN202
+def _elu(a):
     """e^a − 1 and e^a below 0."""
     below = select(a > 0.0, splat(0.0, a), a)
     positive = a > 0.0
@@ -43,14 +43,14 @@ def _elu(a):  # noqa: ANN001, ANN202
 
 
 @njit
-def _gelu(a):  # noqa: ANN001, ANN202
+def _gelu(a):
     """a·Φ(a), Φ(a) + a·φ(a): the exact one, not the tanh approximation that is Flux's default."""
     cdf, density = ndtr(a)
     return a * narrow_like(cdf, a), fma(a, narrow_like(density, a), narrow_like(cdf, a))
 
 
 @njit
-def _tanh(a):  # noqa: ANN001, ANN202
+def _tanh(a):
     """−m/(2+m) with m = e − 1, e = e^(−2|a|), and 1 − tanh² as 4e/(1+e)²."""
     twice = -2.0 * vabs(a)
     e, inverse = exp_negative(twice), 1.0 / (2.0 + expm1_negative(twice))
@@ -59,13 +59,13 @@ def _tanh(a):  # noqa: ANN001, ANN202
 
 
 @njit
-def _sigmoid(a):  # noqa: ANN001, ANN202
+def _sigmoid(a):
     s, complement = sigmoid(a)
     return s, s * complement
 
 
 @njit
-def _softplus(a):  # noqa: ANN001, ANN202
+def _softplus(a):
     """max(a, 0) + log(1 + e^−|a|), sigmoid(a)."""
     return select(a < 0.0, splat(0.0, a), a) + log1p_exp_negative(-vabs(a)), sigmoid(a)[0]
 
@@ -84,7 +84,7 @@ def activation_code(name: str) -> int:
 
 
 @njit
-def _apply(phi, rows, values, at, bias, bias_at, slopes, slopes_at):  # noqa: ANN001, ANN202
+def _apply(phi, rows, values, at, bias, bias_at, slopes, slopes_at):
     for r in range(rows):
         value, slope = phi(load(values, at + r * LANES) + bias[bias_at + r])
         store(values, at + r * LANES, value)
@@ -92,7 +92,7 @@ def _apply(phi, rows, values, at, bias, bias_at, slopes, slopes_at):  # noqa: AN
 
 
 @njit
-def activate(code, rows, values, at, bias, bias_at, slopes, slopes_at):  # noqa: ANN001, ANN201
+def activate(code, rows, values, at, bias, bias_at, slopes, slopes_at):
     """values ← φ(values + bias), slopes ← φ'(values + bias) for one column of `rows` Lanes."""
     if code == 0:
         _apply(_identity, rows, values, at, bias, bias_at, slopes, slopes_at)
@@ -115,7 +115,7 @@ def activate(code, rows, values, at, bias, bias_at, slopes, slopes_at):  # noqa:
 
 
 @njit
-def multiply_columns(rows, columns, values, at, step, slopes, slopes_at):  # noqa: ANN001, ANN201
+def multiply_columns(rows, columns, values, at, step, slopes, slopes_at):
     """values[c, r] ← values[c, r]·slopes[r] for `columns` columns: the chain rule of one activation."""
     for c in range(columns):
         for r in range(rows):

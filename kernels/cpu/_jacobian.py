@@ -10,7 +10,7 @@ __all__ = ["store_volume", "tangent_columns"]
 
 
 @njit
-def tangent_columns(source, at, target, t_at, step, k, tangent):  # noqa: ANN001, ANN201
+def tangent_columns(source, at, target, t_at, step, k, tangent):
     """Directions to push: columns of the identity, or the k−1 tangent directions at the code.
 
     source[at:] is the code z, one Lanes a coordinate; the directions are columns of `target`.
@@ -41,7 +41,7 @@ def tangent_columns(source, at, target, t_at, step, k, tangent):  # noqa: ANN001
 
 
 @njit
-def store_volume(source, at, step, d, columns, work, lanes, first, volume, smallest, largest):  # noqa: ANN001, ANN201
+def store_volume(source, at, step, d, columns, work, lanes, first, volume, smallest, largest):
     """QR of the Jacobian whose `columns` columns of d Lanes start at `at`; write the rows of its group."""
     for c in range(columns):
         for i in range(d):

@@ -34,7 +34,9 @@ _SHIFT = constant_of({_F32: 1.5 * 2.0**23, _F64: 1.5 * 2.0**52})
 """Adding it rounds to an integer and leaves that integer in the low bits."""
 _LOWEST = constant_of({_F32: -87.0, _F64: -708.0})
 """Below it 2ⁿ would no longer be a normal number, and the result is 0."""
-_EXPM1_SERIES = polynomial({t: tuple(1 / math.factorial(i) for i in range(1, n)) for t, n in ((_F32, 8), (_F64, 14))})
+_EXPM1_SERIES = polynomial(
+    {t: tuple(1 / math.factorial(i) for i in range(1, n)) for t, n in ((_F32, 8), (_F64, 14))}
+)
 """(eʳ−1)/r; what is cut off at |r| ≤ ½ log 2 is below half an ulp: r⁸/8! = 5e-9, r¹⁴/14! = 4e-18."""
 _ATANH_SERIES = polynomial({t: tuple(2 / (2 * i + 3) for i in range(n)) for t, n in ((_F32, 5), (_F64, 11))})
 """(2·atanh(s) − 2s)/s³ in s², |s| ≤ 0.172."""
@@ -54,7 +56,7 @@ _ERFCX = (
 
 
 @njit
-def _reduce(v):  # noqa: ANN001, ANN202
+def _reduce(v):
     """v = n·log 2 + r, |r| ≤ ½ log 2: return e^r − 1 and 2ⁿ, for v ≤ 0."""
     low = _LOWEST(v)
     v = select(v < low, low, v)
@@ -65,21 +67,21 @@ def _reduce(v):  # noqa: ANN001, ANN202
 
 
 @njit
-def exp_negative(v):  # noqa: ANN001, ANN201
+def exp_negative(v):
     """e^v for v ≤ 0 (2 ulp); 0 below −87 (float32) or −708."""
     em1, scale = _reduce(v)
     return select(v < _LOWEST(v), splat(0.0, v), fma(em1, scale, scale))
 
 
 @njit
-def expm1_negative(v):  # noqa: ANN001, ANN201
+def expm1_negative(v):
     """e^v − 1 for v ≤ 0 (2 ulp)."""
     em1, scale = _reduce(v)
     return fma(em1, scale, scale - 1.0)
 
 
 @njit
-def sigmoid(v):  # noqa: ANN001, ANN201
+def sigmoid(v):
     """1/(1+e^−v) and 1/(1+e^v), neither with cancellation (3 ulp)."""
     e = exp_negative(-vabs(v))
     large = 1.0 / (1.0 + e)
@@ -89,7 +91,7 @@ def sigmoid(v):  # noqa: ANN001, ANN201
 
 
 @njit
-def _log_of(m, e):  # noqa: ANN001, ANN202
+def _log_of(m, e):
     """log(m·2^e) for m near 1."""
     s = (m - 1.0) / (m + 1.0)
     s2 = s * s
@@ -98,7 +100,7 @@ def _log_of(m, e):  # noqa: ANN001, ANN202
 
 
 @njit
-def log(v):  # noqa: ANN001, ANN201
+def log(v):
     """Natural logarithm of v ≥ 0 (2 ulp); log 0 = −inf."""
     subnormal = v < _TINY(v)
     lifted = select(subnormal, v * _LIFT(v), v)
@@ -111,7 +113,7 @@ def log(v):  # noqa: ANN001, ANN201
 
 
 @njit
-def log1p_exp_negative(v):  # noqa: ANN001, ANN201
+def log1p_exp_negative(v):
     """log(1 + e^v) for v ≤ 0 (3 ulp): log w + (u − (w − 1))/w with u = e^v and w = 1 + u rounded."""
     u = exp_negative(v)
     w = 1.0 + u
@@ -119,7 +121,7 @@ def log1p_exp_negative(v):  # noqa: ANN001, ANN201
 
 
 @njit
-def ndtr(v):  # noqa: ANN001, ANN201
+def ndtr(v):
     """Φ(v), the normal distribution function, and its density, in float64 (20 ulp).
 
     Φ(−z√2) = ½ erfc(z) with erfc(z) = e^(−z²) erfcx(z), erfcx by Clenshaw's rule. The rounding error of z²

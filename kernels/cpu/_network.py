@@ -45,7 +45,7 @@ class Packed(NamedTuple):
 
 
 @njit
-def padded(features):  # noqa: ANN001, ANN201
+def padded(features):
     """`features` rounded up to whole register tiles."""
     return (features + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
 
@@ -90,13 +90,14 @@ def _check_layers(layers: Layers) -> None:
             raise InvalidInput(f"layer {index} must be {dtype} like the first; got {weight.dtype}, {bias.dtype}.")
         if weight.ndim != 2 or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
             raise ShapeError(
-                f"layer {index} must have weight (out, {inputs}) and bias (out,); got {weight.shape}, {bias.shape}."
+                f"layer {index} must have weight (out, {inputs}) and bias (out,); "
+                f"got {weight.shape}, {bias.shape}."
             )
         inputs = weight.shape[0]
 
 
 @njit
-def aligned(size, dtype_like):  # noqa: ANN001, ANN201
+def aligned(size, dtype_like):
     """Flat scratch of `size` numbers that starts on a cache line, so that no vector load straddles two."""
     raw = np.empty(size + 64, dtype_like.dtype)
     skip = (-raw.ctypes.data % 64) // raw.itemsize
@@ -104,7 +105,7 @@ def aligned(size, dtype_like):  # noqa: ANN001, ANN201
 
 
 @njit
-def layer_product(values, weights_at, inputs, outputs, source, s_step, target, t_step, columns):  # noqa: ANN001, ANN201
+def layer_product(values, weights_at, inputs, outputs, source, s_step, target, t_step, columns):
     """target[c] = W·source[c] for `columns` columns, tile by tile.
 
     Three columns a tile (24 accumulators) run at 0.97 of this machine's FMA peak; the one or two that are
@@ -127,7 +128,7 @@ def layer_product(values, weights_at, inputs, outputs, source, s_step, target, t
 
 
 @njit
-def push(values, plan, code, source, target, step, groups, columns, slopes, slopes_step):  # noqa: ANN001, ANN201
+def push(values, plan, code, source, target, step, groups, columns, slopes, slopes_step):
     """Push groups of one value column and `columns` − 1 tangent columns through all layers.
 
     Returns the buffer that holds the result (`source` and `target` take turns); a column starts every `step`

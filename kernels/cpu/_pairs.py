@@ -44,7 +44,7 @@ class Points(NamedTuple):
 
 
 @njit
-def _one_minus_square(row):  # noqa: ANN001, ANN202
+def _one_minus_square(row):
     """1 − Σ v² with the rounding errors of squares and sums carried along (Dekker's product, Knuth's sum).
 
     What is left of a unit vector is rounding error: in plain float64 it would be wrong in its first digit.
@@ -65,7 +65,7 @@ def _one_minus_square(row):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def pack_points(x, cosine):  # noqa: ANN001, ANN201
+def pack_points(x, cosine):
     """Pack the rows of x (n, k), n ≥ 1."""
     n, k = x.shape
     size = (n + LANES - 1) // LANES * LANES
@@ -82,13 +82,13 @@ def pack_points(x, cosine):  # noqa: ANN001, ANN201
 
 
 @njit
-def _gaussian(acc, scale):  # noqa: ANN001, ANN202
+def _gaussian(acc, scale):
     """exp(−scale·acc)."""
     return exp_negative(acc * -scale)
 
 
 @njit
-def _rq(acc, power, scale, offset):  # noqa: ANN001, ANN202
+def _rq(acc, power, scale, offset):
     """(1 + t)^−power with t = scale·acc + offset, by log1p: log w + (t − (w−1))/w with w = 1 + t rounded."""
     t = fma(acc, scale, splat(offset, acc))
     w = 1.0 + t
@@ -96,7 +96,7 @@ def _rq(acc, power, scale, offset):  # noqa: ANN001, ANN202
 
 
 @njit(error_model="numpy")
-def _value(code, acc, width, half, eps):  # noqa: ANN001, ANN202
+def _value(code, acc, width, half, eps):
     """The kernel at distance half·acc ≥ 0 of one Lanes of pairs."""
     acc = select(acc < 0.0, splat(0.0, acc), acc)
     if code == IMQ:
@@ -107,14 +107,14 @@ def _value(code, acc, width, half, eps):  # noqa: ANN001, ANN202
 
 
 @njit
-def _slope(acc, width):  # noqa: ANN001, ANN202
+def _slope(acc, width):
     """−dk/dd = c/(c+d)² of the IMQ kernel at d = acc/2; 0 where d < 0, since there max(0, d) is flat."""
     inverse = 1.0 / (acc * 0.5 + width)
     return select(acc < 0.0, splat(0.0, acc), width * (inverse * inverse))
 
 
 @njit(error_model="numpy")
-def _full_tile(code, tile, width, half, eps):  # noqa: ANN001, ANN202
+def _full_tile(code, tile, width, half, eps):
     """Sum over the PAIR_ROWS rows of a tile, as a balanced tree in the data's dtype.
 
     IMQ takes rows in pairs, 1/a + 1/b = (a+b)/(ab): one division, which is the slowest instruction here, for two.
@@ -139,7 +139,7 @@ def _full_tile(code, tile, width, half, eps):  # noqa: ANN001, ANN202
 
 
 @njit
-def _ragged_tile(code, tile, width, half, eps, iota, rows, below, above):  # noqa: ANN001, ANN202
+def _ragged_tile(code, tile, width, half, eps, iota, rows, below, above):
     """Sum over `rows` rows, of row r only the lanes in (below + r, above): the diagonal and the border."""
     zero = splat(0.0, tile)
     total = zero
@@ -152,7 +152,7 @@ def _ragged_tile(code, tile, width, half, eps, iota, rows, below, above):  # noq
 
 
 @njit
-def pair_sum(code, x, y, block, widths, half, eps, symmetric, sums, tile, iota, out):  # noqa: ANN001, ANN201
+def pair_sum(code, x, y, block, widths, half, eps, symmetric, sums, tile, iota, out):
     """out[w] = Σ k_w(x_i, y_j) over the rows i of one block of x and all j, or all j > i if symmetric.
 
     Float32 terms are added eight at a time in float32 and from there on in float64, always in this order.
@@ -180,7 +180,7 @@ def pair_sum(code, x, y, block, widths, half, eps, symmetric, sums, tile, iota, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def diagonal_sum(code, shift, width, half, eps):  # noqa: ANN001, ANN201
+def diagonal_sum(code, shift, width, half, eps):
     """Σ_i k(x_i, x_i), whose distances are not exactly 0 where rows are not exactly of unit norm."""
     total = 0.0
     for i in range(shift.size):
@@ -195,7 +195,7 @@ def diagonal_sum(code, shift, width, half, eps):  # noqa: ANN001, ANN201
 
 
 @njit
-def pair_gradient(x, y, tile_number, width, same, removed, sums, tile, iota, scale, out):  # noqa: ANN001, ANN201
+def pair_gradient(x, y, tile_number, width, same, removed, sums, tile, iota, scale, out):
     """out[i] += scale·Σ_j c/(c+d_ij)²·y_j for the LANES rows i of one tile of x: ∂/∂x_i of Σ_j k(x_i, y_j).
 
     Eight rows j are summed in the data's dtype, and from there on in float64, always in this order.

@@ -4,13 +4,13 @@ import numpy as np
 from numba import njit
 
 from pyscore.kernels.cpu._math import log
-from pyscore.kernels.cpu._simd import LANES, fma, load, select, splat, sqrt, store, vabs
+from pyscore.kernels.cpu._simd import fma, load, select, splat, sqrt, store, vabs
 
 __all__ = ["log_volume_tile"]
 
 
 @njit
-def log_volume_tile(work, rows, columns, row_step, column_step):  # noqa: ANN001, ANN201
+def log_volume_tile(work, rows, columns, row_step, column_step):
     """Σ_j log|r_jj| of the QR of work[r·row_step + c·column_step], with the least and the largest |r_jj|.
 
     Always in float64, whatever the data: at k = 9 this is 4 % of the work of the tangents before it, and it
@@ -36,7 +36,7 @@ def log_volume_tile(work, rows, columns, row_step, column_step):  # noqa: ANN001
 
 
 @njit
-def _reflector(work, at, rows, step):  # noqa: ANN001, ANN202
+def _reflector(work, at, rows, step):
     """Turn the column x at `at` into v = x + sign(x₀)|x|e₁; return |x| and 2/v·v = 1/(|x|(|x|+|x₀|))."""
     even, odd = splat(0.0, work), splat(0.0, work)
     for i in range(0, rows - 1, 2):
@@ -53,7 +53,7 @@ def _reflector(work, at, rows, step):  # noqa: ANN001, ANN202
 
 
 @njit
-def _reflect_one(work, v_at, x_at, rows, step, scale):  # noqa: ANN001, ANN202
+def _reflect_one(work, v_at, x_at, rows, step, scale):
     """x ← x − scale·(v·x)·v."""
     dot = splat(0.0, work)
     for i in range(rows):
@@ -65,7 +65,7 @@ def _reflect_one(work, v_at, x_at, rows, step, scale):  # noqa: ANN001, ANN202
 
 
 @njit
-def _reflect_two(work, v_at, x_at, column_step, rows, step, scale):  # noqa: ANN001, ANN202
+def _reflect_two(work, v_at, x_at, column_step, rows, step, scale):
     """_reflect_one of two neighbouring columns: twice the chains of multiply-adds, half the loads of v."""
     y_at = x_at + column_step
     dot_x, dot_y = splat(0.0, work), splat(0.0, work)

@@ -97,7 +97,7 @@ def _splat(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
 
 @lower_cast(types.Float, Lanes)
 @lower_cast(types.Integer, Lanes)
-def _scalar_to_lanes(context, builder, fromty, toty, val):  # noqa: ANN001, ANN202
+def _scalar_to_lanes(context, builder, fromty, toty, val):
     return _splat(builder, context.cast(builder, val, fromty, toty.dtype))
 
 
@@ -120,13 +120,24 @@ def _binary_operator(op: Callable, build: Callable, *, mask: bool = False) -> No
             return signature(Lanes(types.boolean) if mask else lanes, lanes, lanes)
 
     @lower_builtin(op, Lanes, Lanes)
-    def _lower(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def _lower(context, builder, sig, args):
         return build(builder, *args)
 
 
-for _op, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")):
+for _op, _name in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
     _binary_operator(_op, lambda b, x, y, name=_name: getattr(b, name)(x, y))
-for _op, _name in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "==")):
+for _op, _name in (
+    (operator.lt, "<"),
+    (operator.le, "<="),
+    (operator.gt, ">"),
+    (operator.ge, ">="),
+    (operator.eq, "=="),
+):
     _binary_operator(_op, lambda b, x, y, name=_name: b.fcmp_ordered(name, x, y), mask=True)
 
 
@@ -137,7 +148,7 @@ class _Negate(AbstractTemplate):
 
 
 @lower_builtin(operator.neg, Lanes)
-def _negate(context, builder, sig, args):  # noqa: ANN001, ANN202
+def _negate(context, builder, sig, args):
     return builder.fneg(args[0])
 
 
@@ -150,19 +161,19 @@ def _call(builder: ir.IRBuilder, name: str, result: ir.Type, args: list) -> ir.V
 
 
 @intrinsic
-def fma(typingctx, a, b, c):  # noqa: ANN001, ANN201
+def fma(typingctx, a, b, c):
     """a·b + c with one rounding; scalars among the arguments are copied to every lane."""
     lanes = _lanes_among((a, b, c))
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         return _call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm_type, list(args))
 
     return lanes(lanes, lanes, lanes), build
 
 
 def _unary_intrinsic(llvm_name: str, doc: str) -> Callable:
-    def declare(typingctx, v):  # noqa: ANN001, ANN202
-        def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def declare(typingctx, v):
+        def build(context, builder, sig, args):
             return _call(builder, f"llvm.{llvm_name}.{v.suffix}", v.llvm_type, list(args))
 
         return v(v), build
@@ -176,44 +187,44 @@ vabs = _unary_intrinsic("fabs", "Absolute value of each lane.")
 
 
 @intrinsic
-def select(typingctx, mask, a, b):  # noqa: ANN001, ANN201
+def select(typingctx, mask, a, b):
     """``a if mask else b``, lane by lane. A comparison with NaN is false: put what NaN must give into b."""
     lanes = _lanes_among((a, b))
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         return builder.select(*args)
 
     return lanes(mask, lanes, lanes), build
 
 
 @intrinsic
-def splat(typingctx, scalar, like):  # noqa: ANN001, ANN201
+def splat(typingctx, scalar, like):
     """Copy a scalar to every lane, in the dtype of the Lanes or the array `like`."""
     lanes = Lanes(like.dtype)
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         return args[0]
 
     return lanes(lanes, like), build
 
 
 @intrinsic
-def widen(typingctx, v):  # noqa: ANN001, ANN201
+def widen(typingctx, v):
     """Convert Lanes to float64."""
     lanes = Lanes(types.float64)
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         return args[0] if v == lanes else builder.fpext(args[0], lanes.llvm_type)
 
     return lanes(v), build
 
 
 @intrinsic
-def narrow_like(typingctx, v, like):  # noqa: ANN001, ANN201
+def narrow_like(typingctx, v, like):
     """Round float64 Lanes to the dtype of `like`, Lanes or array."""
     lanes = Lanes(like.dtype)
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         return args[0] if v == lanes else builder.fptrunc(args[0], lanes.llvm_type)
 
     return lanes(v, like), build
@@ -222,10 +233,10 @@ def narrow_like(typingctx, v, like):  # noqa: ANN001, ANN201
 def polynomial(coefficients: dict[types.Type, tuple[float, ...]]) -> Callable:
     """Return p(v) = c₀ + v(c₁ + v(c₂ + …)) as a function of Lanes, with the coefficients of v's dtype."""
 
-    def declare(typingctx, v):  # noqa: ANN001, ANN202
+    def declare(typingctx, v):
         terms = coefficients[v.dtype]
 
-        def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+        def build(context, builder, sig, args):
             constants = [ir.Constant(v.llvm_type, [c] * LANES) for c in terms]
             total = constants[-1]
             for constant in reversed(constants[:-1]):
@@ -240,8 +251,8 @@ def polynomial(coefficients: dict[types.Type, tuple[float, ...]]) -> Callable:
 def constant_of(values: dict[types.Type, float]) -> Callable:
     """Return c(v), Lanes of the number that `values` holds for v's dtype."""
 
-    def declare(typingctx, v):  # noqa: ANN001, ANN202
-        def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def declare(typingctx, v):
+        def build(context, builder, sig, args):
             return ir.Constant(v.llvm_type, [values[v.dtype]] * LANES)
 
         return v(v), build
@@ -257,13 +268,13 @@ def _bits(builder: ir.IRBuilder, v: Lanes, value: ir.Value) -> tuple[ir.Value, C
 
 
 @intrinsic
-def power_of_two(typingctx, shifted):  # noqa: ANN001, ANN201
+def power_of_two(typingctx, shifted):
     """2ⁿ of `shifted` = n + 1.5·2^(mantissa bits), a sum whose low bits are the integer n.
 
     Unlike a conversion to integers this is defined for NaN (some number, which NaN then absorbs).
     """
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         bits, constant = _bits(builder, shifted, args[0])
         bits = builder.add(bits, constant(_EXPONENT_BIAS[shifted.dtype]))
         bits = builder.shl(bits, constant(_MANTISSA_BITS[shifted.dtype]))
@@ -273,10 +284,10 @@ def power_of_two(typingctx, shifted):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def exponent_of(typingctx, v):  # noqa: ANN001, ANN201
+def exponent_of(typingctx, v):
     """e of v = m·2^e, 1 ≤ m < 2, for positive normal v."""
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         bits, constant = _bits(builder, v, args[0])
         bits = builder.lshr(bits, constant(_MANTISSA_BITS[v.dtype]))
         return builder.sitofp(builder.sub(bits, constant(_EXPONENT_BIAS[v.dtype])), v.llvm_type)
@@ -285,10 +296,10 @@ def exponent_of(typingctx, v):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def mantissa_of(typingctx, v):  # noqa: ANN001, ANN201
+def mantissa_of(typingctx, v):
     """m of v = m·2^e, 1 ≤ m < 2, for positive normal v."""
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         bits, constant = _bits(builder, v, args[0])
         width = _MANTISSA_BITS[v.dtype]
         bits = builder.and_(bits, constant((1 << width) - 1))
@@ -299,28 +310,32 @@ def mantissa_of(typingctx, v):  # noqa: ANN001, ANN201
 
 
 # ------------------------------------------------------------------------------------------------- memory
-def _pointer(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, at: ir.Value) -> ir.Value:
+def _pointer(
+    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, at: ir.Value
+) -> ir.Value:
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [at])
 
 
 @intrinsic
-def load(typingctx, array, at):  # noqa: ANN001, ANN201
+def load(typingctx, array, at):
     """The LANES numbers array[at : at+LANES] of a flat array."""
     lanes = Lanes(array.dtype)
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         pointer = _pointer(context, builder, array, *args)
-        return builder.load(builder.bitcast(pointer, lanes.llvm_type.as_pointer()), align=array.dtype.bitwidth // 8)
+        return builder.load(
+            builder.bitcast(pointer, lanes.llvm_type.as_pointer()), align=array.dtype.bitwidth // 8
+        )
 
     return lanes(array, types.intp), build
 
 
 @intrinsic
-def store(typingctx, array, at, v):  # noqa: ANN001, ANN201
+def store(typingctx, array, at, v):
     """Write LANES numbers to array[at : at+LANES] of a flat array."""
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         pointer = _pointer(context, builder, array, *args[:2])
         pointer = builder.bitcast(pointer, v.llvm_type.as_pointer())
         builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
@@ -330,10 +345,10 @@ def store(typingctx, array, at, v):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def lane_sum(typingctx, v):  # noqa: ANN001, ANN201
+def lane_sum(typingctx, v):
     """Sum of the lanes, halving: (0+8)+(4+12)+…, always in this order."""
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         value, width = args[0], LANES
         while width > 1:
             width //= 2
@@ -348,11 +363,11 @@ def lane_sum(typingctx, v):  # noqa: ANN001, ANN201
 
 # ------------------------------------------------------------------------------------------ register tile
 @intrinsic
-def tile_columns(typingctx, array):  # noqa: ANN001, ANN201
+def tile_columns(typingctx, array):
     """Columns of lanes that a register tile of this dtype has: 3, or 1 where a column takes two registers."""
     columns = 3 if array.dtype == types.float32 else 1
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         return context.get_constant(types.intp, columns)
 
     return types.intp(array), build
@@ -361,17 +376,17 @@ def tile_columns(typingctx, array):  # noqa: ANN001, ANN201
 def _make_tile_product(columns: int) -> Callable:
     """Build the product of one panel of TILE_ROWS rows of weights with `columns` columns of lanes."""
 
-    def tile_product(typingctx, weights, w_at, depth, source, s_at, s_step, target, t_at, t_step):  # noqa: ANN001, ANN202
+    def tile_product(typingctx, weights, w_at, depth, source, s_at, s_step, target, t_at, t_step):
         lanes = Lanes(source.dtype)
 
-        def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+        def build(context, builder, sig, args):
             _emit_tile(context, builder, sig, args, lanes, columns)
             return context.get_dummy_value()
 
         at = types.intp
         return types.void(weights, at, at, source, at, at, target, at, at), build
 
-    tile_product.__doc__ = f"""target[c, r] = Σ_p weights[p, r]·source[c, p], r < TILE_ROWS, c < {columns}, p < depth.
+    tile_product.__doc__ = f"""target[c, r] = Σ_p weights[p, r]·source[c, p] for r < TILE_ROWS, c < {columns}.
 
     weights[w_at + p·TILE_ROWS + r] is a scalar; source[s_at + c·s_step + p·LANES] and
     target[t_at + c·t_step + r·LANES] are Lanes. p ascends from 0 with one fma a step, so a number never
@@ -380,7 +395,7 @@ def _make_tile_product(columns: int) -> Callable:
     return intrinsic(tile_product)
 
 
-def _emit_tile(context, builder, sig, args, lanes, columns):  # noqa: ANN001, ANN202
+def _emit_tile(context, builder, sig, args, lanes, columns):
     w_type, _, _, s_type, _, _, t_type, _, _ = sig.args
     weights, w_at, depth, source, s_at, s_step, target, t_at, t_step = args
     i64, size = ir.IntType(64), lanes.dtype.bitwidth // 8
@@ -431,7 +446,7 @@ tile_product_1, tile_product_2, tile_product_3 = map(_make_tile_product, (1, 2, 
 
 
 @intrinsic
-def tile_squares(typingctx, panel, p_at, shift, x_at, lanes_of, l_at, other_shift, o_at, k, target):  # noqa: ANN001, ANN201
+def tile_squares(typingctx, panel, p_at, shift, x_at, lanes_of, l_at, other_shift, o_at, k, target):
     """target[r] = shift[r] + other_shift + Σ_i (y[i] − x[i, r])² for PAIR_ROWS rows x and LANES rows y.
 
     panel[p_at + i·PAIR_ROWS + r] and shift[x_at + r] are scalars; lanes_of[l_at + i·LANES] and
@@ -439,7 +454,7 @@ def tile_squares(typingctx, panel, p_at, shift, x_at, lanes_of, l_at, other_shif
     """
     lanes = Lanes(target.dtype)
 
-    def build(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def build(context, builder, sig, args):
         _emit_squares(context, builder, sig, args, lanes)
         return context.get_dummy_value()
 
@@ -447,9 +462,11 @@ def tile_squares(typingctx, panel, p_at, shift, x_at, lanes_of, l_at, other_shif
     return types.void(panel, at, shift, at, lanes_of, at, other_shift, at, at, target), build
 
 
-def _emit_squares(context, builder, sig, args, lanes):  # noqa: ANN001, ANN202
+def _emit_squares(context, builder, sig, args, lanes):
     panel, p_at, shift, x_at, lanes_of, l_at, other, o_at, k, target = args
-    types_of = dict(zip(("panel", "shift", "lanes", "other", "target"), (sig.args[i] for i in (0, 2, 4, 6, 9)), strict=True))
+    types_of = dict(
+        zip(("panel", "shift", "lanes", "other", "target"), (sig.args[i] for i in (0, 2, 4, 6, 9)), strict=True)
+    )
     i64, size = ir.IntType(64), lanes.dtype.bitwidth // 8
     constant = lambda number: ir.Constant(i64, number)  # noqa: E731
     vector = lanes.llvm_type.as_pointer()
@@ -464,7 +481,11 @@ def _emit_squares(context, builder, sig, args, lanes):  # noqa: ANN001, ANN202
     y_shift = builder.load(y_shift, align=size)
     starts = [builder.fadd(y_shift, scalar(x_shift, constant(r))) for r in range(PAIR_ROWS)]
 
-    before, loop, after = builder.block, builder.append_basic_block("pairs"), builder.append_basic_block("pairs.end")
+    before, loop, after = (
+        builder.block,
+        builder.append_basic_block("pairs"),
+        builder.append_basic_block("pairs.end"),
+    )
     builder.branch(loop)
     builder.position_at_end(loop)
     i = builder.phi(i64)

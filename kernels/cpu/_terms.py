@@ -10,7 +10,7 @@ __all__ = ["likelihood_tile", "normalize_column", "prior_tile"]
 
 
 @njit
-def normalize_column(source, at, target, t_at, k, eps):  # noqa: ANN001, ANN201
+def normalize_column(source, at, target, t_at, k, eps):
     """target = v/√(Σv² + eps) for the column v; e1 where v = 0 and eps = 0. Returns the root."""
     square = splat(eps, source)
     for i in range(k):
@@ -24,7 +24,7 @@ def normalize_column(source, at, target, t_at, k, eps):  # noqa: ANN001, ANN201
 
 
 @njit
-def likelihood_tile(x, x_at, x_hat, hat_at, precision, constant):  # noqa: ANN001, ANN201
+def likelihood_tile(x, x_at, x_hat, hat_at, precision, constant):
     """−½ Σ precision·(x−x̂)² + constant, with the difference in the data's dtype and the sum in float64."""
     total = splat(0.0, precision)
     for i in range(precision.size):
@@ -34,7 +34,7 @@ def likelihood_tile(x, x_at, x_hat, hat_at, precision, constant):  # noqa: ANN00
 
 
 @njit
-def prior_tile(z, at, mu, kappa, log_weight, work):  # noqa: ANN001, ANN201
+def prior_tile(z, at, mu, kappa, log_weight, work):
     """log Σ_j exp(kappa_j·z·mu_j + log_weight_j), shifted by its largest term, in float64.
 
     `work` holds a Lanes for each of the p components.

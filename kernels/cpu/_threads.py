@@ -8,6 +8,7 @@ an idle thread can take over from a busy one. Waking a thread costs about 50 µs
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 from numba import get_num_threads
@@ -32,7 +33,7 @@ def share(run: Callable[..., None], tiles: int, least: int, *args: Any) -> None:
         return
     chunks = min(threads * _CHUNKS_PER_THREAD, tiles // least)
     edges = [tiles * i // chunks for i in range(chunks + 1)]
-    jobs = [_pool(threads).submit(run, a, b, *args) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    jobs = [_pool(threads).submit(run, a, b, *args) for a, b in pairwise(edges)]
     for job in jobs:
         job.result()
 

@@ -31,7 +31,7 @@ def matrix(name: str, value: ArrayLike, columns: int, dtype: np.dtype) -> NDArra
 
 
 @njit
-def load_rows(rows, first, target, at):  # noqa: ANN001, ANN201
+def load_rows(rows, first, target, at):
     """target[at + j·LANES + s] = rows[first + s, j]; lanes beyond the last row repeat it."""
     last = rows.shape[0] - 1
     for s in range(LANES):
@@ -41,7 +41,7 @@ def load_rows(rows, first, target, at):  # noqa: ANN001, ANN201
 
 
 @njit
-def store_rows(source, at, first, rows):  # noqa: ANN001, ANN201
+def store_rows(source, at, first, rows):
     """rows[first + s, j] = source[at + j·LANES + s], for the lanes that have a row."""
     for s in range(min(LANES, rows.shape[0] - first)):
         for j in range(rows.shape[1]):
@@ -49,7 +49,7 @@ def store_rows(source, at, first, rows):  # noqa: ANN001, ANN201
 
 
 @njit
-def store_lanes(source, at, first, values):  # noqa: ANN001, ANN201
+def store_lanes(source, at, first, values):
     """values[first + s] = source[at + s], for the lanes that have a row."""
     for s in range(min(LANES, values.shape[0] - first)):
         values[first + s] = source[at + s]

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, pack, padded, push
 from pyscore.kernels.cpu._jacobian import store_volume, tangent_columns
+from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, pack, push
 from pyscore.kernels.cpu._simd import LANES
 from pyscore.kernels.cpu._threads import share
 from pyscore.kernels.cpu._tiles import GROUPS, SERIAL_TILES, load_rows, matrix, store_rows
@@ -33,7 +33,7 @@ class DecoderVolume(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _run(first, last, values, plan, code, widest, z, tangent, groups, volume, decoded, smallest, largest):  # noqa: ANN001, ANN202
+def _run(first, last, values, plan, code, widest, z, tangent, groups, volume, decoded, smallest, largest):
     """Do the tiles `first` … `last`, `groups` at a time."""
     k, d = z.shape[1], decoded.shape[1]
     columns = k if tangent else k + 1

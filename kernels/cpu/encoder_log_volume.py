@@ -1,4 +1,4 @@
-"""Log-volume of an encoder whose head puts codes on the sphere, in reverse mode: k−1 cotangents, not d tangents."""
+"""Log-volume of an encoder whose codes lie on the sphere, in reverse mode: k−1 cotangents, not d tangents."""
 
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class EncoderVolume(NamedTuple):
 
 
 @njit
-def _cotangents(v, v_at, mu, root, target, at, step, k, tangent):  # noqa: ANN001, ANN202
+def _cotangents(v, v_at, mu, root, target, at, step, k, tangent):
     """Rows of Tᵀ·∂(v/root)/∂v = Tᵀ/root, since T ⊥ mu; or of the whole (I − mu·muᵀ)/root."""
     tangent_columns(v, v_at, target, at, step, k, tangent)
     for c in range(k - 1 if tangent else k):
@@ -55,7 +55,7 @@ def _cotangents(v, v_at, mu, root, target, at, step, k, tangent):  # noqa: ANN00
 
 
 @njit
-def _pull(values, plan, source, target, step, groups, columns, slopes):  # noqa: ANN001, ANN202
+def _pull(values, plan, source, target, step, groups, columns, slopes):
     """Pull cotangents back through the transposed layers, last layer first; return the buffer that has them."""
     layers = plan.shape[0]
     for layer in range(layers):
@@ -63,13 +63,17 @@ def _pull(values, plan, source, target, step, groups, columns, slopes):  # noqa:
         layer_product(values, weights_at, inputs, outputs, source, step, target, step, groups * columns)
         below = layers - 2 - layer
         for g in range(groups if below >= 0 else 0):
-            multiply_columns(outputs, columns, target, g * columns * step, step, slopes, (below * groups + g) * step)
+            multiply_columns(
+                outputs, columns, target, g * columns * step, step, slopes, (below * groups + g) * step
+            )
         source, target = target, source
     return source
 
 
 @njit(cache=True, nogil=True)
-def _run(first, last, forward, backward, plans, code, widest, x, tangent, eps, groups, volume, mu, smallest, largest):  # noqa: ANN001, ANN202
+def _run(
+    first, last, forward, backward, plans, code, widest, x, tangent, eps, groups, volume, mu, smallest, largest
+):
     """Do the tiles `first` … `last`, `groups` at a time; plans[0] is that of `forward`, plans[1] of `backward`."""
     d, k = x.shape[1], mu.shape[1]
     columns, step = k - 1 if tangent else k, widest * LANES
@@ -137,7 +141,13 @@ def encoder_log_volume(
     mu = np.empty((n, k), x.dtype)
     volume, smallest, largest = np.empty(n), np.empty(n), np.empty(n)
     widest = max(forward.widest, backward.widest)
-    network = (forward.values, backward.values, np.stack([forward.plan, backward.plan]), forward.activation, widest)
+    network = (
+        forward.values,
+        backward.values,
+        np.stack([forward.plan, backward.plan]),
+        forward.activation,
+        widest,
+    )
     rest = (x, bool(tangent), float(norm_eps), groups, volume, mu, smallest, largest)
     share(_run, -(-n // LANES), SERIAL_TILES, *network, *rest)
     return EncoderVolume(volume, mu, smallest, largest)

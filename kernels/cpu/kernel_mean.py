@@ -27,11 +27,11 @@ _RQ_EPS = float(np.finfo(np.float64).eps)
 _PAIRS_PER_THREAD = 500_000
 """Pairs below which a thread of its own is not worth its 50 µs of waking up (1 ns a pair)."""
 _BORDER = {"float32": 1e-18, "float64": 1e-150}
-"""The IMQ kernel multiplies two values of c + distance; beyond this (or its inverse) they would leave the range."""
+"""The IMQ kernel multiplies two values of c + distance; beyond this (or its inverse) they overflow."""
 
 
 @njit(cache=True, nogil=True)
-def _run(first, last, code, x, y, xx, xy, widths, half, eps, partial, iota):  # noqa: ANN001, ANN202
+def _run(first, last, code, x, y, xx, xy, widths, half, eps, partial, iota):
     """Do the blocks `first` … `last` of x within x (where number < xx), of x and y (< xx + xy), of y within y."""
     dtype = x[0]
     sums, tile = aligned(widths.size * LANES, partial), aligned(PAIR_ROWS * LANES, dtype)
@@ -90,7 +90,9 @@ def sums_of_pairs(
     half = 0.5 if distance == "cosine" else 1.0
     blocks = xx + xy + yy
     least = max(1, int(blocks * _PAIRS_PER_THREAD / (pairs * widths.size + 1)))
-    share(_run, blocks, least, _CODES[kernel], x, x if y is None else y, xx, xy, widths, half, _RQ_EPS, partial, iota)
+    share(
+        _run, blocks, least, _CODES[kernel], x, x if y is None else y, xx, xy, widths, half, _RQ_EPS, partial, iota
+    )
     return partial[:xx].sum(axis=0), partial[xx + xy :].sum(axis=0), partial[xx : xx + xy].sum(axis=0)
 
 
@@ -105,7 +107,9 @@ def check_kernel(kernel: str, distance: str, diagonal: str) -> None:
             raise InvalidInput(f"`{name}` must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
 
 
-def mean_within(p: Points, upper: NDArray, widths: NDArray, kernel: Kernel, distance: Distance, diagonal: Diagonal) -> NDArray:
+def mean_within(
+    p: Points, upper: NDArray, widths: NDArray, kernel: Kernel, distance: Distance, diagonal: Diagonal
+) -> NDArray:
     """(2·Σ_{i<j} k [+ Σ_i k(x_i, x_i)]) / n(n−1)."""
     if p.n < 2:
         raise ShapeError("`x` and `y` must have at least 2 rows: one row has no pair.")

@@ -20,7 +20,7 @@ _SERIAL_TILES = 512
 
 
 @njit(cache=True, nogil=True)
-def _run(first, last, x, x_hat, precision, constant, out):  # noqa: ANN001, ANN202
+def _run(first, last, x, x_hat, precision, constant, out):
     d = x.shape[1]
     a, b, lanes = aligned(d * LANES, x), aligned(d * LANES, x), aligned(LANES, out)
     for tile in range(first, last):

@@ -14,13 +14,13 @@ from pyscore.kernels.cpu._tiles import load_rows, matrix, store_lanes
 __all__ = ["TOLERANCE", "log_prior", "prior_arrays"]
 
 TOLERANCE = 4
-"""|error| ≤ TOLERANCE · eps(float64) · max(κ_j + |log_normaliser_j|), for either dtype of z: the sums are float64."""
+"""|error| ≤ TOLERANCE · eps(float64) · max(κ_j + |log_normaliser_j|), for either dtype of z."""
 
 _SERIAL_TILES = 128
 
 
 @njit(cache=True, nogil=True)
-def _run(first, last, z, mu, kappa, log_weight, out):  # noqa: ANN001, ANN202
+def _run(first, last, z, mu, kappa, log_weight, out):
     k = z.shape[1]
     codes, work, lanes = aligned(k * LANES, z), aligned(mu.shape[0] * LANES, out), aligned(LANES, out)
     for tile in range(first, last):
@@ -70,5 +70,12 @@ def log_prior(z: ArrayLike, mu_u: ArrayLike, kappa_u: ArrayLike, log_normaliser:
         raise InvalidInput(f"`z` must be float32 or float64; got {z.dtype}.")
     z = matrix("z", z, z.shape[1], z.dtype)
     out = np.empty(z.shape[0])
-    share(_run, -(-z.shape[0] // LANES), _SERIAL_TILES, z, *prior_arrays(z.shape[1], mu_u, kappa_u, log_normaliser), out)
+    share(
+        _run,
+        -(-z.shape[0] // LANES),
+        _SERIAL_TILES,
+        z,
+        *prior_arrays(z.shape[1], mu_u, kappa_u, log_normaliser),
+        out,
+    )
     return out

@@ -33,7 +33,7 @@ class Volume(NamedTuple):
 
 
 @njit
-def _load_matrices(jacobian, first, work):  # noqa: ANN001, ANN202
+def _load_matrices(jacobian, first, work):
     """work[r, c, lane] = jacobian[first + lane], transposed if it is wide; spare lanes repeat the last one."""
     n, d, k = jacobian.shape
     row_step, column_step = (1, d) if d >= k else (d, 1)
@@ -46,7 +46,7 @@ def _load_matrices(jacobian, first, work):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _run(first, last, jacobian, volume, smallest, largest):  # noqa: ANN001, ANN202
+def _run(first, last, jacobian, volume, smallest, largest):
     d, k = jacobian.shape[1:]
     work, lanes = aligned(d * k * LANES, volume), aligned(LANES, volume)
     for tile in range(first, last):

@@ -16,7 +16,7 @@ TOLERANCE = 32
 
 
 @njit(cache=True, nogil=True)
-def _run(first, last, values, plan, code, widest, x, groups, out):  # noqa: ANN001, ANN202
+def _run(first, last, values, plan, code, widest, x, groups, out):
     step = widest * LANES
     a, b, slopes = aligned(groups * step, x), aligned(groups * step, x), aligned(step, x)
     for start in range(first, last, groups):

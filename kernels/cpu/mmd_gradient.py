@@ -40,7 +40,7 @@ class MMDGradient(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _run(first, last, x, y, width, removed, x_tiles, scales, out_x, out_y, iota):  # noqa: ANN001, ANN202
+def _run(first, last, x, y, width, removed, x_tiles, scales, out_x, out_y, iota):
     """Do the tiles `first` … `last`, those of x first."""
     sums, tile = aligned(x[4] * LANES, out_x), aligned(PAIR_ROWS * LANES, x[0])
     for number in range(first, last):

@@ -39,7 +39,9 @@ class Terms(NamedTuple):
 
 
 @njit
-def _store_terms(x, x_at, z, z_at, decoded, at, first, precision, constant, prior, work, lanes, likelihood, density):  # noqa: ANN001, ANN202
+def _store_terms(
+    x, x_at, z, z_at, decoded, at, first, precision, constant, prior, work, lanes, likelihood, density
+):
     """Likelihood and prior of one group."""
     store(lanes, 0, likelihood_tile(x, x_at, decoded, at, precision, constant))
     store_lanes(lanes, 0, first, likelihood)
@@ -49,7 +51,7 @@ def _store_terms(x, x_at, z, z_at, decoded, at, first, precision, constant, prio
 
 
 @njit(cache=True, nogil=True)
-def _run(first, last, encoder, decoder, code, widest, x, tangent, eps, precision, constant, prior, groups, terms):  # noqa: ANN001, ANN202
+def _run(first, last, encoder, decoder, code, widest, x, tangent, eps, precision, constant, prior, groups, terms):
     """Do the tiles `first` … `last`, `groups` at a time: encoder, normalize, decoder with tangents, terms."""
     likelihood, density, volume, smallest, largest, z, decoded = terms
     d, k = x.shape[1], z.shape[1]

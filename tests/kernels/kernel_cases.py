@@ -1,5 +1,7 @@
 """Networks, points and Jacobians for the tests of kernels, and the comparison that all of them use."""
 
+from itertools import pairwise
+
 import mpmath
 import numpy as np
 
@@ -35,7 +37,7 @@ def layers(sizes, dtype, seed=0):
             (rng.uniform(-1, 1, (out, inputs)) * np.sqrt(6 / (inputs + out))).astype(dtype),
             (0.1 * rng.standard_normal(out)).astype(dtype),
         )
-        for inputs, out in zip(sizes[:-1], sizes[1:], strict=True)
+        for inputs, out in pairwise(sizes)
     ]
 
 

@@ -4,8 +4,8 @@ import numba
 import numpy as np
 import pytest
 import scipy.linalg
-from kernels import kernel_cases as cases
 
+from kernels import kernel_cases as cases
 from pyscore import network
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput, ShapeError
@@ -13,7 +13,6 @@ from pyscore.kernels import cpu
 from pyscore.kernels.cpu.decoder_log_volume import TOLERANCE as DECODER
 from pyscore.kernels.cpu.encoder_log_volume import TOLERANCE as ENCODER
 from pyscore.kernels.cpu.log_volume import TOLERANCE
-
 
 # ── accuracy ──
 
@@ -28,7 +27,9 @@ def test_log_volume_against_mpmath(dtype, cond, d, k):
     exact = [cases.exact_log_volume(j) for j in jacobian]
     true_cond = np.linalg.cond(jacobian.astype(np.float64)) if dtype == np.float32 else cond
     scale = true_cond * min(d, k)
-    cases.assert_close_eps(cpu.log_volume(jacobian).volume, exact, k=TOLERANCE, scale=scale, eps=np.finfo(dtype).eps)
+    cases.assert_close_eps(
+        cpu.log_volume(jacobian).volume, exact, k=TOLERANCE, scale=scale, eps=np.finfo(dtype).eps
+    )
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
@@ -90,7 +91,9 @@ def test_tangent_identity():
     gram = np.swapaxes(jacobian, 1, 2) @ jacobian
     correction = np.einsum("ni,ni->n", z, np.linalg.solve(gram, z[..., None])[..., 0])
     ambient, tangent = (cpu.decoder_log_volume(net, "tanh", z, flag).volume for flag in (False, True))
-    cases.assert_close_eps(2 * tangent, 2 * ambient + np.log(correction), k=1e4, scale=1, eps=np.finfo(np.float64).eps)
+    cases.assert_close_eps(
+        2 * tangent, 2 * ambient + np.log(correction), k=1e4, scale=1, eps=np.finfo(np.float64).eps
+    )
 
 
 @pytest.mark.parametrize("z", [[1.0, 0, 0], [-1.0, 0, 0], [0, 1.0, 0], [1.0, 1e-9, 0], [-1.0, 0, 1e-200]])

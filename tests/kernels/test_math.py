@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from numba import njit
-from kernels import kernel_cases as cases
 
+from kernels import kernel_cases as cases
 from pyscore import network
 from pyscore.kernels.cpu import _math as vector
 from pyscore.kernels.cpu._activations import ACTIVATIONS, activate
@@ -47,7 +47,9 @@ def test_exponentials(dtype):
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 def test_log(dtype):
     tiny = np.finfo(dtype).smallest_subnormal
-    x = np.concatenate([np.logspace(-37, 37, 1 << 14), 1 + np.linspace(-0.3, 0.4, 1 << 14), tiny * 7.0 ** np.arange(LANES)])
+    x = np.concatenate(
+        [np.logspace(-37, 37, 1 << 14), 1 + np.linspace(-0.3, 0.4, 1 << 14), tiny * 7.0 ** np.arange(LANES)]
+    )
     x = x.astype(dtype)
     x = x[x != 1][: x.size // LANES * LANES - LANES]
     assert ulps(apply(vector.log, x), np.log(x.astype(np.longdouble))) <= 2
@@ -73,7 +75,9 @@ def test_activation_and_slope(dtype, name):
     cases.assert_close_eps(value, expected, k=8, scale=(1 + a**2) * np.abs(expected) + 1e-30, eps=eps)
     expected = exact.first(a.astype(np.float64))
     # swish and gelu have slopes that cancel to 0 near a = −1.28 and −0.75
-    cases.assert_close_eps(slope, expected, k=8, scale=(1 + a**2) * np.abs(expected) + 0.2 * np.exp(-np.abs(a)), eps=eps)
+    cases.assert_close_eps(
+        slope, expected, k=8, scale=(1 + a**2) * np.abs(expected) + 0.2 * np.exp(-np.abs(a)), eps=eps
+    )
 
 
 def activated(name, a):

@@ -6,8 +6,8 @@ import numba
 import numpy as np
 import pytest
 import torch
-from kernels import kernel_cases as cases
 
+from kernels import kernel_cases as cases
 from pyscore import reference
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput, ShapeError
@@ -46,9 +46,7 @@ def test_kernel_means_against_mpmath(dtype, c):
     for other in (None, y):
         exact = cases.exact_kernel_mean(x, other, c)
         # a distance below eps² cannot be told from 0 in this dtype: that is eps²/c of a kernel
-        cases.assert_close_eps(
-            cpu.kernel_mean(x, other, c), exact, k=TOLERANCE, scale=exact + eps / c, eps=eps
-        )
+        cases.assert_close_eps(cpu.kernel_mean(x, other, c), exact, k=TOLERANCE, scale=exact + eps / c, eps=eps)
 
 
 @pytest.mark.parametrize("kernel", ["imq", "gaussian", "rq"])
@@ -62,7 +60,9 @@ def test_kernels_of_ipmeasures(kernel, distance, dtype):
     computed = cpu.kernel_mean(x, y, WIDTHS, **options)
     cases.assert_close_eps(computed, expected, k=TOLERANCE, scale=1, eps=np.finfo(dtype).eps)
     expected = [reference.mmd(x64, y64, width=c, **options) for c in WIDTHS]
-    cases.assert_close_eps(cpu.mmd(x, y, WIDTHS, **options), expected, k=TOLERANCE, scale=4, eps=np.finfo(dtype).eps)
+    cases.assert_close_eps(
+        cpu.mmd(x, y, WIDTHS, **options), expected, k=TOLERANCE, scale=4, eps=np.finfo(dtype).eps
+    )
 
 
 def test_many_widths_are_single_widths_bit_for_bit():
@@ -147,7 +147,9 @@ def test_errors_say_what_to_do():
         cpu.mmd_imq(x, x[:, :2])
     with pytest.raises(InvalidInput, match=r"`y` must be float32 like `x`; got float64"):
         cpu.mmd_imq(x, x.astype(np.float64))
-    with pytest.raises(InvalidInput, match=r"`c` must hold kernel widths between 1e-18 and 1e\+18 for float32; got 0"):
+    with pytest.raises(
+        InvalidInput, match=r"`c` must hold kernel widths between 1e-18 and 1e\+18 for float32; got 0"
+    ):
         cpu.mmd_imq(x, x, 0.0)
     with pytest.raises(ShapeError, match="at least one row"):
         cpu.mmd_imq(x[:0], x)

@@ -3,8 +3,8 @@
 import numba
 import numpy as np
 import pytest
-from kernels import kernel_cases as cases
 
+from kernels import kernel_cases as cases
 from pyscore import reference
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput, ShapeError
@@ -122,17 +122,22 @@ def test_errors_say_what_to_do():
         cpu.log_likelihood(x, x_hat)
     with pytest.raises(InvalidInput, match=r"`sigma2` must be positive and finite; got 0"):
         cpu.log_likelihood(x, x, 0.0)
-    with pytest.raises(ShapeError, match=r"`mu_u` must have shape \(p, 6\), p ≥ 1, to match the codes; got \(2, 5\)"):
+    with pytest.raises(
+        ShapeError, match=r"`mu_u` must have shape \(p, 6\), p ≥ 1, to match the codes; got \(2, 5\)"
+    ):
         cpu.log_prior(x, np.ones((2, 5)), np.ones(2), np.zeros(2))
+    net = cases.layers((9, 4, 3), np.float32)
     with pytest.raises(ShapeError, match=r"`decoder` must map 3 latents to 9 features"):
-        net = cases.layers((9, 4, 3), np.float32)
         cpu.proposed(net, net, "swish", cases.rows(2, 9, np.float32), np.eye(3)[:1], np.ones(1), np.zeros(1))
 
 
 @pytest.mark.parametrize("wrong", ["scaled", "dropped component", "kappa for one"])
 def test_a_perturbed_prior_fails(wrong):
     z, kappa = cases.sphere(33, 4, np.float32), np.array([1.0, 5.0, 20.0])
-    mu, normaliser = cases.sphere(3, 4, np.float64, seed=9), reference.log_vmf_normaliser(np.array([1.0, 5.0, 20.0]), 4)
+    mu, normaliser = (
+        cases.sphere(3, 4, np.float64, seed=9),
+        reference.log_vmf_normaliser(np.array([1.0, 5.0, 20.0]), 4),
+    )
     expected = reference.log_prior(z.astype(np.float64), mu, kappa, convention=EXACT)
     computed = {
         "scaled": cpu.log_prior(z, mu, kappa, normaliser) * (1 + 1e-6),
