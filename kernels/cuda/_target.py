@@ -1,0 +1,54 @@
+"""The only import of Numba's CUDA target: numba-cuda, its simulator, or one day its successor.
+
+Set ``NUMBA_ENABLE_CUDASIM=1`` before the first import of Numba to run the kernels as Python threads.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import config, cuda
+
+__all__ = ["SIMULATED", "Output", "cuda", "device_fault", "is_device_array", "to_device"]
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+
+
+def device_fault() -> str | None:
+    """Return None if kernels can run here, or why not."""
+    if SIMULATED:
+        return None
+    try:
+        if cuda.is_available():
+            return None
+        return f"no CUDA GPU: {cuda.cuda_error() or 'the driver was not found'}"
+    except Exception as error:  # the driver bindings raise many types, all of which mean: no GPU
+        return f"no CUDA GPU: {error}"
+
+
+def is_device_array(array: Any) -> bool:
+    """Whether `array` lives on the GPU (Numba, torch or CuPy)."""
+    return not isinstance(array, np.ndarray) and hasattr(array, "__cuda_array_interface__")
+
+
+def to_device(array: Any, stream: Any = 0) -> Any:
+    """Return `array` on the device: device arrays of any library as they are, without a copy."""
+    if is_device_array(array):
+        return cuda.as_cuda_array(array)
+    return cuda.to_device(np.ascontiguousarray(array), stream=stream)
+
+
+class Output:
+    """Arrays that a kernel fills: they stay on the device if the input came from there."""
+
+    def __init__(self, stay: bool, stream: Any) -> None:
+        self._stay, self._stream = stay, stream
+
+    def empty(self, shape: Any, dtype: Any) -> Any:
+        """Return a device array; CUDA has none of no entries, so that a spare one stands in."""
+        return cuda.device_array(shape if np.prod(shape) else (1,) * np.ndim(np.zeros(shape)), dtype, stream=self._stream)
+
+    def give(self, array: Any, shape: Any) -> Any:
+        """Return the filled array to the caller, as NumPy unless the input was on the device."""
+        if not np.prod(shape):
+            return np.empty(shape, array.dtype)
+        return array if self._stay else array.copy_to_host(stream=self._stream)
