@@ -21,8 +21,8 @@ Kernel = Literal["imq", "gaussian", "rq"]
 Distance = Literal["cosine", "squared_euclidean"]
 Diagonal = Literal["kept", "removed"]
 
-_CODES = {"imq": IMQ, "gaussian": GAUSSIAN, "rq": RQ}
-_RQ_EPS = float(np.finfo(np.float64).eps)
+CODES = {"imq": IMQ, "gaussian": GAUSSIAN, "rq": RQ}
+RQ_EPS = float(np.finfo(np.float64).eps)
 """IPMeasures adds eps to the distance of its rational quadratic kernel."""
 _PAIRS_PER_THREAD = 500_000
 """Pairs below which a thread of its own is not worth its 50 µs of waking up (1 ns a pair)."""
@@ -91,7 +91,7 @@ def sums_of_pairs(
     blocks = xx + xy + yy
     least = max(1, int(blocks * _PAIRS_PER_THREAD / (pairs * widths.size + 1)))
     share(
-        _run, blocks, least, _CODES[kernel], x, x if y is None else y, xx, xy, widths, half, _RQ_EPS, partial, iota
+        _run, blocks, least, CODES[kernel], x, x if y is None else y, xx, xy, widths, half, RQ_EPS, partial, iota
     )
     return partial[:xx].sum(axis=0), partial[xx + xy :].sum(axis=0), partial[xx : xx + xy].sum(axis=0)
 
@@ -99,7 +99,7 @@ def sums_of_pairs(
 def check_kernel(kernel: str, distance: str, diagonal: str) -> None:
     """Raise InvalidInput for a name that is not one of the three."""
     for name, value, allowed in (
-        ("kernel", kernel, tuple(_CODES)),
+        ("kernel", kernel, tuple(CODES)),
         ("distance", distance, ("cosine", "squared_euclidean")),
         ("diagonal", diagonal, ("kept", "removed")),
     ):
@@ -116,7 +116,7 @@ def mean_within(
     total = 2.0 * upper
     if diagonal == "kept":
         half = 0.5 if distance == "cosine" else 1.0
-        total = total + np.array([diagonal_sum(_CODES[kernel], p.shift[: p.n], w, half, _RQ_EPS) for w in widths])
+        total = total + np.array([diagonal_sum(CODES[kernel], p.shift[: p.n], w, half, RQ_EPS) for w in widths])
     return total / (p.n * (p.n - 1.0))
 
 

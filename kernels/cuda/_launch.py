@@ -7,13 +7,19 @@ import numpy as np
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels.cuda._target import SIMULATED, cuda, is_device_array
 
-__all__ = ["blocks_for", "check_rows"]
+__all__ = ["blocks_for", "check_rows", "dtype_of"]
+
+
+def dtype_of(array: Any) -> np.dtype:
+    """Return the NumPy dtype of an array of any library (torch's own are not NumPy's)."""
+    interface = getattr(array, "__cuda_array_interface__", None)
+    return np.dtype(interface["typestr"] if interface else array.dtype)
 
 
 def check_rows(name: str, value: Any, columns: int | None, dtype: np.dtype | None) -> Any:
     """Return an (n, columns) array of float32 or float64 (or of `dtype`), on the host or on the device."""
     array = value if is_device_array(value) else np.asarray(value)
-    kind = np.dtype(array.__cuda_array_interface__["typestr"]) if is_device_array(array) else array.dtype
+    kind = dtype_of(array)
     shape = tuple(array.shape)
     if len(shape) != 2 or (columns is not None and shape[1] != columns):
         raise ShapeError(f"`{name}` must have shape (n, {'k' if columns is None else columns}); got {shape}.")

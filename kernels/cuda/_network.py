@@ -20,7 +20,11 @@ from pyscore.kernels.cpu._network import Layers, _check_layers
 from pyscore.kernels.cuda._activations import activation, activation_code
 from pyscore.kernels.cuda._target import cuda
 
-__all__ = ["Geometry", "Packed", "geometry", "make_layer", "make_push", "make_slopes", "pack"]
+__all__ = ["U64", "Geometry", "Packed", "geometry", "make_layer", "make_push", "make_slopes", "pack"]
+
+U64 = np.uint64
+"""Type of indices: with signed ones Numba handles x[-1] as Python does, five instructions an access, and the
+compiler cannot merge neighbouring loads into one of 16 bytes."""
 
 ROW_LANES = 8
 """Threads along the rows of a product."""
@@ -88,8 +92,14 @@ def pack(layers: Layers, activation: str, *, transposed: bool = False) -> Packed
     return Packed(np.concatenate(pieces), tuple(reversed(sizes) if transposed else sizes), activation)
 
 
-def geometry(sizes: Sequence[int], columns_a_sample: int, dtype: np.dtype, samples: int | None = None) -> Geometry:
-    """Choose S so that the columns fit in shared memory, or check the S asked for.
+def geometry(
+    sizes: Sequence[int],
+    columns_a_sample: int,
+    dtype: np.dtype,
+    samples: int | None = None,
+    kept_a_sample: int = 0,
+) -> Geometry:
+    """Choose S so that the columns, and `kept_a_sample` numbers more, fit in shared memory; or check the S asked for.
 
     Raises
     ------
@@ -102,7 +112,7 @@ def geometry(sizes: Sequence[int], columns_a_sample: int, dtype: np.dtype, sampl
     slab = max(widest, SLAB_BYTES // dtype.itemsize // widest * widest)
     room = (SHARED_BYTES - slab * dtype.itemsize) // dtype.itemsize
     # the QR of a sample keeps a reflector of max(d, t) float64 and two scalars a column
-    extra = (max(sizes[-1], columns_a_sample) + 2) * 8 // dtype.itemsize
+    extra = (sizes[-1] + 2 * columns_a_sample + 2) * 8 // dtype.itemsize + kept_a_sample
     limit = min(MAX_COLUMNS, room // features) // tile * tile
     most = min(limit // columns_a_sample, room // (features * columns_a_sample + extra))
     chosen = most if samples is None else samples
@@ -133,26 +143,26 @@ def make_layer(inputs: int, outputs: int, columns: int, width: int, g: Geometry,
         sums, weights = cuda.local.array((tile, width), dtype), cuda.local.array(tile, dtype)
         for r in range(tile):
             for c in range(width):
-                sums[r, c] = zero
+                sums[U64(r), U64(c)] = zero
         for start in range(0, inputs, depth):
             here = min(depth, inputs - start)
             cuda.syncthreads()
             for i in range(thread, here * step, threads):
-                slab[i] = values[at + start * step + i]
+                slab[U64(i)] = values[U64(at + start * step + i)]
             cuda.syncthreads()
             if column < columns:
                 for p in range(here):
                     for r in range(tile):
-                        weights[r] = slab[p * step + row * tile + r]
+                        weights[r] = slab[U64(p * step + row * tile + r)]
                     for c in range(width):
-                        value = a[(start + p) * stride + column + c]
+                        value = a[U64((start + p) * stride + column + c)]
                         for r in range(tile):
-                            sums[r, c] += weights[r] * value
+                            sums[U64(r), U64(c)] += weights[U64(r)] * value
         cuda.syncthreads()
         if column < columns:
             for r in range(tile):
                 for c in range(width):
-                    a[(row + ROW_LANES * r) * stride + column + c] = sums[r, c]
+                    a[U64((row + ROW_LANES * r) * stride + column + c)] = sums[U64(r), U64(c)]
         cuda.syncthreads()
 
     assert turns == 1, "a block has a thread for every register tile"
@@ -172,12 +182,12 @@ def make_activate(name: str, outputs: int, columns_a_sample: int, g: Geometry, d
     def activate(values, bias_at, a, slopes, slopes_at):
         for i in range(cuda.threadIdx.x, outputs * samples, threads):
             r, s = i // samples, i % samples
-            value, slope = phi(a[r * stride + s] + values[bias_at + r])
-            a[r * stride + s] = value
+            value, slope = phi(a[U64(r * stride + s)] + values[U64(bias_at + r)])
+            a[U64(r * stride + s)] = value
             if slopes_at >= 0:
-                slopes[slopes_at + i] = slope
+                slopes[U64(slopes_at + i)] = slope
             for c in range(1, columns_a_sample):
-                a[r * stride + c * samples + s] *= slope
+                a[U64(r * stride + c * samples + s)] *= slope
         cuda.syncthreads()
 
     return activate
@@ -282,7 +292,7 @@ def make_slopes(outputs: int, cotangents: int, layer: int, g: Geometry) -> Calla
         for i in range(cuda.threadIdx.x, outputs * samples, threads):
             r, s = i // samples, i % samples
             for c in range(cotangents):
-                a[r * stride + c * samples + s] *= slopes[start + i]
+                a[U64(r * stride + c * samples + s)] *= slopes[U64(start + i)]
         cuda.syncthreads()
 
     return multiply

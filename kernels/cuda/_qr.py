@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from pyscore.kernels.cuda._network import Geometry
+from pyscore.kernels.cuda._network import U64, Geometry
 from pyscore.kernels.cuda._target import cuda
 
 __all__ = ["make_volume"]
@@ -32,31 +32,31 @@ def make_volume(rows: int, columns: int, row_step: int, column_step: int, first:
         column = cuda.local.array(rows, F64)
         if active:
             for i in range(rows):
-                column[i] = F64(a[first + i * row_step + mine * column_step + s])
+                column[U64(i)] = F64(a[U64(first + i * row_step + mine * column_step + s)])
         for j in range(columns):
             if active and mine == j:
                 square = F64(0.0)
                 for i in range(rows):
                     if i >= j:
-                        square += column[i] * column[i]
+                        square += column[U64(i)] * column[U64(i)]
                 norm = math.sqrt(square)
                 pivot = F64(0.0)
                 for i in range(rows):
-                    reflector[i * samples + s] = column[i] if i >= j else F64(0.0)
+                    reflector[U64(i * samples + s)] = column[U64(i)] if i >= j else F64(0.0)
                     if i == j:
-                        pivot = column[i]
-                reflector[j * samples + s] = pivot - norm if pivot < 0.0 else pivot + norm
+                        pivot = column[U64(i)]
+                reflector[U64(j * samples + s)] = pivot - norm if pivot < 0.0 else pivot + norm
                 half_square = norm * (norm + abs(pivot))
                 scales[s] = F64(0.0) if half_square == 0.0 else F64(1.0) / half_square
-                pivots[j * samples + s] = norm
+                pivots[U64(j * samples + s)] = norm
             cuda.syncthreads()
             if active and mine > j:
                 dot = F64(0.0)
                 for i in range(rows):
-                    dot += reflector[i * samples + s] * column[i]
+                    dot += reflector[U64(i * samples + s)] * column[U64(i)]
                 dot *= scales[s]
                 for i in range(rows):
-                    column[i] -= dot * reflector[i * samples + s]
+                    column[U64(i)] -= dot * reflector[U64(i * samples + s)]
             cuda.syncthreads()
 
     return volume
@@ -73,7 +73,7 @@ def make_store_pivots(columns: int, g: Geometry) -> Callable:
         if s < samples and first + s < n:
             total, least, most = F64(0.0), F64(math.inf), F64(0.0)
             for j in range(columns):
-                pivot = pivots[j * samples + s]
+                pivot = pivots[U64(j * samples + s)]
                 total += F64(-math.inf) if pivot == 0.0 else math.log(pivot)
                 least = least if least <= pivot else pivot
                 most = most if most >= pivot else pivot

@@ -9,9 +9,9 @@ import numpy as np
 
 from pyscore.kernels.cpu.decoder_log_volume import TOLERANCE, DecoderVolume
 from pyscore.kernels.cuda._launch import blocks_for, check_rows
-from pyscore.kernels.cuda._network import Geometry, Layers, Packed, geometry, make_push, pack
+from pyscore.kernels.cuda._network import U64, Geometry, Layers, Packed, geometry, make_push, pack
 from pyscore.kernels.cuda._qr import make_store_pivots, make_volume
-from pyscore.kernels.cuda._target import Output, cuda, is_device_array, to_device
+from pyscore.kernels.cuda._target import ALIGNMENT, TILE_OPTIONS, Output, cuda, is_device_array, to_device
 
 __all__ = ["TOLERANCE", "DecoderVolume", "decoder_log_volume", "make_tangents"]
 
@@ -64,24 +64,24 @@ def _make_kernel(sizes: tuple[int, ...], name: str, tangent: bool, g: Geometry, 
     qr = make_volume(rows, columns, *steps, samples, g)
     store = make_store_pivots(columns, g)
 
-    @cuda.jit
+    @cuda.jit(**TILE_OPTIONS)
     def kernel(values, z, decoded, volume, smallest, largest):
         # a line each: the simulator knows a shared array by the line that asks for it
-        a = cuda.shared.array(a_size, dtype)
-        slab = cuda.shared.array(slab_size, dtype)
+        a = cuda.shared.array(a_size, dtype, ALIGNMENT)
+        slab = cuda.shared.array(slab_size, dtype, ALIGNMENT)
         reflector = cuda.shared.array(r_size, np.float64)
         pivots = cuda.shared.array(p_size, np.float64)
         scales = cuda.shared.array(samples, np.float64)
         thread, n = cuda.threadIdx.x, z.shape[0]
         for first in range(cuda.blockIdx.x * samples, n, cuda.gridDim.x * samples):
             for i in range(thread, k * samples, threads):
-                a[i // samples * stride + i % samples] = z[min(first + i % samples, n - 1), i // samples]
+                a[U64(i // samples * stride + i % samples)] = z[min(first + i % samples, n - 1), i // samples]
             cuda.syncthreads()
             tangents(a)
             push(values, a, slab, a)
             for i in range(thread, d * samples, threads):
                 if first + i // d < n:
-                    decoded[first + i // d, i % d] = a[i % d * stride + i // d]
+                    decoded[first + i // d, i % d] = a[U64(i % d * stride + i // d)]
             qr(a, reflector, pivots, scales)
             store(pivots, first, n, volume, smallest, largest)
 
