@@ -12,7 +12,6 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -132,7 +131,7 @@ def load_breast_cancer() -> Dataset:
     return Dataset(EMBEDDED, bunch.data[bunch.target == 1], bunch.data[bunch.target == 0], columns)
 
 
-def load(name: str, difficulty: str = "easy", *, progress: bool = False) -> Dataset:
+def load(name: str, difficulty: str = "easy") -> Dataset:
     """Load one of the ten datasets, or the embedded ``"breast-cancer"``.
 
     Raises
@@ -150,7 +149,7 @@ def load(name: str, difficulty: str = "easy", *, progress: bool = False) -> Data
     if f"{difficulty}.txt" not in files:
         there = [d for d in DIFFICULTIES if f"{d}.txt" in files]
         raise InvalidInput(f"{name} has no {difficulty} anomalies; it has {', '.join(there)}.")
-    fetch(name, progress=progress)
+    fetch(name)
     normal, anomalous = (np.loadtxt(_path(name, f), ndmin=2) for f in ("normal.txt", f"{difficulty}.txt"))
     columns = tuple(f"x{i}" for i in range(normal.shape[1]))
     return Dataset(name, normal, anomalous, columns, difficulty)
@@ -173,7 +172,7 @@ def _path(name: str, file: str) -> Path:
     return location() / name / file
 
 
-def fetch(name: str, *, progress: bool = False, on_file: Callable[[str], None] | None = None) -> Path:
+def fetch(name: str) -> Path:
     """Make sure that all files of a dataset are on this machine and have their SHA-256; return their folder.
 
     Raises
@@ -194,9 +193,7 @@ def fetch(name: str, *, progress: bool = False, on_file: Callable[[str], None] |
                 "Put the files of UCI.jl's folder loda/ there, or unset PYSCORE_DATA to download them."
             )
         else:
-            _download(name, file, entry["sha256"], progress)
-        if on_file is not None:
-            on_file(file)
+            _download(name, file, entry["sha256"])
     return location() / name
 
 
@@ -209,7 +206,7 @@ def _verify(path: Path, sha256: str) -> None:
         )
 
 
-def _download(name: str, file: str, sha256: str, progress: bool) -> None:
+def _download(name: str, file: str, sha256: str) -> None:
     import pooch
 
     registry = _registry()
@@ -217,7 +214,7 @@ def _download(name: str, file: str, sha256: str, progress: bool) -> None:
     url = f"https://raw.githubusercontent.com/{owner}/{registry['commit']}/{registry['folder']}/{name}/{file}"
     pooch.get_logger().setLevel("WARNING")
     try:
-        pooch.retrieve(url, f"sha256:{sha256}", fname=file, path=location() / name, progressbar=progress)
+        pooch.retrieve(url, f"sha256:{sha256}", fname=file, path=location() / name)
     except ValueError as error:
         raise DataIntegrityError(f"{url} does not have the expected SHA-256: {error}") from error
     except Exception as error:  # requests raises many types for a missing network

@@ -10,7 +10,15 @@ import numpy as np
 from pyscore._validate import Array, Latent
 from pyscore.reference import Projection, move, tangent_frame
 
-__all__ = ["adam_descent", "adam_step", "beta_power", "damped_newton", "levenberg_marquardt", "tangent_basis"]
+__all__ = [
+    "adam_descent",
+    "adam_step",
+    "beta_power",
+    "damped_newton",
+    "levenberg_marquardt",
+    "riemannian",
+    "tangent_basis",
+]
 
 Model = Callable[[Array], tuple[Array, Array, Array]]
 """Codes (n, k) → objective (n,), gradient (n, m) and curvature (n, m, m) in the tangent basis."""
@@ -80,64 +88,73 @@ def levenberg_marquardt(
     z: Array,
     decode: Callable[[Array], Array],
     jacobian: Callable[[Array], Array],
+    bend: Callable[[Array, Array], Array] | None,
     *,
     latent: Latent,
     steps: int,
 ) -> Projection:
-    """argmin_z ½‖x − decode(z)‖² with the Gauss-Newton curvature TᵀJᵀJT."""
-
-    def value(z: Array) -> Array:
-        return 0.5 * np.sum((x - decode(z)) ** 2, axis=1)
+    """argmin_z ½‖x − decode(z)‖², with the Gauss-Newton curvature JᵀJ, or the whole Hessian JᵀJ − Σ e_m ∇²f_m."""
 
     def model(z: Array) -> tuple[Array, Array, Array]:
         residual = x - decode(z)
-        a = jacobian(z) @ tangent_basis(z, latent)
-        return (
-            0.5 * np.sum(residual**2, axis=1),
-            -np.einsum("ndm,nd->nm", a, residual),
-            np.swapaxes(a, 1, 2) @ a,
-        )
+        j = jacobian(z)
+        gradient = -np.einsum("ndk,nd->nk", j, residual)
+        hessian = np.swapaxes(j, 1, 2) @ j
+        if bend is None:  # Gauss-Newton: the Euclidean curvature alone, which is positive
+            frame = tangent_basis(z, latent)
+            down = np.swapaxes(frame, 1, 2)
+            return 0.5 * np.sum(residual**2, axis=1), (down @ gradient[..., None])[..., 0], down @ hessian @ frame
+        hessian = hessian - bend(z, residual)
+        return 0.5 * np.sum(residual**2, axis=1), *riemannian(z, gradient, hessian, latent)
 
-    return damped_newton(z, value, model, latent=latent, steps=steps)
+    return damped_newton(z, model, latent=latent, steps=steps)
 
 
-def damped_newton(
-    z: Array, value: Callable[[Array], Array], model: Model, *, latent: Latent, steps: int
-) -> Projection:
-    """Minimise each row's objective: solve (H + λ·scale·I) δ = −g, retract, and accept only what decreases.
+def riemannian(z: Array, gradient: Array, hessian: Array, latent: Latent) -> tuple[Array, Array]:
+    """Gradient Tᵀg (n, m) and Hessian Tᵀ(H − (z·g) I)T (n, m, m) along the sphere, from those in R^k."""
+    if latent == "euclidean":
+        return gradient, hessian
+    frame = tangent_basis(z, latent)
+    down = np.swapaxes(frame, 1, 2)
+    radial = np.sum(z * gradient, axis=1)[:, None, None] * np.eye(z.shape[1])
+    return (down @ gradient[..., None])[..., 0], down @ (hessian - radial) @ frame
 
-    λ falls by ten after a success and grows by ten after a failure, row by row; a row is done when its
-    gradient is at rounding level or its steps no longer move it.
+
+def damped_newton(z: Array, model: Model, *, latent: Latent, steps: int) -> Projection:
+    """Minimise each row's objective by saddle-free Newton steps δ = −Q (|Λ| + λ max|Λ|)⁻¹ Qᵀg, H = QΛQᵀ.
+
+    A step is taken if it lowers the objective, or, where that has reached rounding level, the gradient. λ falls
+    by ten after a success and grows by ten after a failure, row by row. A row is done when a step below rounding
+    level no longer helps.
     """
-    z = z.copy()
-    damping = np.full(len(z), 1e-3)
-    active = np.ones(len(z), dtype=bool)
+    eps = float(np.finfo(np.float64).eps)
+    start = z
+    f, g, h = first, _, _ = model(z)
+    damping = np.full(len(z), 1e-4)
+    active = np.full(len(z), h.shape[1] > 0)
     count = np.zeros(len(z), dtype=np.int64)
-    f, g, h = model(z)
     for _ in range(steps):
         if not active.any():
             break
+        values, vectors = np.linalg.eigh(h)
+        size = np.abs(values)
+        along = (np.swapaxes(vectors, 1, 2) @ g[..., None])[..., 0]
+        largest = np.maximum(size.max(axis=1, keepdims=True), np.finfo(float).tiny)
+        delta = -(vectors @ (along / (size + damping[:, None] * largest))[..., None])[..., 0]
+        if latent == "sphere":  # at most a quarter turn
+            delta /= np.maximum(1.0, np.linalg.norm(delta, axis=1, keepdims=True) / (0.5 * np.pi))
+        rounding = 64 * eps * (1 + np.abs(f))  # the objective is a sum of many terms
+        negligible = -np.sum(g * delta, axis=1) <= rounding
         basis = tangent_basis(z, latent)
-        scale = np.maximum(np.trace(h, axis1=1, axis2=2) / max(h.shape[1], 1), 1e-12)
-        shift = _shift(h) + damping * scale
-        delta = np.linalg.solve(h + shift[:, None, None] * np.eye(h.shape[1]), -g[..., None])[..., 0]
-        trial = move(z, np.einsum("nkm,nm->nk", basis, delta), latent)
-        with np.errstate(over="ignore", invalid="ignore"):
-            better = active & (value(trial) < f)
+        trial = move(z, (basis @ delta[..., None])[..., 0], latent)
+        new_f, new_g, new_h = model(trial)
+        flatter = np.linalg.norm(new_g, axis=1) < np.linalg.norm(g, axis=1)
+        better = active & ((new_f < f - rounding) | ((new_f <= f + rounding) & flatter))
         count += active
-        z[better] = trial[better]
-        damping = np.where(better, np.maximum(damping * 0.1, 1e-12), damping * 10)
-        if better.any():
-            f, g, h = model(z)
-        small = np.linalg.norm(g, axis=1) <= 1e-14 * (1 + f) * np.sqrt(scale)
-        stuck = ~better & ((np.linalg.norm(delta, axis=1) < 1e-13) | (damping > 1e12))
-        active &= ~(small | stuck)
+        active &= better | ~(negligible | (damping > 1e12))
+        damping = np.where(better, np.maximum(damping * 0.1, 1e-15), damping * 10)
+        z = np.where(better[:, None], trial, z)
+        f, g = np.where(better, new_f, f), np.where(better[:, None], new_g, g)
+        h = np.where(better[:, None, None], new_h, h)
+    z = np.where((f <= first)[:, None], z, start)  # not even rounding may make a row worse than its start
     return Projection(z, np.linalg.norm(g, axis=1), count)
-
-
-def _shift(hessian: Array) -> Array:
-    """What makes each Hessian positive semidefinite: minus its smallest eigenvalue where that is negative."""
-    if hessian.shape[1] == 0:
-        return np.zeros(len(hessian))
-    lowest: Array = np.linalg.eigvalsh(hessian)[:, 0]
-    return np.where(lowest < 0, -1.01 * lowest, 0.0)

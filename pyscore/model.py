@@ -205,6 +205,12 @@ class SVAE:
         jacobian = network.mlp_jacobian(z, self.decoder, self.activation)[1]
         return jacobian @ tangent_frame(z) if tangent else jacobian
 
+    def decoder_bend(self, z: ArrayLike, weights: ArrayLike) -> Array:
+        """Hessians (n, k, k) of Σ_m weights_m·decode(z)_m for weights (n, d)."""
+        z = check.matrix("z", z, self.latent_dim)
+        weights = check.array("weights", weights, (z.shape[0], self.input_dim))
+        return network.mlp_hessian(z, self.decoder, self.activation, weights)
+
     def encoder_jacobian(self, x: ArrayLike, *, convention: Convention = EXACT) -> Array:
         """Jacobian (n, k, d) of mu at x. Original: `jacobian_encoder`."""
         x = check.matrix("x", x, self.input_dim)

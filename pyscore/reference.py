@@ -60,6 +60,7 @@ EPS = float(np.finfo(np.float64).eps)
 EPS32 = float(np.finfo(np.float32).eps)
 LOG_TWO_PI = float(np.log(2 * np.pi))
 LOG_TWO_PI_F32 = np.float32(1.8378770351409912)  # Julia's log(2f0*π); NumPy's float32 log gives the next float
+VOLUME_FLOOR = float(np.float32(1e-6))  # Julia's 1f-6, in every precision
 WIDTH_GRID = 10.0 ** np.linspace(-10.0, 2.0, 241)
 
 
@@ -909,18 +910,22 @@ def project(
     z: ArrayLike,
     decode: Callable[[Array], Array],
     jacobian: Callable[[Array], Array],
+    bend: Callable[[Array, Array], Array] | None = None,
     *,
     latent: Latent = "sphere",
     steps: int = 100,
     convention: Convention = EXACT,
 ) -> Projection:
-    """argmin_z ‖x − decode(z)‖² from a start z, by Levenberg-Marquardt along the sphere.
+    """argmin_z ‖x − decode(z)‖² from a start z, by damped Newton steps along the sphere.
 
     Parameters
     ----------
     x : (n, d) array
     z : (n, k) array, the start (the encoder's codes)
     decode, jacobian : functions of (n, k) codes that return (n, d) and (n, d, k) arrays
+    bend : function of (n, k) codes and (n, d) weights, optional
+        Hessians (n, k, k) of Σ_m weights_m·decode(z)_m. Without it the steps are Levenberg-Marquardt's, which
+        converge slowly where the residual is large.
     latent : {"sphere", "euclidean"}
     steps : int, at most so many steps
     convention : Convention
@@ -942,7 +947,7 @@ def project(
     x = check.array("x", x, (z.shape[0], "d"))
     if convention.projection == "adam":
         return adam_descent(x, z, decode, jacobian, steps=steps)
-    return levenberg_marquardt(x, z, decode, jacobian, latent=latent, steps=steps)
+    return levenberg_marquardt(x, z, decode, jacobian, bend, latent=latent, steps=steps)
 
 
 def log_density_corrected(
@@ -1010,7 +1015,7 @@ def log_density_corrected(
     _, s, vt = np.linalg.svd(jacobian, full_matrices=False)
     with np.errstate(divide="ignore"):
         spread = 1 + sigma2 / s**2  # eigenvalues of I + σ²(JᵀJ)⁻¹
-        volume = 2 * np.sum(np.log(s + 1e-6), axis=1) if floored else log_volume(jacobian)
+        volume = 2 * np.sum(np.log(s + VOLUME_FLOOR), axis=1) if floored else log_volume(jacobian)
     coordinates = np.squeeze(vt @ z[:, :, None], axis=2)
     log_pz = -0.5 * np.sum(coordinates**2 / spread + np.log(spread), axis=1) - 0.5 * k * LOG_TWO_PI
     noise = normal_directions(d - k) if d > k else np.zeros(n)  # the original: no noise term without room for it

@@ -6,6 +6,7 @@ explanations need them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,12 +15,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from pyscore import _validate as check
-from pyscore import network, reference, sampling
+from pyscore import reference, sampling
 from pyscore._validate import Array
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import InvalidInput
-from pyscore.minimise import damped_newton, tangent_basis
+from pyscore.minimise import damped_newton, riemannian
 from pyscore.model import SVAE
 from pyscore.sampling import VMFDraws
 
@@ -218,6 +219,7 @@ def _importance(
     """Importance-sampling estimate over IMPORTANCE_DRAWS draws a row, in blocks of rows of bounded size."""
     mu, kappa = engine.encode(model, x, convention=convention)
     components = engine.encode(model, model.pseudo_inputs, convention=convention)
+    _, kappa_drawn = model.encode(x, convention=convention)  # the same draws on every backend
     n, k = mu.shape
     s = IMPORTANCE_DRAWS if draws is None else check_draws(draws, n, k)
     result = np.empty(n)
@@ -227,7 +229,7 @@ def _importance(
         m = rows.stop - start
         repeat = np.repeat(mu[rows], s, axis=0), np.repeat(kappa[rows], s)
         if draws is None:
-            pick = _row_draws(kappa[rows], k, s, seed, start)
+            pick = _row_draws(x[rows], kappa_drawn[rows], k, s, seed)
         else:
             pick = VMFDraws(draws.epsilon[start * s : rows.stop * s], draws.v[start * s : rows.stop * s])
         z = engine.sample_vmf(*repeat, *pick, convention=convention)
@@ -256,12 +258,13 @@ def check_draws(draws: VMFDraws, n: int, k: int) -> int:
     return epsilon.size // n
 
 
-def _row_draws(kappa: Array, k: int, s: int, seed: int, first: int) -> VMFDraws:
-    """Draws of rows first, first+1, …: a generator for each row, so that a row's score depends on no other."""
-    rows = [
-        sampling.draw_vmf(np.full(s, value), k, sampling.generator(seed, "importance", first + i))
-        for i, value in enumerate(kappa)
-    ]
+def _row_draws(x: Array, kappa: Array, k: int, s: int, seed: int) -> VMFDraws:
+    """Draws of each row from a generator of its own, seeded by the row's values: its batch does not matter."""
+    rows = []
+    for row, value in zip(x, kappa, strict=True):
+        digest = hashlib.blake2b(row.tobytes(), digest_size=8).digest()
+        rng = sampling.generator(seed, "importance", int.from_bytes(digest, "little"))
+        rows.append(sampling.draw_vmf(np.full(s, value), k, rng))
     return VMFDraws(np.concatenate([r.epsilon for r in rows]), np.concatenate([r.v for r in rows]))
 
 
@@ -270,7 +273,9 @@ def _at_projection(
 ) -> dict[str, Array]:
     """Terms at the nearest point of the manifold instead of the encoder's, found in float64."""
     start, _ = model.encode(x, convention=convention)
-    z = reference.project(x, start, model.decode, model.decoder_jacobian, convention=convention).z
+    z = reference.project(
+        x, start, model.decode, model.decoder_jacobian, model.decoder_bend, convention=convention
+    ).z
     components = model.encode_pseudo_inputs(convention=convention)
     table: dict[str, Array] = {}
     if any(term.startswith("projected") for term in wanted):
@@ -303,25 +308,19 @@ def laplace(model: SVAE, x: Array, z: Array, sigma2: float, convention: Conventi
     """Laplace's log p(x), from the posterior mode found on the sphere from the start z; see `log_laplace`."""
     components = model.encode_pseudo_inputs(convention=convention)
 
-    def negative(z: Array) -> Array:
-        likelihood = reference.log_likelihood(x, model.decode(z), sigma2, convention=convention)
-        return -likelihood - reference.log_prior(z, *components, convention=convention)
-
-    def curvature(z: Array) -> tuple[Array, Array, Array]:
-        residual = (x - model.decode(z)) / sigma2
-        j = model.decoder_jacobian(z)
-        bend = network.mlp_hessian(z, model.decoder, model.activation, residual)
+    def objective(z: Array) -> tuple[Array, Array, Array]:
+        """−log p(x, z) with its gradient and Hessian along the sphere."""
+        x_hat, j = model.decode(z), model.decoder_jacobian(z)
+        residual = (x - x_hat) / sigma2
         prior_gradient, prior_hessian = _prior_derivatives(z, *components, convention)
         gradient = -np.einsum("ndk,nd->nk", j, residual) - prior_gradient
-        hessian = np.swapaxes(j, 1, 2) @ j / sigma2 - bend - prior_hessian
-        frame = tangent_basis(z, "sphere")
-        # Riemannian Hessian on the sphere: Tᵀ(H − (z·g) I)T.
-        hessian = hessian - np.sum(z * gradient, axis=1)[:, None, None] * np.eye(z.shape[1])
-        down = np.swapaxes(frame, 1, 2)
-        return negative(z), np.squeeze(down @ gradient[:, :, None], 2), down @ hessian @ frame
+        hessian = np.swapaxes(j, 1, 2) @ j / sigma2 - model.decoder_bend(z, residual) - prior_hessian
+        log_joint = reference.log_likelihood(x, x_hat, sigma2, convention=convention)
+        log_joint += reference.log_prior(z, *components, convention=convention)
+        return -log_joint, *riemannian(z, gradient, hessian, "sphere")
 
-    mode = damped_newton(reference.normalize(z), negative, curvature, latent="sphere", steps=100).z
-    value, _, hessian = curvature(mode)
+    mode = damped_newton(reference.normalize(z), objective, latent="sphere", steps=100).z
+    value, _, hessian = objective(mode)
     return reference.log_laplace(-value, hessian)
 
 

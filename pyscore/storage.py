@@ -154,7 +154,7 @@ def _tensors(index: dict[str, Any], data: memoryview, broken: Any) -> dict[str, 
             dtype = _DTYPES[entry["dtype"]]
             shape = tuple(entry["shape"])
             begin, end = entry["data_offsets"]
-            plain = all(type(n) is int and 0 <= n <= len(data) for n in (*shape, begin, end))
+            plain = all(type(n) is int and 0 <= n < 1 << 62 for n in (*shape, begin, end)) and len(shape) <= 8
         except (KeyError, TypeError, ValueError):
             plain = False
         if not plain:

@@ -110,8 +110,11 @@ def sample_vmf(mu: Tensor, kappa: Tensor, epsilon: Tensor, v: Tensor, convention
     original = convention.norm_eps == "machine"
     b = (-2 * kappa + c) / (k - 1) if original else (k - 1) / (c + 2 * kappa)
     w = (1 - (1 + b) * epsilon) / (1 - (1 - b) * epsilon)
-    square = 1 - w**2 + 10 * EPS32 if original else ((1 - w) * (1 + w)).clamp(min=0)
-    ring = torch.sqrt(square)[:, None] * normalize(v, convention)
+    square = 1 - w**2 + 10 * EPS32 if original else (1 - w) * (1 + w)
+    # At w = ±1 the root has no finite slope: its value and gradient are zero there, not NaN.
+    open_ring = square > 0
+    root = torch.where(open_ring, torch.sqrt(torch.where(open_ring, square, 1.0)), 0.0)
+    ring = root[:, None] * normalize(v, convention)
     return householder(torch.cat([w[:, None], ring], dim=1), mu, convention)
 
 

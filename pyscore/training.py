@@ -186,7 +186,10 @@ class Trainer:
         chosen = self._choose(p["pseudo_inputs"], draws.components(len(p["pseudo_inputs"]), size))
         codes, concentrations = self._encode(torch.cat([x, chosen]))
         z, mu, kappa = codes[:size], codes[size:], concentrations[size:]
-        accepted = draws.vmf(kappa.detach().cpu().numpy(), k)
+        concentration = kappa.detach().cpu().numpy()
+        if not np.isfinite(concentration).all():
+            raise self._diverged("a concentration kappa became NaN")
+        accepted = draws.vmf(concentration, k)
         epsilon, v = (torch.as_tensor(a, dtype=self._dtype, device=x.device) for a in accepted)
         prior = tf.sample_vmf(mu, kappa, epsilon, v, config.convention)
         mmd = tf.mmd_imq(z, prior, config.c, config.convention)
@@ -229,15 +232,18 @@ class Trainer:
         loss, mse, mmd = self.loss(self.draws.step(self.step_count))
         value = loss.item()
         if not np.isfinite(value):
-            raise TrainingDiverged(
-                f"the loss became {value} at step {self.step_count}. Lower `learning_rate` "
-                f"({self.config.learning_rate:g}) or `beta` ({self.config.beta:g}), or look for outliers."
-            )
+            raise self._diverged(f"the loss became {value}")
         loss.backward()  # type: ignore[no-untyped-call]
         self.step_count += 1
         self._flat.adam(self.step_count, self.config.learning_rate)
         self._history.append((value, mse.item(), mmd.item()))
         return value
+
+    def _diverged(self, what: str) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"{what} at step {self.step_count}. Lower `learning_rate` ({self.config.learning_rate:g}) or `beta` "
+            f"({self.config.beta:g}), or look for outliers in the data."
+        )
 
     def run(
         self,

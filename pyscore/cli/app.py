@@ -20,6 +20,7 @@ app = App(
     name="pyscore",
     help="Density-based anomaly scores for autoencoders. Scores are log-densities: higher = more normal.",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # `main` says that nothing half-written is left
 )
 data_app = App(name="data", help="The paper's ten datasets: fetch, list, where.")
 app.command(data_app)
@@ -152,13 +153,14 @@ def score(
         Seed of the draws of the importance score.
     """
     from pyscore.cli.output import emit, print_frame
+    from pyscore.cli.score import score_in_blocks
     from pyscore.fitted import FittedModel
     from pyscore.tables import read_table, write_table
 
     fitted = FittedModel.load(model)
     chosen = get_convention(convention) if convention else fitted.convention
     frame = read_table(table)
-    result = fitted.scores(frame, _names(scores), convention=chosen, backend=backend, seed=seed)
+    result = score_in_blocks(fitted, frame, _names(scores), convention=chosen, backend=backend, seed=seed)
     if output is not None:
         write_table(output, result)
         facts = {"scores": str(output), "rows": len(result), "convention": chosen.name, "backend": backend}
@@ -181,7 +183,7 @@ def evaluate(
     split: int = 0,
     seeds: int = 1,
     scores: str = "all",
-    convention: ConventionName = "exact",
+    convention: ConventionName | None = None,
     latent_dim: int | None = None,
     hidden_dim: int = 32,
     n_components: int = 4,
@@ -209,7 +211,7 @@ def evaluate(
     scores
         Names separated by commas, or "all".
     convention
-        exact or original.
+        exact or original; by default the saved model's, or exact.
     latent_dim, hidden_dim, n_components, beta, c, steps, learning_rate
         See `pyscore fit`.
     backend
@@ -217,13 +219,15 @@ def evaluate(
     """
     from pyscore.cli import evaluate as evaluation
 
-    names, chosen = _names(scores), get_convention(convention)
+    names = _names(scores)
     if model is not None:
-        evaluation.saved_model(Path(source), model, label, names, chosen, backend, json=json)
+        evaluation.saved_model(Path(source), model, label, names, convention, backend, json=json)
         return
     from pyscore.training import TrainConfig
 
-    config = TrainConfig(beta=beta, c=c, steps=steps, learning_rate=learning_rate, convention=chosen)
+    config = TrainConfig(
+        beta=beta, c=c, steps=steps, learning_rate=learning_rate, convention=get_convention(convention or "exact")
+    )
     sizes = {"latent_dim": latent_dim, "hidden_dim": hidden_dim, "n_components": n_components}
     evaluation.dataset(source, split, seeds, names, config, sizes, backend, json=json)
 
@@ -242,7 +246,7 @@ def data_fetch(*names: str, json: Json = False) -> None:
 
     chosen = names or data.DATASETS
     with file_progress("fetching", chosen) as advance:
-        folders = {name: str(data.fetch(name, on_file=lambda _: None)) for name in advance(chosen)}
+        folders = {name: str(data.fetch(name)) for name in advance(chosen)}
     emit(folders, json=json)
 
 
@@ -256,7 +260,9 @@ def data_list(*, json: Json = False) -> None:
     if json:
         emit(frame.to_dict("records"), json=True)
     else:
-        print_frame(frame, title="datasets: rows of normal data, features, anomalies by difficulty")
+        shown = frame.drop(columns="note")
+        print_frame(shown, title="datasets: rows of normal data, features, anomalies by difficulty")
+        emit(data.NOTES, json=False)
 
 
 @data_app.command(name="where")
@@ -274,6 +280,33 @@ def doctor(*, json: Json = False) -> None:
     from pyscore.cli.doctor import report
 
     report(json=json)
+
+
+@app.command
+def verify(
+    *,
+    backends: str | None = None,
+    dtype: Literal["float64", "float32"] | None = None,
+    seeds: int = 3,
+    json: Annotated[Path | None, Parameter(name="--json", help="Write the table to this file, too.")] = None,
+) -> None:
+    """Compare every function of every backend with the float64 reference and with the original's outputs.
+
+    Exit status 1 if a function is out of its stated bound.
+
+    Parameters
+    ----------
+    backends
+        Names separated by commas; by default all that run here.
+    dtype
+        float64 or float32; by default both.
+    seeds
+        Number of random inputs of each size.
+    """
+    from pyscore.cli.verify import run_verify
+
+    named = [name.strip() for name in backends.split(",")] if backends else None
+    run_verify(named, [dtype] if dtype else None, seeds, json)
 
 
 def _names(scores: str) -> list[str] | None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pyscore import data, evaluation
 from pyscore.cli.output import emit, print_frame, training_progress
-from pyscore.convention import Convention
+from pyscore.convention import get_convention
 from pyscore.errors import InvalidInput
 from pyscore.fitted import FittedModel
 from pyscore.tables import features, read_table, split_labels
@@ -25,18 +25,19 @@ def saved_model(
     model: Path,
     label: str | None,
     names: list[str] | None,
-    convention: Convention,
+    convention: str | None,
     backend: str,
     *,
     json: bool,
 ) -> None:
     """Print the AUCs of a saved model on a labelled table."""
     fitted = FittedModel.load(model)
+    chosen = get_convention(convention) if convention else fitted.convention
     if label is None:
         raise InvalidInput("`--label` must name the column that is 0 for normal and 1 for anomalous rows.")
     frame, labels = split_labels(read_table(table), label)
     x = fitted.standardiser.transform(features(frame, fitted.standardiser.columns)[0])
-    rows = evaluation.auc_rows(fitted.model, x, np.asarray(labels), names, convention=convention, backend=backend)
+    rows = evaluation.auc_rows(fitted.model, x, np.asarray(labels), names, convention=chosen, backend=backend)
     _show(rows, f"{table.name}: {len(frame)} rows, model {model.name}", json)
 
 
@@ -54,7 +55,7 @@ def dataset(
     """Train `seeds` models on one split of a dataset and print mean and deviation of their test AUCs."""
     if seeds < 1:
         raise InvalidInput(f"`seeds` must be at least 1; got {seeds}.")
-    split = data.load(name, progress=True).split(split_seed, convention=config.convention)
+    split = data.load(name).split(split_seed, convention=config.convention)
     d = split.x_train.shape[1]
     sizes = {**sizes, "latent_dim": sizes["latent_dim"] or min(4, d)}
     parts = []

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,7 +19,16 @@ from rich.table import Table
 
 from pyscore.training import Callback
 
-__all__ = ["emit", "file_progress", "print_error", "print_frame", "show_warning", "training_progress"]
+__all__ = [
+    "emit",
+    "file_progress",
+    "print_error",
+    "print_frame",
+    "row_progress",
+    "show_warning",
+    "spinner",
+    "training_progress",
+]
 
 
 def _errors() -> Console:
@@ -50,13 +60,19 @@ def emit(value: Any, *, json: bool) -> None:
 
 def print_frame(frame: pd.DataFrame, *, title: str, caption: str | None = None) -> None:
     """Print a DataFrame as a table; numbers right, text left, NaN as a dash."""
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    console = Console()
+    console.print(f"[bold]{escape(title)}[/bold]", highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype != bool
-        table.add_column(str(name), justify="right" if numeric else "left")
+        table.add_column(
+            str(name), justify="right" if numeric else "left", no_wrap=bool(numeric or name == frame.columns[0])
+        )
     for row in frame.itertuples(index=False):
         table.add_row(*[escape(_cell(value)) for value in row])
-    Console().print(table)
+    console.print(table)
+    if caption:
+        console.print(f"[dim]{escape(caption)}[/dim]", highlight=False)
 
 
 def _cell(value: Any) -> str:
@@ -107,6 +123,21 @@ def training_progress(description: str) -> Iterator[Callback]:
                 progress.update(task, completed=done, total=total, note=f"loss {loss:.4f}")
 
         yield callback
+
+
+@contextlib.contextmanager
+def spinner(description: str) -> Iterator[Callable[[str], None]]:
+    """Show that work goes on, and on what; yields the function that says so."""
+    with _errors().status(description) as status:
+        yield lambda note: status.update(f"{description}: {escape(note)}")
+
+
+@contextlib.contextmanager
+def row_progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar over rows; yields the function that moves it on."""
+    with _progress() as progress:
+        task = progress.add_task(description, total=total, note="")
+        yield lambda rows: progress.advance(task, rows)
 
 
 @contextlib.contextmanager

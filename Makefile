@@ -1,0 +1,48 @@
+# make demo    from a clone to a trained model, a table of AUCs and a picture
+# make test    everything that this machine can run
+# Both make .venv first; nothing is installed outside it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test setup lint cudasim julia bench wheel clean
+
+demo: setup
+	$(BIN)/pyscore demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "setuptools>=77" torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $(STAMP)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+cudasim: setup
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -m cuda
+
+julia: setup
+	PYSCORE_REQUIRE_JULIA=1 $(BIN)/python -m pytest -m julia
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python -m pytest bench
+
+# The wheel, installed into an empty environment and used from another folder.
+wheel: setup
+	sh tests/wheel.sh $(PYTHON)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

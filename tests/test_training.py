@@ -1,0 +1,132 @@
+"""Training: seeds, resuming, divergence, and that it learns."""
+
+import numpy as np
+import pytest
+
+from pyscore.convention import ORIGINAL
+from pyscore.errors import InvalidInput, ModelFileError, TrainingDiverged
+from pyscore.model import SVAE
+from pyscore.training import TrainConfig, Trainer, train
+
+
+@pytest.fixture(scope="module")
+def x():
+    rng = np.random.default_rng(5)
+    angle = rng.uniform(0, 2 * np.pi, 300)
+    return np.column_stack([np.cos(angle), np.sin(angle), 0.5 * np.cos(2 * angle)]) + rng.normal(0, 0.05, (300, 3))
+
+
+SIZES = {"latent_dim": 2, "hidden_dim": 16, "n_components": 3}
+
+
+def test_the_loss_falls(x):
+    trained = train(x, TrainConfig(steps=400, learning_rate=3e-3), **SIZES)
+    mse = trained.history["mse"]
+    assert mse[-50:].mean() < 0.5 * mse[:20].mean()
+    assert list(trained.history.columns) == ["loss", "mse", "mmd"]
+    assert len(trained.history) == 400
+    np.testing.assert_allclose(trained.history["loss"], mse + trained.history["mmd"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_seed_same_bits(x, dtype):
+    runs = [train(x, TrainConfig(steps=25, seed=s), dtype=dtype, **SIZES).model.digest() for s in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_bits_do_not_depend_on_the_threads(x):
+    import torch
+
+    before = torch.get_num_threads()
+    digests = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        digests.append(train(x, TrainConfig(steps=10), **SIZES).model.digest())
+        assert torch.get_num_threads() == threads, "training leaves the caller's threads alone"
+    torch.set_num_threads(before)
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("convention", ["EXACT", "ORIGINAL"])
+def test_an_interrupted_run_resumes_to_the_same_bits(x, tmp_path, convention):
+    config = TrainConfig(steps=60, convention=ORIGINAL if convention == "ORIGINAL" else TrainConfig().convention)
+    start = SVAE.initialise(3, 2, 16, 3)
+    whole = Trainer(start, x, config).run()
+
+    class Interrupt(Exception):
+        pass
+
+    def stop(done, total, loss):
+        if done == 45:
+            raise Interrupt
+
+    path = tmp_path / "run.ckpt"
+    with pytest.raises(Interrupt):
+        Trainer(start, x, config).run(callback=stop, checkpoint=path, every=20)
+    resumed = Trainer(start, x, config)
+    seen = []
+    result = resumed.run(callback=lambda done, total, loss: seen.append(done), checkpoint=path, every=20)
+    assert seen[0] == 41, "goes on after the checkpoint of step 40"
+    assert result.model.digest() == whole.model.digest()
+    np.testing.assert_array_equal(result.history, whole.history)
+    assert [p.name for p in tmp_path.iterdir()] == ["run.ckpt"]
+
+
+def test_a_foreign_checkpoint_is_refused(x, tmp_path):
+    path = tmp_path / "run.ckpt"
+    start = SVAE.initialise(3, 2, 16, 3)
+    Trainer(start, x, TrainConfig(steps=5)).run(checkpoint=path)
+    with pytest.raises(InvalidInput, match="belongs to another run: its config differ"):
+        Trainer(start, x, TrainConfig(steps=5, beta=2.0)).run(checkpoint=path)
+    with pytest.raises(InvalidInput, match="its data differ"):
+        Trainer(start, x + 1, TrainConfig(steps=5)).run(checkpoint=path)
+    with pytest.raises(InvalidInput, match="its architecture differ"):
+        Trainer(SVAE.initialise(3, 2, 17, 3), x, TrainConfig(steps=5)).run(checkpoint=path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ModelFileError, match="truncated or corrupt"):
+        Trainer(start, x, TrainConfig(steps=5)).run(checkpoint=path)
+
+
+def test_more_steps_go_on_from_a_finished_run(x, tmp_path):
+    path = tmp_path / "run.ckpt"
+    start = SVAE.initialise(3, 2, 16, 3)
+    Trainer(start, x, TrainConfig(steps=10)).run(checkpoint=path)
+    longer = Trainer(start, x, TrainConfig(steps=20)).run(checkpoint=path)
+    assert longer.model.digest() == Trainer(start, x, TrainConfig(steps=20)).run().model.digest()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(x):
+    with pytest.raises(TrainingDiverged, match=r"became (nan|inf|NaN) at step \d+. Lower `learning_rate`"):
+        train(x * 1e3, TrainConfig(steps=300, learning_rate=1e15), **SIZES)
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"beta": -1}, "`beta` must be a finite number of at least 0; got -1"),
+        ({"c": 0}, "`c` must be a finite number above 0; got 0"),
+        ({"steps": -5}, "`steps` must be an integer of at least 0; got -5"),
+        ({"batch_size": 1}, "`batch_size` must be an integer of at least 2; got 1. The MMD needs pairs"),
+        ({"learning_rate": float("nan")}, "`learning_rate` must be a finite number above 0; got nan"),
+    ],
+)
+def test_bad_configuration(fields, match):
+    with pytest.raises(InvalidInput, match=match):
+        TrainConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        (np.zeros((0, 3)), "`x` must have at least 2 rows to train on; got 0"),
+        (np.zeros((1, 3)), "`x` must have at least 2 rows to train on; got 1"),
+        (np.array([[0, 1, 2], [0, np.nan, 1]]), "got NaN at row 1, column 1"),
+    ],
+)
+def test_bad_rows(rows, match):
+    with pytest.raises(InvalidInput, match=match):
+        train(rows, TrainConfig(steps=1), **SIZES)
+
+
+def test_zero_steps_is_the_initial_model(x):
+    assert train(x, TrainConfig(steps=0), **SIZES).model.digest() == SVAE.initialise(3, 2, 16, 3).digest()

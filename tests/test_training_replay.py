@@ -1,0 +1,106 @@
+"""Replay of the recorded training runs: the original's losses, gradients and parameters.
+
+Float64: to 1e-10 absolute after 100 steps (about 1e-14 is seen). Float32: the gradients of the first step to
+k·eps·scale, the losses and parameters to bounds that were measured (see `FLOAT32`): ADAM divides a gradient by
+its own size, so that rounding noise in a gradient near 1e-8 moves its parameter by up to a whole step of 1e-4,
+in either direction; from then on the runs are different runs of the same training.
+"""
+
+import golden_files as golden
+import numpy as np
+import pytest
+from closeness import assert_close
+
+from pyscore.convention import ORIGINAL
+from pyscore.training import TrainConfig, Trainer
+
+RUNS = golden.cases("model_")
+RATE = 1e-4
+FLOAT32 = {1: 2.0, 2: 4.0, 10: 20.0, 100: 200.0}
+"""Step → bound of any parameter's difference, in steps of ADAM: at worst both go one step, in opposite ways."""
+MEDIAN32 = {1: 0.0, 2: 0.0, 10: 1e-7, 100: 5e-4}
+"""Step → bound of the median difference; measured: 0, 0, 4.5e-8, 1.2e-4 (the worst case, c = 0.1 and p = 16)."""
+
+
+def recorded(case):
+    arrays = golden.load(case)
+    if "tr_loss" not in arrays:
+        pytest.skip("no training in this subset")
+    return arrays
+
+
+def trainer(case, arrays, draws, **config):
+    facts = golden.facts(case)
+    config = {"beta": facts["tr_beta"], "c": facts["tr_gamma"], **config}
+    settings = TrainConfig(steps=100, learning_rate=RATE, convention=ORIGINAL, **config)
+    return Trainer(golden.model(arrays), arrays["X_train"].T, settings, draws=draws)
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_losses_and_parameters(case):
+    arrays = recorded(case)
+    run = trainer(case, arrays, golden.RecordedDraws(arrays))
+    double = golden.model(arrays).dtype == np.float64
+    for step in range(1, 101):
+        run.step()
+        if step not in FLOAT32:
+            continue
+        want = golden.parameters(arrays, f"tr_step{step}_")
+        got = run.model().parameters()
+        differences = np.concatenate([np.abs(got[name] - want[name]).ravel() for name in want])
+        assert differences.max() <= (1e-10 if double else FLOAT32[step] * RATE), f"{case}, step {step}"
+        assert np.median(differences) <= (1e-12 if double else MEDIAN32[step]), f"{case}, step {step}"
+    history = run.history()
+    for column, name in (("loss", "tr_loss"), ("mse", "tr_mse"), ("mmd", "tr_mmd")):
+        difference = np.abs(history[column].to_numpy() - arrays[name])
+        assert difference[0] <= 32 * np.finfo(golden.model(arrays).dtype).eps * 10, name
+        assert difference.max() <= (1e-10 if double else 1e-2), f"{case}: {name}"
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.1, 1.0, 10.0])
+@pytest.mark.parametrize("case", RUNS)
+def test_gradients_of_one_step(case, beta):
+    arrays = recorded(case)
+    if f"grad_b{beta}_mu_W" not in arrays:
+        pytest.skip("no gradients in this subset")
+    c = float(golden.facts(case)["grad_gamma"])
+    run = trainer(case, arrays, golden.RecordedLoss(arrays), beta=beta, c=c)
+    run.step()
+    dtype = golden.model(arrays).dtype
+    got, want = run.gradients(), golden.parameters(arrays, f"grad_b{beta}_")
+    for name, gradient in want.items():
+        # A gradient is a sum over the batch and the pairs; a kernel's slope is 1/c, the head's 1/|v|, and the
+        # reflection's 1/|e1 − mu|: the largest entry of any layer stands for them.
+        scale = max(np.abs(g).max() for g in want.values()) * (1 + beta)
+        assert_close(got[name], gradient, 64, scale, dtype, f"{case}, beta {beta}: {name}")
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_single_losses(case):
+    arrays = recorded(case)
+    if "wloss" not in arrays:
+        pytest.skip("no single losses in this subset")
+    dtype = golden.model(arrays).dtype
+    for i, beta in enumerate(arrays["betas"]):
+        for j, c in enumerate(arrays["gammas"]):
+            run = trainer(case, arrays, golden.RecordedLoss(arrays), beta=float(beta), c=float(c))
+            loss, mse, mmd = (float(t.detach()) for t in run.loss(run.draws.step(0)))
+            assert_close(mse, arrays["decomposed_mse"][i, j], 16, mse, dtype, "mse")
+            assert_close(mmd, arrays["decomposed_mmd"][i, j], 32, 1 + 0.1 / c, dtype, f"mmd, c={c}")
+            assert_close(loss, arrays["wloss"][i, j], 32, mse + beta * (1 + 0.1 / c), dtype, "loss")
+
+
+def test_the_pseudo_input_gradient_of_the_original_is_needed():
+    """With the sum over repeated draws, which is right, the recorded run is left at the first step (Q1)."""
+    import dataclasses
+
+    arrays = golden.load("model_03_i8_h32_l2_k16_f64")
+    run = trainer("model_03_i8_h32_l2_k16_f64", arrays, golden.RecordedLoss(arrays), beta=1.0, c=0.1)
+    run.config = dataclasses.replace(
+        run.config, convention=dataclasses.replace(ORIGINAL, pseudo_input_gradient="sum")
+    )
+    run.step()
+    want = golden.parameters(arrays, "grad_b1.0_")
+    got = run.gradients()
+    assert np.abs(got["pseudo_inputs"] - want["pseudo_inputs"]).max() > 0.01
+    assert np.abs(got["decoder.0.weight"] - want["decoder.0.weight"]).max() < 1e-12
