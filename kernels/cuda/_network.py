@@ -261,7 +261,9 @@ def make_pull(sizes: tuple[int, ...], cotangents: int, g: Geometry, dtype: Any) 
     for index, (at, _) in enumerate(layer_offsets(sizes)):
         layer = make_layer(sizes[index], sizes[index + 1], columns, width, g, dtype)
         below = len(sizes) - 3 - index
-        steps.append(_pull_step(layer, at, make_slopes(sizes[index + 1], cotangents, below, g) if below >= 0 else None))
+        steps.append(
+            _pull_step(layer, at, make_slopes(sizes[index + 1], cotangents, below, g) if below >= 0 else None)
+        )
     return _chain(steps)
 
 

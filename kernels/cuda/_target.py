@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 from numba import config, cuda
 
-__all__ = ["ALIGNMENT", "SIMULATED", "TILE_OPTIONS", "Output", "cuda", "device_fault", "divide", "is_device_array", "to_device"]
+__all__ = [
+    "ALIGNMENT",
+    "SIMULATED",
+    "TILE_OPTIONS",
+    "Output",
+    "cuda",
+    "device_fault",
+    "divide",
+    "is_device_array",
+    "to_device",
+]
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
@@ -71,7 +81,9 @@ class Output:
 
     def empty(self, shape: Any, dtype: Any) -> Any:
         """Return a device array; CUDA has none of no entries, so that a spare one stands in."""
-        return cuda.device_array(shape if np.prod(shape) else (1,) * np.ndim(np.zeros(shape)), dtype, stream=self._stream)
+        return cuda.device_array(
+            shape if np.prod(shape) else (1,) * np.ndim(np.zeros(shape)), dtype, stream=self._stream
+        )
 
     def give(self, array: Any, shape: Any) -> Any:
         """Return the filled array to the caller, as NumPy unless the input was on the device."""
