@@ -7,6 +7,7 @@ units of eps·scale; compile time has its own rows. Anchors that are not install
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -176,9 +177,11 @@ def _torch_tangents(tensors: Any, codes: Any) -> Any:
 def _one_at_a_time(tensors: Any, codes: Any) -> Callable[[int], None]:
     import torch
 
+    differentiate: Any = torch.autograd.functional.jacobian
+
     def run(count: int) -> None:
         for code in codes[:count]:
-            jacobian = torch.autograd.functional.jacobian(lambda c: _torch_mlp(tensors, c), code)
+            jacobian = differentiate(lambda c: _torch_mlp(tensors, c), code)
             torch.linalg.svdvals(jacobian).log().sum()
 
     return run
@@ -261,10 +264,10 @@ def _dense_mmd(x: Any, y: Any, c: float) -> Any:
 
 
 def _keops_mmd(x: Any, y: Any, c: float) -> Any:
-    from pykeops.torch import LazyTensor
+    lazy_tensor = importlib.import_module("pykeops.torch").LazyTensor
 
     def total(a: Any, b: Any) -> Any:
-        dot = (LazyTensor(a[:, None, :]) * LazyTensor(b[None, :, :])).sum(-1)
+        dot = (lazy_tensor(a[:, None, :]) * lazy_tensor(b[None, :, :])).sum(-1)
         return (c / (c + (1 - dot).relu())).sum(1).sum()
 
     n, m = len(x), len(y)
@@ -333,8 +336,8 @@ def proposed_rows(
         if index in (min(10, chunks // 2), chunks - 1):
             resident.append(resident_kilobytes("VmRSS") / 1024)
     note = (
-        f"{total:,} rows in chunks of {chunk:,}, d={d}, k={k}, h={h}; times are per chunk, the whole stream took "
-        f"{sum(times['kernel']):.1f} s; resident memory {resident[0]:.0f} MB early, {resident[-1]:.0f} MB at the end"
+        f"{total:,} rows in chunks of {chunk:,}, d={d}, k={k}, h={h}; times per chunk, whole stream "
+        f"{sum(times['kernel']):.1f} s; resident {resident[0]:.0f} MB early, {resident[-1]:.0f} MB at the end"
     )
     return _rows("proposed, streamed", times, {"torch backend": 5.0}, errors, note)
 

@@ -10,6 +10,7 @@ neither on S nor on the launch.
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,7 +100,7 @@ def geometry(
     samples: int | None = None,
     kept_a_sample: int = 0,
 ) -> Geometry:
-    """Choose S so that the columns, and `kept_a_sample` numbers more, fit in shared memory; or check the S asked for.
+    """Choose S so that columns and `kept_a_sample` numbers more fit in shared memory, or check the S asked for.
 
     Raises
     ------
@@ -196,7 +197,7 @@ def make_activate(name: str, outputs: int, columns_a_sample: int, g: Geometry, d
 def layer_offsets(sizes: Sequence[int]) -> list[tuple[int, int]]:
     """Return where the weights and the bias of each layer start in `Packed.values`."""
     offsets, at = [], 0
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         padded = rows_a_thread(outputs) * ROW_LANES
         offsets.append((at, at + padded * inputs))
         at += padded * (inputs + 1)

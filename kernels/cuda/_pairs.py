@@ -52,7 +52,7 @@ def make_shift() -> Any:
 @cache
 def _make_value(code: int, dtype: Any) -> Callable:
     """Return value(acc, width, scale, offset): the kernel of one pair from acc ≥ 0."""
-    zero, one = dtype(0.0), dtype(1.0)
+    zero = dtype(0.0)
 
     if code == IMQ:
 

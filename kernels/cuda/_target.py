@@ -27,9 +27,8 @@ ALIGNMENT = None if SIMULATED else 16
 """Bytes to which shared arrays are aligned, so that four neighbouring loads become one; the simulator has none."""
 
 TILE_OPTIONS = {} if SIMULATED else {"max_registers": 128}
-"""For kernels with a register tile. With 128 registers a thread four blocks of 120 threads share a multiprocessor (with the compiler's own choice,
-242, two do); the price is 430 bytes of spills, outside the inner loop of the product."""
-
+"""For kernels with a register tile. With 128 registers a thread four blocks of 120 threads share a
+multiprocessor, with the compiler's own choice of 242 two do; the price is 430 bytes of spills a thread."""
 
 if SIMULATED:
 
@@ -54,9 +53,10 @@ def device_fault() -> str | None:
     try:
         if cuda.is_available():
             return None
-        return f"no CUDA GPU: {cuda.cuda_error() or 'the driver was not found'}"
+        fault = cuda.cuda_error() or "the driver was not found"
     except Exception as error:  # the driver bindings raise many types, all of which mean: no GPU
-        return f"no CUDA GPU: {error}"
+        fault = error
+    return "no CUDA GPU: " + " ".join(str(fault).split()).rstrip(".: ")
 
 
 def is_device_array(array: Any) -> bool:

@@ -45,7 +45,7 @@ def _make_kernel(d: int, k: int, g: Geometry, dtype: Any) -> Any:
 
 
 def log_volume(jacobian: Any, *, samples: int | None = None, stream: Any = 0) -> Volume:
-    """Σ_i log s_i(J) of each Jacobian (n, d, k); see `pyscore.kernels.cpu`. On the device if `jacobian` is there."""
+    """Σ_i log s_i(J) of each Jacobian (n, d, k); see `pyscore.kernels.cpu`. On the device if it is."""
     array = jacobian if is_device_array(jacobian) else np.asarray(jacobian)
     if len(array.shape) != 3:
         raise ShapeError(f"`jacobian` must have three axes, (n, d, k); got shape {tuple(array.shape)}.")
