@@ -27,6 +27,10 @@ class BackendSpec(NamedTuple):
 BACKENDS: dict[str, BackendSpec] = {
     "numpy": BackendSpec("pyscore.backends.numpy_", "float64 reference", "it needs only NumPy and SciPy"),
     "torch": BackendSpec("pyscore.backends.torch_", "PyTorch, CPU or CUDA", "pip install torch"),
+    "numba": BackendSpec("pyscore.backends.numba_", "compiled kernels on the CPU", "pip install numba"),
+    "cuda": BackendSpec(
+        "pyscore.backends.cuda_", "compiled kernels on an NVIDIA GPU", "pip install 'pyscore-anomaly[cuda]'"
+    ),
     "julia": BackendSpec(
         "pyscore.backends.julia_", "Julia in a worker process", "juliaup, or python -c 'import juliacall'"
     ),

@@ -1,0 +1,129 @@
+"""Log-volume of a decoder, fused on the GPU: tangents through the layers in shared memory, then QR there."""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from pyscore.kernels.cpu.decoder_log_volume import TOLERANCE, DecoderVolume
+from pyscore.kernels.cuda._launch import blocks_for, check_rows
+from pyscore.kernels.cuda._network import U64, Geometry, Layers, Packed, geometry, make_push, pack
+from pyscore.kernels.cuda._qr import make_store_pivots, make_volume
+from pyscore.kernels.cuda._target import ALIGNMENT, TILE_OPTIONS, Output, cuda, is_device_array, to_device
+
+__all__ = ["TOLERANCE", "DecoderVolume", "decoder_log_volume", "make_tangents"]
+
+
+@cache
+def make_tangents(k: int, tangent: bool, first: int, g: Geometry, dtype: Any) -> Callable:
+    """Return tangents(a): directions to push from the codes in columns 0 … S−1 to columns first·S ….
+
+    The identity, or the last k−1 columns of I − vvᵀ/(1+|u₁|), v = u + sign(u₁)e₁, u = z/|z|; see the CPU's.
+    """
+    samples, stride = g.samples, g.columns
+    skip = 1 if tangent else 0
+    zero, one = dtype(0.0), dtype(1.0)
+
+    @cuda.jit(device=True)
+    def tangents(a):
+        thread = cuda.threadIdx.x
+        s, c = thread % samples, thread // samples
+        if c < k - skip:
+            norm, sign = one, zero
+            if tangent:
+                square = zero
+                for i in range(k):
+                    square += a[i * stride + s] * a[i * stride + s]
+                norm = dtype(math.sqrt(square))
+                sign = -one if a[s] < zero else one
+            inverse = one / (one + abs(a[s] / norm))
+            for i in range(k):
+                unit = one if i == c + skip else zero
+                if tangent:
+                    v_i = a[i * stride + s] / norm + (sign if i == 0 else zero)
+                    unit -= v_i * inverse * (a[(c + 1) * stride + s] / norm)
+                a[i * stride + (first + c) * samples + s] = unit
+        cuda.syncthreads()
+
+    return tangents
+
+
+@cache
+def _make_kernel(sizes: tuple[int, ...], name: str, tangent: bool, g: Geometry, dtype: Any) -> Any:
+    k, d = sizes[0], sizes[-1]
+    pushed = k - 1 if tangent else k
+    samples, stride, threads, slab_size = g.samples, g.columns, g.threads, g.slab
+    a_size, tall = g.features * g.columns, d >= pushed
+    rows, columns = max(d, pushed), min(d, pushed)
+    r_size, p_size = max(rows, 1) * samples, max(columns, 1) * samples
+    tangents = make_tangents(k, tangent, 1, g, dtype)
+    push = make_push(sizes, name, pushed + 1, g, dtype)
+    steps = (stride, samples) if tall else (samples, stride)
+    qr = make_volume(rows, columns, *steps, samples, g)
+    store = make_store_pivots(columns, g)
+
+    @cuda.jit(**TILE_OPTIONS)
+    def kernel(values, z, decoded, volume, smallest, largest):
+        # a line each: the simulator knows a shared array by the line that asks for it
+        a = cuda.shared.array(a_size, dtype, ALIGNMENT)
+        slab = cuda.shared.array(slab_size, dtype, ALIGNMENT)
+        reflector = cuda.shared.array(r_size, np.float64)
+        pivots = cuda.shared.array(p_size, np.float64)
+        scales = cuda.shared.array(samples, np.float64)
+        thread, n = cuda.threadIdx.x, z.shape[0]
+        for first in range(cuda.blockIdx.x * samples, n, cuda.gridDim.x * samples):
+            for i in range(thread, k * samples, threads):
+                a[U64(i // samples * stride + i % samples)] = z[min(first + i % samples, n - 1), i // samples]
+            cuda.syncthreads()
+            tangents(a)
+            push(values, a, slab, a)
+            for i in range(thread, d * samples, threads):
+                if first + i // d < n:
+                    decoded[first + i // d, i % d] = a[U64(i % d * stride + i // d)]
+            qr(a, reflector, pivots, scales)
+            store(pivots, first, n, volume, smallest, largest)
+
+    return kernel
+
+
+def decoder_log_volume(
+    layers: Layers | Packed,
+    activation: str,
+    z: Any,
+    tangent: bool = True,
+    *,
+    samples: int | None = None,
+    stream: Any = 0,
+) -> DecoderVolume:
+    """Σ_i log s_i(J(z)) of a decoder, with decode(z), in one pass; see `pyscore.kernels.cpu`.
+
+    Parameters
+    ----------
+    layers, activation, tangent
+        As for the CPU.
+    z : (n, k) array on the host, or on the device (Numba, torch or CuPy, without a copy)
+    samples : int, optional
+        Samples a block. Changes the time, never a bit of the result.
+    stream : Numba stream
+
+    Returns
+    -------
+    DecoderVolume : on the host, or on the device if `z` is there.
+    """
+    packed = layers if isinstance(layers, Packed) else pack(layers, activation)
+    k, d = packed.sizes[0], packed.sizes[-1]
+    dtype = np.dtype(packed.values.dtype)
+    z = check_rows("z", z, k, dtype)
+    n = z.shape[0]
+    g = geometry(packed.sizes, k if tangent else k + 1, dtype, samples)
+    kernel = _make_kernel(packed.sizes, packed.activation, bool(tangent), g, dtype.type)
+    output = Output(is_device_array(z), stream)
+    shapes = {"decoded": ((n, d), dtype), **dict.fromkeys(("volume", "smallest", "largest"), ((n,), np.float64))}
+    arrays = {name: output.empty(*shape) for name, shape in shapes.items()}
+    if n:
+        arguments = to_device(packed.values, stream), to_device(z, stream), *arrays.values()
+        kernel[blocks_for(n, g.samples), g.threads, stream](*arguments)
+    results = {name: output.give(arrays[name], shape) for name, (shape, _) in shapes.items()}
+    return DecoderVolume(results["volume"], results["decoded"], results["smallest"], results["largest"])

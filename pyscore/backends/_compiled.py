@@ -1,0 +1,243 @@
+"""What the backends on compiled kernels share: models unpacked to arrays, conventions to numbers.
+
+`pyscore.kernels.cpu` and `pyscore.kernels.cuda` offer the same functions; a backend is this class with one of
+them. What is not worth a kernel (a few operations a row) is the reference in float64, rounded once.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from pyscore import _validate as check
+from pyscore import reference
+from pyscore._validate import Array
+from pyscore.backends._protocol import Pass, compose_pass
+from pyscore.convention import EXACT, Convention
+from pyscore.model import SVAE
+from pyscore.network import KAPPA_MAX
+
+__all__ = ["CompiledBackend"]
+
+_FUSED = frozenset({"log_likelihood", "log_prior", "decoder_log_volume"})
+
+
+class CompiledBackend:
+    """A Backend on top of a package of kernels; see `Backend` for the methods."""
+
+    name: str
+    device: str
+
+    def __init__(self, dtype: np.dtype[Any] | None, kernels: ModuleType) -> None:
+        self.dtype = np.dtype(dtype or np.float32)
+        self._kernels = kernels
+        self._model: SVAE | None = None
+        self._networks: dict[str, Any] = {}
+
+    # ── on arrays ──
+
+    def normalize(self, v: ArrayLike, *, convention: Convention = EXACT) -> Array:
+        """See `reference.normalize`; the epsilon is that of this backend's dtype."""
+        v = check.matrix("v", v, "k")
+        if convention.norm_eps != "machine":
+            return self._round(reference.normalize(v, convention=convention))
+        return self._round(v / np.sqrt(np.sum(v * v, axis=1, keepdims=True) + self._norm_eps(convention)))
+
+    def householder(self, z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) -> Array:
+        """See `reference.householder`."""
+        return self._round(reference.householder(z, mu, convention=convention))
+
+    def sample_vmf(
+        self, mu: ArrayLike, kappa: ArrayLike, epsilon: ArrayLike, v: ArrayLike, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `reference.sample_vmf`."""
+        return self._round(reference.sample_vmf(mu, kappa, epsilon, v, convention=convention))
+
+    def log_likelihood(
+        self, x: ArrayLike, x_hat: ArrayLike, sigma2: ArrayLike = 1.0, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `reference.log_likelihood`."""
+        x = check.matrix("x", x, dtype=self.dtype)
+        x_hat = check.array("x_hat", x_hat, x.shape, dtype=self.dtype)
+        log_two_pi = _log_two_pi(x.shape[1], convention)
+        return self._round(self._kernels.log_likelihood(x, x_hat, sigma2, log_two_pi=log_two_pi))
+
+    def latent_error(self, z: ArrayLike, z_hat: ArrayLike) -> Array:
+        """See `reference.latent_error`."""
+        return self._round(reference.latent_error(z, z_hat))
+
+    def log_prior(
+        self, z: ArrayLike, mu_u: ArrayLike, kappa_u: ArrayLike | None = None, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `reference.log_prior`."""
+        mu_u = check.matrix("mu_u", mu_u, "k")
+        z = check.matrix("z", z, mu_u.shape[1], dtype=self.dtype)
+        reference.log_prior(z[:0], mu_u, kappa_u, convention=convention)  # the same complaints
+        return self._round(self._kernels.log_prior(z, *_components(mu_u, kappa_u, convention)))
+
+    def log_vmf(self, z: ArrayLike, mu: ArrayLike, kappa: ArrayLike) -> Array:
+        """See `reference.log_vmf`."""
+        return self._round(reference.log_vmf(z, mu, kappa))
+
+    def vmf_entropy(self, kappa: ArrayLike, k: int) -> Array:
+        """See `reference.vmf_entropy`."""
+        return self._round(reference.vmf_entropy(kappa, k))
+
+    def vmf_kl(self, kappa: ArrayLike, k: int) -> Array:
+        """See `reference.vmf_kl`."""
+        return self._round(reference.vmf_kl(kappa, k))
+
+    def log_volume(self, jacobian: ArrayLike) -> Array:
+        """See `reference.log_volume`; here Σ log|r_ii| of a Householder QR."""
+        jacobian = check.array("jacobian", jacobian, ("n", "d", "k"), dtype=self.dtype)
+        result = self._kernels.log_volume(jacobian)
+        self._warn(result, max(jacobian.shape[1:], default=0))
+        return self._round(result.volume)
+
+    def log_importance(
+        self,
+        log_px_given_z: ArrayLike,
+        log_pz: ArrayLike,
+        cosine: ArrayLike,
+        kappa: ArrayLike,
+        k: int,
+        *,
+        convention: Convention = EXACT,
+    ) -> Array:
+        """See `reference.log_importance`."""
+        terms = (log_px_given_z, log_pz, cosine, kappa)
+        return self._round(reference.log_importance(*terms, k, convention=convention))
+
+    def imq_kernel_mean(
+        self, x: ArrayLike, y: ArrayLike | None = None, c: ArrayLike = 1.0, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `reference.imq_kernel_mean`; all widths in one pass over the distances."""
+        x = check.matrix("x", x, "k", dtype=self.dtype)
+        other = None if y is None else check.matrix("y", y, x.shape[1], dtype=self.dtype)
+        reference.imq_kernel_mean(x[:2], None if other is None else other[:1], c)  # the same complaints
+        return self._round(self._kernels.kernel_mean(x, other, c, diagonal=convention.mmd_diagonal))
+
+    def mmd_imq(self, x: ArrayLike, y: ArrayLike, c: ArrayLike = 1.0, *, convention: Convention = EXACT) -> Array:
+        """See `reference.mmd_imq`; all widths in one pass over the distances."""
+        x = check.matrix("x", x, "k", dtype=self.dtype)
+        y = check.matrix("y", y, x.shape[1], dtype=self.dtype)
+        reference.mmd_imq(x[:2], y[:2], c)  # the same complaints
+        return self._round(self._kernels.mmd_imq(x, y, c, diagonal=convention.mmd_diagonal))
+
+    # ── on models ──
+
+    def encode(self, model: SVAE, x: ArrayLike, *, convention: Convention = EXACT) -> tuple[Array, Array]:
+        """See `Backend.encode`."""
+        x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
+        heads = self._kernels.mlp(self._network(model, "heads"), model.activation, x)
+        kappa = KAPPA_MAX * special.expit(heads[:, -1])
+        return self.normalize(heads[:, :-1], convention=convention), self._round(kappa)
+
+    def decode(self, model: SVAE, z: ArrayLike) -> Array:
+        """See `Backend.decode`."""
+        z = check.matrix("z", z, model.latent_dim, dtype=self.dtype)
+        return self._round(self._kernels.mlp(self._network(model, "decoder"), model.activation, z))
+
+    def decoder_log_volume(self, model: SVAE, z: ArrayLike, *, convention: Convention = EXACT) -> Array:
+        """See `Backend.decoder_log_volume`; tangents and QR in one pass, no Jacobian in memory."""
+        z = check.matrix("z", z, model.latent_dim, dtype=self.dtype)
+        tangent = convention.jacobian == "tangent"
+        result = self._kernels.decoder_log_volume(self._network(model, "decoder"), model.activation, z, tangent)
+        self._warn(result, max(model.input_dim, model.latent_dim - tangent))
+        return self._round(result.volume)
+
+    def encoder_log_volume(self, model: SVAE, x: ArrayLike, *, convention: Convention = EXACT) -> Array:
+        """See `Backend.encoder_log_volume`; cotangents and QR in one pass, no Jacobian in memory."""
+        x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
+        tangent = convention.encoder_jacobian == "tangent"
+        result = self._kernels.encoder_log_volume(
+            self._network(model, "encoder"), model.activation, x, tangent, norm_eps=self._norm_eps(convention)
+        )
+        if tangent:  # the ambient one is singular by construction
+            self._warn(result, max(model.input_dim, model.latent_dim - 1))
+        return self._round(result.volume)
+
+    def run_pass(
+        self,
+        model: SVAE,
+        x: ArrayLike,
+        wanted: frozenset[str],
+        *,
+        sigma2: ArrayLike = 1.0,
+        convention: Convention = EXACT,
+    ) -> Pass:
+        """See `Backend.run_pass`; fused when the volume of the decoder is wanted with another term."""
+        if "decoder_log_volume" not in wanted or len(wanted & _FUSED) == 1:
+            return compose_pass(self, model, x, wanted, sigma2, convention)
+        x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
+        kept = {"z", "decoded"} if wanted & {"x_hat", "latent_error"} else {"z"}
+        mu_u, kappa_u = self.encode(model, model.pseudo_inputs, convention=convention)
+        tangent = convention.jacobian == "tangent"
+        terms = self._kernels.proposed(
+            self._network(model, "encoder")[0], self._network(model, "decoder"), model.activation, x,
+            *_components(mu_u, kappa_u, convention), tangent, sigma2=sigma2, keep=frozenset(kept),
+            log_two_pi=_log_two_pi(model.input_dim, convention), norm_eps=self._norm_eps(convention),
+        )  # fmt: skip
+        self._warn(terms, max(model.input_dim, model.latent_dim - tangent))
+        result = Pass(z=self._round(terms.z), decoder_log_volume=self._round(terms.volume))
+        for name in wanted & {"log_likelihood", "log_prior"}:
+            result[name] = self._round(getattr(terms, name))
+        if "decoded" in kept:
+            result["x_hat"] = self._round(terms.decoded)
+        if "latent_error" in wanted:
+            z_hat, _ = self.encode(model, result["x_hat"], convention=convention)
+            result["latent_error"] = self.latent_error(result["z"], z_hat)
+        if "encoder_log_volume" in wanted:
+            result["encoder_log_volume"] = self.encoder_log_volume(model, x, convention=convention)
+        return result
+
+    # ── models to kernels and back ──
+
+    def _network(self, model: SVAE, name: str) -> Any:
+        """Packed layers of a model, kept for the next call with the same one."""
+        if self._model is not model:
+            self._model, self._networks = model, {}
+        if name not in self._networks:
+            cast = model if model.dtype == self.dtype else model.astype(self.dtype)
+            encoder, decoder = [tuple(layer) for layer in cast.encoder], [tuple(layer) for layer in cast.decoder]
+            if name == "decoder":
+                self._networks[name] = self._kernels.pack(decoder, model.activation)
+            elif name == "encoder":
+                self._networks[name] = self._kernels.pack_encoder([*encoder, tuple(cast.mu)], model.activation)
+            else:
+                both = zip(cast.mu, cast.kappa, strict=True)
+                head = tuple(np.concatenate(pair) for pair in both)
+                self._networks[name] = self._kernels.pack([*encoder, head], model.activation)
+        return self._networks[name]
+
+    def _norm_eps(self, convention: Convention) -> float:
+        return float(np.finfo(self.dtype).eps) if convention.norm_eps == "machine" else 0.0
+
+    def _round(self, array: Any) -> Array:
+        rounded: Array = np.asarray(array).astype(self.dtype, copy=False)
+        return rounded
+
+    def _warn(self, result: Any, side: int) -> None:
+        """Warn of the rows whose least pivot is rounding noise beside the largest."""
+        noise = side * float(np.finfo(self.dtype).eps) * result.largest
+        singular = (result.smallest <= noise) & ~np.isnan(result.volume)
+        if singular.any():
+            reference.warn_singular(np.flatnonzero(singular))
+
+
+def _components(mu_u: Array, kappa_u: ArrayLike | None, convention: Convention) -> tuple[Array, Array, Array]:
+    """Components of the prior as the kernels want them: directions, concentrations, log-normalisers."""
+    if convention.prior_density == "unit_kappa":
+        return mu_u, np.ones(len(mu_u)), np.zeros(len(mu_u))
+    kappa = np.asarray(kappa_u, dtype=np.float64)
+    return mu_u, kappa, reference.log_vmf_normaliser(kappa, mu_u.shape[1])
+
+
+def _log_two_pi(d: int, convention: Convention) -> float:
+    """d·log 2π, rounded to Float32 where the convention says so."""
+    exact = d * reference.LOG_TWO_PI
+    return float(np.float32(d) * reference.LOG_TWO_PI_F32) if convention.log_two_pi == "float32" else exact

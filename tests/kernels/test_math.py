@@ -1,0 +1,94 @@
+"""exp, log and the activations on Lanes, in units of the last place against mpmath-grade references."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from kernels import kernel_cases as cases
+from pyscore import network
+from pyscore.kernels.cpu import _math as vector
+from pyscore.kernels.cpu._activations import ACTIVATIONS, activate
+from pyscore.kernels.cpu._simd import LANES, load, store
+
+
+def apply(function, x):
+    """`function` on every number of x, whose size is a multiple of LANES."""
+
+    @njit
+    def loop(x, out):
+        for i in range(0, x.size, LANES):
+            store(out, i, function(load(x, i)))
+
+    out = np.empty_like(x)
+    loop(x, out)
+    return out
+
+
+def ulps(computed, exact):
+    exact = np.asarray(exact)
+    return float(np.max(np.abs((computed.astype(np.longdouble) - exact) / exact)) / np.finfo(computed.dtype).eps)
+
+
+def negatives(dtype):
+    lowest = -86 if dtype == np.float32 else -700
+    x = np.concatenate([np.linspace(lowest, 0, 1 << 14, endpoint=False), -np.logspace(-20, 0, 1 << 14)])
+    return x.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_exponentials(dtype):
+    x = negatives(dtype)
+    exact = x.astype(np.longdouble)
+    assert ulps(apply(vector.exp_negative, x), np.exp(exact)) <= 2
+    assert ulps(apply(vector.expm1_negative, x), np.expm1(exact)) <= 2
+    assert ulps(apply(vector.log1p_exp_negative, x), np.log1p(np.exp(exact))) <= 3
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_log(dtype):
+    tiny = np.finfo(dtype).smallest_subnormal
+    x = np.concatenate(
+        [np.logspace(-37, 37, 1 << 14), 1 + np.linspace(-0.3, 0.4, 1 << 14), tiny * 7.0 ** np.arange(LANES)]
+    )
+    x = x.astype(dtype)
+    x = x[x != 1][: x.size // LANES * LANES - LANES]
+    assert ulps(apply(vector.log, x), np.log(x.astype(np.longdouble))) <= 2
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_special_values(dtype):
+    x = np.zeros(LANES, dtype)
+    x[:5] = np.nan, -np.inf, 0.0, -1e4, -0.0
+    assert np.array_equal(apply(vector.exp_negative, x)[:5], [np.nan, 0, 1, 0, 1], equal_nan=True)
+    x[:4] = np.nan, np.inf, 0.0, 1.0
+    assert np.array_equal(apply(vector.log, x)[:4], [np.nan, np.inf, -np.inf, 0], equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_and_slope(dtype, name):
+    a = np.concatenate([np.linspace(-30, 30, 61 * LANES), np.linspace(-1e-3, 1e-3, LANES)]).astype(dtype)
+    value, slope = activated(name, a)
+    exact, eps = network.ACTIVATIONS[name], np.finfo(dtype).eps
+    # relative error, so that the tails are tested: 1 + a² for the reference's own in ndtr(a); 0 for underflow
+    expected = exact.value(a.astype(np.float64))
+    cases.assert_close_eps(value, expected, k=8, scale=(1 + a**2) * np.abs(expected) + 1e-30, eps=eps)
+    expected = exact.first(a.astype(np.float64))
+    # swish and gelu have slopes that cancel to 0 near a = −1.28 and −0.75
+    cases.assert_close_eps(
+        slope, expected, k=8, scale=(1 + a**2) * np.abs(expected) + 0.2 * np.exp(-np.abs(a)), eps=eps
+    )
+
+
+def activated(name, a):
+    value, slope, bias = a.copy(), np.empty_like(a), np.zeros(a.size // LANES, a.dtype)
+    activate(ACTIVATIONS.index(name), a.size // LANES, value, 0, bias, 0, slope, 0)
+    return value, slope
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_of_nan_is_nan(name):
+    a = np.zeros(LANES, np.float32)
+    a[3] = np.nan
+    value, _ = activated(name, a)
+    assert np.flatnonzero(np.isnan(value)) == [3]
