@@ -16,13 +16,28 @@ function wood_constants(kappa::T, m::Integer) where {T<:AbstractFloat}
     a, b, 4a * b / (1 + b) - T(m - 1) * log(T(m - 1))
 end
 
-"""w = (1 − (1+b)ε)/(1 − (1−b)ε): the component of the sample along the mean direction."""
-wood_cosine(b::Real, epsilon::Real) = (1 - (1 + b) * epsilon) / (1 - (1 - b) * epsilon)
+"""
+    wood_cosine(b, epsilon)
 
-"""√((1−w)(1+w)), with 10·eps(Float32) under the root in the original."""
-function orthogonal_length(w::T, convention::Convention) where {T<:Real}
-    slack = convention.norm_eps === :machine ? T(SAMPLING_EPS) : zero(T)
-    sqrt(max((one(T) - w) * (one(T) + w) + slack, zero(T)))
+w = (1 − (1+b)ε)/(1 − (1−b)ε), the component of the sample along the mean direction, as (1−ε−bε)/(1−ε+bε), which does
+not cancel.
+"""
+function wood_cosine(b::Real, epsilon::Real)
+    rest, pull = 1 - epsilon, b * epsilon
+    (rest - pull) / (rest + pull)
+end
+
+"""
+    ring_radius(b, epsilon, convention)
+
+√(1 − w²), the length of the sample across the mean direction: 2√(bε(1−ε))/(1−ε+bε) in EXACT, the same number without
+the cancellation; √((1−w)(1+w) + 10·eps(Float32)) in the original.
+"""
+function ring_radius(b::Real, epsilon::Real, convention::Convention)
+    rest, pull = 1 - epsilon, b * epsilon
+    convention.norm_eps === :machine || return 2 * sqrt(pull * rest) / (rest + pull)
+    w = wood_cosine(b, epsilon)
+    sqrt((1 - w) * (1 + w) + oftype(w, SAMPLING_EPS))
 end
 
 """
@@ -38,9 +53,8 @@ function sample_vmf(mu::AbstractMatrix{T}, kappa::AbstractVector{T}, epsilon::Ab
     z = Matrix{T}(undef, k, n)
     for i in 1:n
         _, b, _ = wood_constants(kappa[i], k)
-        w = wood_cosine(b, epsilon[i])
-        z[1, i] = w
-        z[2:end, i] .= orthogonal_length(w, convention) .* view(direction, :, i)
+        z[1, i] = wood_cosine(b, epsilon[i])
+        z[2:end, i] .= ring_radius(b, epsilon[i], convention) .* view(direction, :, i)
     end
     householder(z, mu; convention = convention)
 end

@@ -118,7 +118,7 @@ function sample_vmf_pullback(mu::AbstractMatrix{T}, kappa::AbstractVector{T}, ep
     for i in 1:n
         _, b, _ = wood_constants(kappa[i], k)
         w = wood_cosine(b, epsilon[i])
-        ring = orthogonal_length(w, convention)
+        ring = ring_radius(b, epsilon[i], convention)
         straight = [w; ring .* view(direction, :, i)]        # z' before the reflection
         ri, c = view(r, :, i), view(cotangent, :, i)
         all(iszero, view(u, :, i)) && (ri = zeros(T, k))       # mu = e1: no reflection

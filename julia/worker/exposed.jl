@@ -42,7 +42,7 @@ function train_replay(model::SVAE{T}, x, batches, components, epsilon, v; beta, 
     (losses, model_arrays(trained)...)
 end
 
-"""ADAM alone: parameters after each step of recorded gradients (…, steps)."""
+"""ADAM alone, on recorded gradients (…, steps): parameters after each step, and the two moments after the last."""
 function adam_replay(x::Array{T}, gradients::Array{T}; rate = 1e-4) where {T}
     array, state = copy(x), PyScore.Adam([x]; rate = rate)
     out = similar(gradients)
@@ -50,7 +50,7 @@ function adam_replay(x::Array{T}, gradients::Array{T}; rate = 1e-4) where {T}
         PyScore.adam_step!([array], [copy(selectdim(gradients, ndims(gradients), s))], state)
         copyto!(selectdim(out, ndims(out), s), array)
     end
-    out
+    out, state.m[1], state.v[1]
 end
 
 const EXPOSED = Dict{String,Function}(

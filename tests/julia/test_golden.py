@@ -264,8 +264,10 @@ def test_adam_to_the_last_bit(dtype, golden, julia, julia32):
     g = golden(f"adam_{dtype}")
     backend = julia32 if dtype == "f32" else julia
     for rate in ("1e-4", "1e-3"):
-        got = backend.call("adam_replay", g["x0"].T, g["g"].T, rate=float(rate))
+        got, m, v = backend.call("adam_replay", g["x0"].T, g["g"].T, rate=float(rate))
         assert np.array_equal(got, g[f"adam_{rate}"].T)
+        assert np.array_equal(m, g["adam_mt"].T)
+        assert np.array_equal(v, g["adam_vt"].T)
 
 
 # ── Goodness of fit: IPMeasures and the scripts ──────────────────────────────────────────────────────────

@@ -13,8 +13,9 @@ from pyscore import reference
 from pyscore.backends import get_backend
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput, NumericalWarning, ShapeError
-from pyscore.minimise import adam_descent
+from pyscore.minimise import adam_descent, riemannian
 from pyscore.model import SVAE
+from pyscore.network import mlp_hessian
 
 pytestmark = pytest.mark.julia
 EPS = {np.dtype("float64"): 2.3e-16, np.dtype("float32"): 1.2e-7}
@@ -270,6 +271,24 @@ def test_posterior_hessian_by_differences(julia, rng):
         second = (objective(ahead) - 2 * objective(z) + objective(back)) / h**2
         np.testing.assert_allclose(H[:, j, j], second, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(H, np.swapaxes(H, 1, 2), atol=1e-11)
+
+
+def test_posterior_hessian_against_the_reference(julia, rng, close):
+    """The decoder's second derivatives by `network.mlp_hessian`, far from the linear range of swish."""
+    weights = {n: 2 * a for n, a in SVAE.initialise(6, 3, 16, 4, seed=1, dtype=np.float64).parameters().items()}
+    model = SVAE.from_parameters(weights | {"decoder.0.bias": rng.normal(size=16)})
+    z, x = sphere(rng, 20, 3), rng.normal(size=(20, 6))
+    flat = replace(EXACT, prior_density="unit_kappa")
+    J, residual = model.decoder_jacobian(z), x - model.decode(z)
+    hessian = np.swapaxes(J, 1, 2) @ J - mlp_hessian(z, model.decoder, "swish", residual)
+    gradient = -np.einsum("ndk,nd->nk", J, residual)
+    exponents = np.exp(z @ model.encode_pseudo_inputs()[0].T)
+    share = exponents / exponents.sum(axis=1, keepdims=True)
+    mean = share @ model.encode_pseudo_inputs()[0]
+    second = np.einsum("np,pk,pl->nkl", share, *[model.encode_pseudo_inputs()[0]] * 2)
+    _, want = riemannian(z, gradient - mean, hessian - second + mean[:, :, None] * mean[:, None], "sphere")
+    got = julia.call("posterior_hessian", model, x, z, convention=flat)
+    close(got, want, 256, 2.3e-16, np.max(np.abs(hessian), axis=(1, 2))[:, None, None] + 1, "posterior Hessian")
 
 
 def test_own_draws_have_the_mean_of_vmf(julia):
