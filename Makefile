@@ -13,7 +13,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: setup
 	$(BIN)/pyscore demo
 
-test: setup
+# The CUDA kernels run in a process of their own, under Numba's simulator.
+test: setup cudasim
 	$(BIN)/python -m pytest
 
 setup: $(STAMP)
@@ -31,14 +32,13 @@ lint: setup
 	$(BIN)/lint-imports
 
 cudasim: setup
-	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -m cuda
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q -m cuda
 
 julia: setup
 	PYSCORE_REQUIRE_JULIA=1 $(BIN)/python -m pytest -m julia
 
 bench: setup
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
-	$(BIN)/python -m pytest bench
+	$(BIN)/pyscore bench kernels
 
 # The wheel, installed into an empty environment and used from another folder.
 wheel: setup

@@ -31,7 +31,14 @@ def array(
     Read-only and non-contiguous arrays are fine; text, objects, complex numbers and float16 are not.
     """
     wanted = "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
-    raw = np.asarray(value)
+    try:
+        raw = np.asarray(value)
+    except ValueError:
+        raise ShapeError(
+            f"`{name}` must be an array of shape {wanted}; got nested sequences of different lengths."
+        ) from None
+    if np.ma.is_masked(value):
+        raise InvalidInput(f"`{name}` must hold a number everywhere; got a masked array. Impute the gaps first.")
     if raw.dtype.kind not in "fiub":
         raise InvalidInput(
             f"`{name}` must be an array of numbers; got dtype {raw.dtype}. "
@@ -110,9 +117,20 @@ def integer(name: str, value: Any, *, at_least: int, hint: str = "") -> int:
     return int(value)
 
 
+def floating(name: str, value: Any) -> np.dtype[Any]:
+    """Return `value` as float32 or float64."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        dtype = np.dtype(object)
+    if value is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InvalidInput(f"`{name}` must be float32 or float64; got {value!r}.")
+    return dtype
+
+
 def choice(name: str, value: Any, allowed: Collection[str]) -> Any:
     """Return `value` if it is one of the names allowed."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise InvalidInput(f"`{name}` must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
     return value
 

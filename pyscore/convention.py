@@ -7,6 +7,7 @@ mixture of the two is a valid convention (``dataclasses.replace(EXACT, prior_den
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,7 +96,8 @@ class Convention:
     """scoring. `log_density_corrected` subtracts 2·Σlog(s+1e-6), or log_volume (Q4)."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= float(self.volume_weight) < float("inf"):
+        number = isinstance(self.volume_weight, int | float) and not isinstance(self.volume_weight, bool)
+        if not number or not 0.0 <= self.volume_weight <= sys.float_info.max:
             raise InvalidInput(
                 f"`volume_weight` must be a finite number of at least 0; got {self.volume_weight!r}. "
                 "1 is the change of variables, 2 the original code."
@@ -121,8 +123,16 @@ class Convention:
         return "EXACT" + (f"[{', '.join(changed)}]" if changed else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a JSON-ready dictionary, the inverse of ``Convention(**fields)``."""
+        """Return the fields as a JSON-ready dictionary, the inverse of `from_dict`."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Convention:
+        """Return the convention of a dictionary; fields that it lacks are EXACT, unknown ones an error."""
+        unknown = [name for name in fields if name not in cls.fields()]
+        if unknown:
+            raise InvalidInput(f"a convention has no field {unknown[0]!r}; it has {', '.join(cls.fields())}.")
+        return cls(**fields)
 
     @classmethod
     def fields(cls, kind: Kind | None = None) -> tuple[str, ...]:

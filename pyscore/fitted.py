@@ -83,27 +83,34 @@ class FittedModel:
         header, tensors = read_tensors(path, "model", FORMAT_VERSION)
         try:
             mean, deviation = (np.asarray(tensors.pop(f"scaler.{part}"), np.float64) for part in SCALER)
-            columns = tuple(str(name) for name in header["columns"])
-            model = SVAE.from_parameters(tensors, header["activation"])
-            wanted = (model.input_dim,)
-            if mean.shape != wanted or deviation.shape != wanted or len(columns) != model.input_dim:
-                raise ModelFileError(f"columns and scaler must have {wanted[0]} entries")
-            if (
-                not all(np.isfinite(a).all() for a in (*tensors.values(), mean, deviation))
-                or (deviation <= 0).any()
-            ):
-                raise ModelFileError("a parameter is not finite, or a deviation is not positive")
-            convention = Convention(**header["convention"])
-            training = header["training"]
-            if not isinstance(training, dict):
-                raise TypeError("training")
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ModelFileError(
-                f"{str(path)!r} is not a pyscore model: field {error} is missing or wrong."
-            ) from None
+            columns, training = _typed(header, "columns", list), _typed(header, "training", dict)
+            model = SVAE.from_parameters(tensors, _typed(header, "activation", str))
+            convention = Convention.from_dict(_typed(header, "convention", dict))
+        except (KeyError, TypeError) as error:
+            raise ModelFileError(f"{str(path)!r} is not a valid pyscore model: {error} missing or bad.") from None
         except PyscoreError as error:
             raise ModelFileError(f"{str(path)!r} is not a valid pyscore model: {error}") from None
-        return cls(model, Standardiser(mean, deviation, columns), convention, training)
+        standardiser = Standardiser(mean, deviation, tuple(map(str, columns)))
+        if problem := _inconsistency(model, standardiser):
+            raise ModelFileError(f"{str(path)!r} is not a valid pyscore model: {problem}.")
+        return cls(model, standardiser, convention, training)
+
+
+def _typed(header: dict[str, Any], name: str, kind: type) -> Any:
+    """Return a field of a header, which must be of a type."""
+    if not isinstance(header[name], kind):
+        raise TypeError(name)
+    return header[name]
+
+
+def _inconsistency(model: SVAE, standardiser: Standardiser) -> str | None:
+    """What is wrong with a model and its scaler, if anything."""
+    d, mean, deviation = model.input_dim, standardiser.mean, standardiser.deviation
+    if mean.shape != (d,) or deviation.shape != (d,) or len(standardiser.columns) != d:
+        return f"columns and scaler must have {d} entries"
+    if not all(np.isfinite(a).all() for a in (*model.parameters().values(), mean, deviation)):
+        return "a parameter is not finite"
+    return None if (deviation > 0).all() else "a deviation of the scaler is not positive"
 
 
 def fit(

@@ -47,6 +47,10 @@ class SVAE:
         d, h, k = self.input_dim, self.hidden_dim, self.latent_dim
         if k < 2:
             raise InvalidInput(f"`latent_dim` must be at least 2, since codes lie on a sphere; got {k}.")
+        if min(d, h, self.n_components) < 1:
+            raise ShapeError(
+                f"a model needs features, hidden units and pseudo-inputs; got {d}, {h} and {self.n_components}."
+            )
         wanted = parameter_shapes(d, k, h, self.n_components)
         for name, value in self.parameters().items():
             if value.shape != wanted.get(name):
@@ -159,6 +163,7 @@ class SVAE:
                 f"`latent_dim` must be at most the number of features, {input_dim}; got {latent_dim}. "
                 "A manifold has no more dimensions than the space it lies in: choose a smaller latent_dim."
             )
+        dtype = check.floating("dtype", dtype)
         rng = sampling.generator(seed, "initialise")
         parameters = {}
         for name, shape in parameter_shapes(input_dim, latent_dim, hidden_dim, n_components).items():
@@ -173,6 +178,7 @@ class SVAE:
 
     def astype(self, dtype: Any) -> SVAE:
         """Return the same model with parameters of another type."""
+        dtype = check.floating("dtype", dtype)
         cast = {name: value.astype(dtype) for name, value in self.parameters().items()}
         return SVAE.from_parameters(cast, self.activation)
 

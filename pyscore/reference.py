@@ -85,11 +85,13 @@ def normalize(v: ArrayLike, *, convention: Convention = EXACT) -> Array:
     Original: `normalizecolumns` (utils.jl), which has the epsilon.
     """
     v = check.matrix("v", v, "k")
-    squares = np.sum(v * v, axis=1, keepdims=True)
     if convention.norm_eps == "machine":
-        return v / np.sqrt(squares + EPS)
+        return v / np.sqrt(np.sum(v * v, axis=1, keepdims=True) + EPS)
+    # A power of two changes no bit of the result, and keeps the squares from under- and overflowing.
+    scaled = np.ldexp(v, -np.frexp(np.max(np.abs(v), axis=1, keepdims=True, initial=0.0))[1])
+    squares = np.sum(scaled * scaled, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        unit = v / np.sqrt(squares)
+        unit: Array = scaled / np.sqrt(squares)
     unit[squares[:, 0] == 0] = np.eye(1, v.shape[1])
     return unit
 
@@ -110,11 +112,16 @@ def householder(z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) 
 
     Notes
     -----
-    Original: `householderrotation` (svae.jl).
+    Original: `householderrotation` (svae.jl). Without the epsilon the first entry of e1 − mu is evaluated as
+    Σ_{i>1} mu_i² / (1 + mu_1), the same number on the sphere: the rounding of 1 − mu_1 would move the image of e1
+    by eps/|e1 − mu|, up to 1e-8.
     """
     mu = check.matrix("mu", mu, "k")
     z = check.matrix("z", z, mu.shape[1])
     u = np.eye(1, mu.shape[1]) - mu
+    if convention.norm_eps == "none":
+        ring = np.sum(mu[:, 1:] ** 2, axis=1)
+        u[:, 0] = np.where(mu[:, 0] > 0, ring / (1 + np.abs(mu[:, 0])), u[:, 0])
     r = np.where(np.any(u != 0, axis=1, keepdims=True), normalize(u, convention=convention), 0.0)
     return z - 2 * np.sum(z * r, axis=1, keepdims=True) * r
 
@@ -162,7 +169,8 @@ def sample_vmf(
     Notes
     -----
     Wood's rejection sampler, Davidson 2018, algorithm 1. Original: `samplez` (svae.jl). b is evaluated as
-    (k−1)/(√(4κ²+(k−1)²)+2κ), the same number without the cancellation.
+    (k−1)/(√(4κ²+(k−1)²)+2κ), w as (1−ε−bε)/(1−ε+bε) and √(1−w²) as 2√(bε(1−ε))/(1−ε+bε): the same numbers
+    without the cancellation.
     """
     mu = check.matrix("mu", mu, "k")
     n, k = mu.shape
@@ -172,9 +180,13 @@ def sample_vmf(
     epsilon = check.vector("epsilon", epsilon, n)
     v = check.array("v", v, (n, k - 1))
     b = (k - 1) / (np.sqrt(4 * kappa**2 + (k - 1) ** 2) + 2 * kappa)
-    w = (1 - (1 + b) * epsilon) / (1 - (1 - b) * epsilon)
-    slack = 10 * EPS32 if convention.norm_eps == "machine" else 0.0
-    ring = np.sqrt(np.maximum((1 - w) * (1 + w) + slack, 0.0))[:, None] * normalize(v, convention=convention)
+    rest, pull = 1 - epsilon, b * epsilon
+    w = (rest - pull) / (rest + pull)
+    if convention.norm_eps == "machine":
+        radius = np.sqrt((1 - w) * (1 + w) + 10 * EPS32)
+    else:
+        radius = 2 * np.sqrt(pull * rest) / (rest + pull)
+    ring = radius[:, None] * normalize(v, convention=convention)
     return householder(np.column_stack([w, ring]), mu, convention=convention)
 
 
@@ -209,7 +221,7 @@ def log_likelihood(
     """
     x = check.matrix("x", x)
     x_hat = check.array("x_hat", x_hat, x.shape)
-    variance = np.asarray(sigma2, dtype=np.float64)
+    variance = check.array("sigma2", sigma2, ("d",) if np.ndim(sigma2) else ())
     if variance.ndim and variance.shape != x.shape[1:]:
         raise ShapeError(f"`sigma2` must be a number or have shape {x.shape[1:]}; got {variance.shape}.")
     if not (np.isfinite(variance).all() and (variance > 0).all()):
@@ -287,7 +299,7 @@ def log_vmf_normaliser(kappa: ArrayLike, k: int) -> Array:
     -----
     Davidson 2018, appendix. Original: `log(c(p, κ))`, which overflows for κ > 700.
     """
-    kappa = np.asarray(kappa, dtype=np.float64)
+    kappa = check.array("kappa", kappa, ("…",) * np.ndim(kappa))
     if not (kappa >= 0).all():
         raise InvalidInput(f"`kappa` must be at least 0; got a smallest value of {np.min(kappa)!r}.")
     return -uniform_sphere_entropy(k) - _log_0f1(kappa, k)
@@ -342,7 +354,7 @@ def vmf_entropy(kappa: ArrayLike, k: int) -> Array:
     -----
     Davidson 2018, equation (15). Original: `vmfentropy`.
     """
-    kappa = np.asarray(kappa, dtype=np.float64)
+    kappa = check.array("kappa", kappa, ("…",) * np.ndim(kappa))
     return -kappa * _bessel_ratio(kappa, k) - log_vmf_normaliser(kappa, k)
 
 
@@ -362,7 +374,7 @@ def vmf_kl(kappa: ArrayLike, k: int) -> Array:
     -----
     Davidson 2018, equation (14). Original: `kldiv`, which subtracts two entropies.
     """
-    kappa = np.asarray(kappa, dtype=np.float64)
+    kappa = check.array("kappa", kappa, ("…",) * np.ndim(kappa))
     return kappa * _bessel_ratio(kappa, k) - _log_0f1(kappa, k)
 
 
@@ -456,6 +468,11 @@ def log_volume(jacobian: ArrayLike, *, warn: bool = True) -> Array:
     return volume
 
 
+def weighted(weight: float, volume: Array) -> Array:
+    """Return w·log_volume, which is zero for w = 0 whatever the volume."""
+    return weight * volume if weight else np.where(np.isnan(volume), volume, 0.0)
+
+
 def warn_singular(rows: Array) -> None:
     """Issue the NumericalWarning of `log_volume` for these rows."""
     shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
@@ -499,7 +516,7 @@ def log_prior_jacobian_decoder(
     if convention.jacobian == "tangent":
         jacobian = jacobian @ tangent_frame(z)
     prior = log_prior(z, mu_u, kappa_u, convention=convention)
-    return prior - convention.volume_weight * log_volume(jacobian)
+    return prior - weighted(convention.volume_weight, log_volume(jacobian))
 
 
 def log_prior_jacobian_encoder(
@@ -536,7 +553,7 @@ def log_prior_jacobian_encoder(
         jacobian = np.swapaxes(tangent_frame(z), 1, 2) @ jacobian
     prior = log_prior(z, mu_u, kappa_u, convention=convention)
     # The ambient form is singular by construction, so that a warning would say nothing.
-    return prior + convention.volume_weight * log_volume(jacobian, warn=tangent)
+    return prior + weighted(convention.volume_weight, log_volume(jacobian, warn=tangent))
 
 
 # ── Marginal likelihoods ─────────────────────────────────────────────────────────────────────────────────
@@ -613,7 +630,7 @@ def imq_kernel_mean(
     Equation (1), Tolstikhin 2018. Original: `k_imq`; 1 − x·y is half the squared distance on the sphere.
     """
     x = check.matrix("x", x, "k")
-    width = np.asarray(c, dtype=np.float64)
+    width = check.array("c", c, ("widths",) * np.ndim(c))
     if not (np.isfinite(width).all() and (width > 0).all()):
         raise InvalidInput(f"`c` must be positive and finite; got {c!r}.")
     other = x if y is None else check.matrix("y", y, x.shape[1])
@@ -649,6 +666,7 @@ def mmd_imq(x: ArrayLike, y: ArrayLike, c: ArrayLike = 1.0, *, convention: Conve
     """
     x = check.matrix("x", x, "k")
     y = check.matrix("y", y, x.shape[1])
+    _require_rows("y", y.shape[0], 2)
     within = imq_kernel_mean(x, None, c, convention=convention) + imq_kernel_mean(
         y, None, c, convention=convention
     )
@@ -718,7 +736,9 @@ def kernel_mean(
     """
     x = check.matrix("x", x, "k")
     other = x if y is None else check.matrix("y", y, x.shape[1])
+    width = check.real("width", width, above=0.0)
     _require_rows("x", x.shape[0], 2 if y is None else 1)
+    _require_rows("y", other.shape[0], 1)
     total = np.sum(_kernel(kernel, pairwise_distance(x, other, distance, convention=convention), width))
     if y is not None:
         return float(total / (x.shape[0] * other.shape[0]))
@@ -875,8 +895,10 @@ def mmd_p_value(null: ArrayLike, statistic: float, *, convention: Convention = E
     Original: `mmdpval` of the scripts.
     """
     null = check.vector("null", null, "r")
-    if null.size == 0 or np.any(np.diff(null) < 0):
+    if null.size == 0 or np.isnan(null).any() or np.any(np.diff(null) < 0):
         raise InvalidInput("`null` must be ascending with at least one value. Use mmd_null, or sort it.")
+    if np.isnan(statistic):
+        raise InvalidInput("`statistic` must be a number; got NaN.")
     below = int(np.searchsorted(null, statistic, side="left"))
     if convention.p_value == "rank":
         return (below + 1) / null.size
@@ -935,7 +957,7 @@ def project(
     Returns
     -------
     Projection
-        Under ``projection="minimum"`` never worse than the start.
+        Under ``projection="minimum"`` never worse than the start (to rounding).
 
     Notes
     -----
@@ -945,8 +967,11 @@ def project(
 
     z = check.matrix("z", z, "k")
     x = check.array("x", x, (z.shape[0], "d"))
+    check.choice("latent", latent, ("sphere", "euclidean"))
     if convention.projection == "adam":
         return adam_descent(x, z, decode, jacobian, steps=steps)
+    if latent == "sphere":
+        z = normalize(z)
     return levenberg_marquardt(x, z, decode, jacobian, bend, latent=latent, steps=steps)
 
 
@@ -979,7 +1004,7 @@ def log_density_corrected(
     latent : {"euclidean", "sphere"}
     mu_u, kappa_u : (p, k), (p,) arrays, the prior's components (spherical latents only)
     convention : Convention
-        `corrected_volume`: ``"floored"`` subtracts 2·Σlog(s + 1e-6) (and asks for σ² = 1 and Euclidean
+        `corrected_volume`: ``"floored"`` subtracts 2·Σlog(s + 1f-6) (and asks for σ² = 1 and Euclidean
         latents), ``"exact"`` the log-volume.
 
     Returns
@@ -1001,6 +1026,7 @@ def log_density_corrected(
     def normal_directions(count: int) -> Array:
         return -0.5 * residual / sigma2 - 0.5 * count * np.log(2 * np.pi * sigma2)
 
+    check.choice("latent", latent, ("sphere", "euclidean"))
     floored = convention.corrected_volume == "floored"
     if latent == "sphere":
         if floored or mu_u is None:
@@ -1081,8 +1107,9 @@ def roc_auc(scores: ArrayLike, labels: ArrayLike) -> float:
     labels = np.asarray(labels)
     if labels.shape != scores.shape:
         raise ShapeError(f"`labels` must have shape {scores.shape}; got {labels.shape}.")
-    if not np.isin(labels, (0, 1)).all():
-        raise InvalidInput("`labels` must be 0 (normal) or 1 (anomaly); got other values.")
+    wrong = labels[~np.isin(labels, (0, 1))]
+    if wrong.size:
+        raise InvalidInput(f"`labels` must be 0 (normal) or 1 (anomaly); got {wrong[0]!r} ({wrong.size} such).")
     if np.isnan(scores).any():
         raise InvalidInput(f"`scores` must not hold NaN; got {int(np.isnan(scores).sum())}.")
     anomalies = np.equal(labels, 1)

@@ -18,7 +18,7 @@ from pyscore import _validate as check
 from pyscore import reference, sampling
 from pyscore._validate import Array
 from pyscore.backends import Backend, get_backend
-from pyscore.convention import EXACT, Convention
+from pyscore.convention import EXACT, Convention, get_convention
 from pyscore.errors import InvalidInput
 from pyscore.minimise import damped_newton, riemannian
 from pyscore.model import SVAE
@@ -80,9 +80,16 @@ _PASS_NAMES = {"decoder_volume": "decoder_log_volume", "encoder_volume": "encode
 _ENCODED = frozenset({"log_likelihood", "log_prior", "latent_error", *_PASS_NAMES})
 
 
-def available_scores(convention: Convention = EXACT) -> tuple[str, ...]:
+def available_scores(convention: Convention | str = EXACT) -> tuple[str, ...]:
     """Return the names of the scores that a convention defines (`corrected` has no original form here)."""
-    return tuple(s for s in SCORES if s != "corrected" or convention.corrected_volume == "exact")
+    exact = get_convention(convention).corrected_volume == "exact"
+    return tuple(s for s in SCORES if s != "corrected" or exact)
+
+
+def _names(names: Iterable[str] | None, convention: Convention) -> list[str]:
+    if names is None:
+        return list(available_scores(convention))
+    return [names] if isinstance(names, str) else list(names)
 
 
 def score(
@@ -91,7 +98,7 @@ def score(
     name: str = "proposed",
     *,
     sigma2: ArrayLike = 1.0,
-    convention: Convention = EXACT,
+    convention: Convention | str = EXACT,
     backend: str | Backend = "numpy",
     seed: int = 0,
     draws: VMFDraws | None = None,
@@ -109,7 +116,7 @@ def score_table(
     names: Iterable[str] | None = None,
     *,
     sigma2: ArrayLike = 1.0,
-    convention: Convention = EXACT,
+    convention: Convention | str = EXACT,
     backend: str | Backend = "numpy",
     seed: int = 0,
     draws: VMFDraws | None = None,
@@ -120,9 +127,9 @@ def score_table(
     ----------
     model : SVAE
     x : (n, d) array, standardised as the training data were
-    names : names out of `SCORES`; by default all that the convention defines
+    names : names out of `SCORES`, or one name; by default all that the convention defines
     sigma2 : float or (d,) array, variance of the noise
-    convention : Convention
+    convention : Convention, or ``"exact"`` or ``"original"``
     backend : str or Backend
     seed : int, of the draws of `importance`
     draws : VMFDraws, optional
@@ -143,7 +150,8 @@ def score_table(
     InvalidInput, ShapeError
         If `x` holds NaN or infinite values or has the wrong width, or a name is unknown.
     """
-    names = list(names) if names is not None else list(available_scores(convention))
+    convention = get_convention(convention)
+    names = _names(names, convention)
     terms = score_terms(
         model, x, names, sigma2=sigma2, convention=convention, backend=backend, seed=seed, draws=draws
     )
@@ -161,7 +169,7 @@ def score_terms(
     names: Iterable[str] | None = None,
     *,
     sigma2: ArrayLike = 1.0,
-    convention: Convention = EXACT,
+    convention: Convention | str = EXACT,
     backend: str | Backend = "numpy",
     seed: int = 0,
     draws: VMFDraws | None = None,
@@ -172,7 +180,8 @@ def score_terms(
     ``latent_error`` is −‖z − ẑ‖² (ORIGINAL: +). Arguments, errors and warnings as in `score_table`.
     """
     engine = get_backend(backend)
-    names = list(names) if names is not None else list(available_scores(convention))
+    convention = get_convention(convention)
+    names = _names(names, convention)
     for name in names:
         check.choice("score", name, SCORES)
         if name not in available_scores(convention):
@@ -204,7 +213,11 @@ def _signed(run: dict[str, Array], convention: Convention) -> dict[str, Array]:
         "log_likelihood": ("log_likelihood", 1.0),
         "log_prior": ("log_prior", 1.0),
     }
-    return {sign[key][0]: sign[key][1] * np.asarray(run[key], np.float64) for key in run if key in sign}
+    return {
+        sign[key][0]: reference.weighted(sign[key][1], np.asarray(run[key], np.float64))
+        for key in run
+        if key in sign
+    }
 
 
 def _importance(
@@ -284,7 +297,8 @@ def _at_projection(
         table["projected_log_likelihood"] = np.asarray(likelihood, np.float64)
         prior = engine.log_prior(z, *components, convention=convention)
         table["projected_log_prior"] = np.asarray(prior, np.float64)
-        table["projected_decoder_volume"] = -convention.volume_weight * np.asarray(volume, np.float64)
+        volume = np.asarray(volume, np.float64)
+        table["projected_decoder_volume"] = reference.weighted(-convention.volume_weight, volume)
     if "corrected" in wanted:
         density = reference.log_density_corrected(
             x, model.decode(z), z, model.decoder_jacobian(z),

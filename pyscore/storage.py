@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pyscore.errors import InvalidInput, ModelFileError
 
 __all__ = ["atomic_write", "read_tensors", "write_json", "write_tensors"]
 
-MAX_HEADER = 1 << 20  # bytes; the header of a model is a few kilobytes
+MAX_HEADER = 100_000_000  # bytes, as in safetensors; the header of a model is a few kilobytes
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 
 
@@ -101,29 +102,37 @@ def read_tensors(path: str | os.PathLike[str], kind: str, version: int) -> tuple
         If the file is missing, truncated, corrupt, foreign, or of another kind or version.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
 
     def broken(why: str) -> ModelFileError:
         return ModelFileError(f"{str(path)!r} is not a pyscore {kind} file: {why}.")
 
-    if len(data) < 8:
-        raise broken(f"it is truncated ({len(data)} bytes)")
-    length = int.from_bytes(data[:8], "little")
+    try:
+        with path.open("rb") as file:
+            index = _index(file, broken)
+            header = _header(index.pop("__metadata__", None), kind, version, broken)
+            data = file.read()
+    except OSError as error:
+        raise ModelFileError(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
+    return header, _tensors(index, memoryview(data), broken)
+
+
+def _index(file: IO[bytes], broken: Any) -> dict[str, Any]:
+    """Read the table of contents; a foreign file is recognised by its first bytes, however large it is."""
+    start, size = file.read(8), os.fstat(file.fileno()).st_size
+    if len(start) < 8:
+        raise broken(f"it is truncated ({len(start)} bytes)")
+    length = int.from_bytes(start, "little")
     if length > MAX_HEADER:
         raise broken("it does not begin with a safetensors header")
-    if 8 + length > len(data):
-        raise broken("it is truncated within its header")
+    if 8 + length > size:
+        raise broken("it is truncated within its header, or of another kind")
     try:
-        index = json.loads(data[8 : 8 + length].decode("utf-8"))
+        index: dict[str, Any] = json.loads(file.read(length).decode("utf-8"))
         if not isinstance(index, dict):
             raise ValueError
     except (UnicodeDecodeError, ValueError, RecursionError):
         raise broken("its header is not JSON") from None
-    header = _header(index.pop("__metadata__", None), kind, version, broken)
-    return header, _tensors(index, memoryview(data)[8 + length :], broken)
+    return index
 
 
 def _header(metadata: Any, kind: str, version: int, broken: Any) -> dict[str, Any]:
@@ -138,10 +147,10 @@ def _header(metadata: Any, kind: str, version: int, broken: Any) -> dict[str, An
         raise broken("its pyscore metadata is not JSON") from None
     found = header.pop("format", None)
     if found != f"pyscore.{kind}":
-        raise broken(f"it is a {found!r} file")
+        raise broken(f"it is a {str(found)[:80]!r} file")
     got = header.pop("version", None)
-    if got != version:
-        raise broken(f"it has format version {got!r}, not {version}; use the pyscore that wrote it")
+    if type(got) is not int or got != version:
+        raise broken(f"it has format version {str(got)[:80]}, not {version}; use the pyscore that wrote it")
     return header
 
 
@@ -159,13 +168,13 @@ def _tensors(index: dict[str, Any], data: memoryview, broken: Any) -> dict[str, 
             plain = False
         if not plain:
             raise broken(f"the entry of tensor {name[:80]!r} is malformed")
-        count = 1
-        for n in shape:
-            count *= n
-        if end > len(data) or begin > end or end - begin != count * dtype.itemsize:
+        if end > len(data) or begin > end or end - begin != math.prod(shape) * dtype.itemsize:
             raise broken(f"tensor {name[:80]!r} does not fit the file; it is truncated or corrupt")
         spans.append((begin, end))
-        tensors[name] = np.frombuffer(data[begin:end], dtype=dtype).reshape(shape).copy()
+        try:
+            tensors[name] = np.frombuffer(data[begin:end], dtype=dtype).reshape(shape).copy()
+        except ValueError:  # an empty array with axes beyond measure
+            raise broken(f"tensor {name[:80]!r} has an impossible shape") from None
     spans.sort()
     edges = [0, *[end for _, end in spans]]
     if any(begin != edge for (begin, _), edge in zip(spans, edges, strict=False)) or edges[-1] != len(data):

@@ -102,18 +102,26 @@ def features(table: Any, columns: Sequence[str] | None = None) -> tuple[Array, t
         missing = [name for name in names if name not in table.columns]
         if missing:
             raise InvalidInput(f"the table lacks the column(s) {_some(missing)}. It has {_some(table.columns)}.")
-        text = [n for n in names if not (pd.api.types.is_numeric_dtype(table[n]) or table[n].dtype == bool)]
+        twice = table.columns[table.columns.duplicated()]
+        if len(twice):
+            raise InvalidInput(f"column names must differ; got {_some(twice)} more than once. Rename them.")
+        text = [name for name in names if not _is_real(table[name].dtype)]
         if text:
             raise InvalidInput(
-                f"column {text[0]!r} must hold numbers; got dtype {table[text[0]].dtype} "
-                f"(first value {table[text[0]].iloc[0]!r}). "
-                f"Encode it as numbers, or drop it ({len(text)} such columns)."
+                f"column {text[0]!r} must hold numbers; got dtype {table[text[0]].dtype}"
+                f"{f' (first value {table[text[0]].iloc[0]!r})' if len(table) else ''}. "
+                f"Encode it as numbers of 32 or 64 bits, or drop it ({len(text)} such columns)."
             )
         x = table[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
-    if len(x) == 0:
-        raise InvalidInput("the table has no rows.")
+    if x.size == 0:
+        raise InvalidInput(f"the table must have rows and columns; got {x.shape[0]} rows, {x.shape[1]} columns.")
     check.finite("x", x, limit=1e100, columns=names)
     return x, names
+
+
+def _is_real(dtype: Any) -> bool:
+    types = pd.api.types
+    return types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype) and dtype != np.float16
 
 
 def _some(names: Any) -> str:

@@ -85,10 +85,13 @@ def normalize(v: Tensor, convention: Convention) -> Tensor:
 
 def householder(z: Tensor, mu: Tensor, convention: Convention) -> Tensor:
     """Reflection that takes e1 to mu, applied to z; see `reference.householder`."""
-    u = -mu
-    u = torch.cat([1 + u[..., :1], u[..., 1:]], dim=-1)
+    first, rest = mu[..., :1], mu[..., 1:]
+    head = 1 - first
+    if convention.norm_eps == "none":
+        head = torch.where(first > 0, (rest * rest).sum(dim=-1, keepdim=True) / (1 + first.clamp(min=0)), head)
+    u = torch.cat([head, -rest], dim=-1)
     r = normalize(u, convention)
-    r = torch.where((u != 0).any(dim=-1, keepdim=True), r, torch.zeros_like(r))
+    r = torch.where((u * u).sum(dim=-1, keepdim=True) != 0, r, torch.zeros_like(r))
     return z - 2 * (z * r).sum(dim=-1, keepdim=True) * r
 
 
@@ -107,14 +110,17 @@ def sample_vmf(mu: Tensor, kappa: Tensor, epsilon: Tensor, v: Tensor, convention
     """
     k = mu.shape[-1]
     c = torch.sqrt(4 * kappa**2 + (k - 1) ** 2)
-    original = convention.norm_eps == "machine"
-    b = (-2 * kappa + c) / (k - 1) if original else (k - 1) / (c + 2 * kappa)
-    w = (1 - (1 + b) * epsilon) / (1 - (1 - b) * epsilon)
-    square = 1 - w**2 + 10 * EPS32 if original else (1 - w) * (1 + w)
-    # At w = ±1 the root has no finite slope: its value and gradient are zero there, not NaN.
-    open_ring = square > 0
-    root = torch.where(open_ring, torch.sqrt(torch.where(open_ring, square, 1.0)), 0.0)
-    ring = root[:, None] * normalize(v, convention)
+    if convention.norm_eps == "machine":
+        b = (-2 * kappa + c) / (k - 1)
+        w = (1 - (1 + b) * epsilon) / (1 - (1 - b) * epsilon)
+        radius = torch.sqrt(1 - w**2 + 10 * EPS32)
+    else:
+        b = (k - 1) / (c + 2 * kappa)
+        rest, pull = 1 - epsilon, b * epsilon
+        w = (rest - pull) / (rest + pull)
+        # The root of b alone: ε is a constant of the draw, and may be 0 or 1, where √(bε(1−ε)) has no slope.
+        radius = 2 * torch.sqrt(b) * torch.sqrt(epsilon * rest) / (rest + pull)
+    ring = radius[:, None] * normalize(v, convention)
     return householder(torch.cat([w[:, None], ring], dim=1), mu, convention)
 
 

@@ -27,7 +27,7 @@ from pyscore import sampling
 from pyscore import torch_functions as tf
 from pyscore._validate import Array
 from pyscore.convention import EXACT, Convention
-from pyscore.errors import InvalidInput, TrainingDiverged
+from pyscore.errors import InvalidInput, ModelFileError, TrainingDiverged
 from pyscore.minimise import beta_power
 from pyscore.model import SVAE
 from pyscore.sampling import VMFDraws
@@ -63,6 +63,8 @@ class TrainConfig:
         check.integer("batch_size", self.batch_size, at_least=2, hint="The MMD needs pairs of rows.")
         check.real("learning_rate", self.learning_rate, above=0.0)
         check.integer("seed", self.seed, at_least=0)
+        if not isinstance(self.convention, Convention):
+            raise InvalidInput(f"`convention` must be a Convention, such as EXACT; got {self.convention!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-ready dictionary."""
@@ -319,11 +321,14 @@ class Trainer:
                 f"`checkpoint` {str(path)!r} belongs to another run: its {', '.join(differ)} differ. "
                 "Delete it, or name another file."
             )
+        step, history = header.get("step"), arrays.get("history", np.empty(0))
+        if type(step) is not int or history.shape != (step, 3):
+            raise ModelFileError(f"{str(path)!r} is not a valid checkpoint: its step count or history is damaged.")
         with torch.no_grad():
             for name, target in (("values", flat.values), ("m", flat.m), ("v", flat.v)):
                 target.copy_(torch.from_numpy(arrays[name]))
-        self.step_count = int(header["step"])
-        self._history = [tuple(row) for row in arrays["history"].tolist()]
+        self.step_count = step
+        self._history = [tuple(row) for row in history.tolist()]
 
 
 @contextlib.contextmanager

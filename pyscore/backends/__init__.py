@@ -9,11 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import Any, NamedTuple, cast
 
-import numpy as np
-
-from pyscore._validate import choice
+from pyscore._validate import choice, floating
 from pyscore.backends._protocol import Backend
-from pyscore.errors import BackendUnavailable, InvalidInput
+from pyscore.errors import BackendUnavailable
 
 __all__ = ["BACKENDS", "Backend", "available_backends", "get_backend"]
 
@@ -32,6 +30,9 @@ BACKENDS: dict[str, BackendSpec] = {
     "numba": BackendSpec("pyscore.backends.numba_", "compiled kernels on the CPU", "pip install numba"),
     "cuda": BackendSpec(
         "pyscore.backends.cuda_", "compiled kernels on an NVIDIA GPU", "pip install 'pyscore-anomaly[cuda]'"
+    ),
+    "julia": BackendSpec(
+        "pyscore.backends.julia_", "Julia in a worker process", "juliaup, or python -c 'import juliacall'"
     ),
 }
 """Name → where to find it; `probe()` of the module returns None, or why it cannot run here."""
@@ -71,12 +72,10 @@ def get_backend(name: str | Backend = "numpy", *, dtype: Any = None, device: str
     BackendUnavailable
         If it cannot run on this machine; the text says why, what to install and what is available.
     """
-    if not isinstance(name, str):
+    if isinstance(name, Backend):
         return name
     choice("backend", name, BACKENDS)
-    wanted = None if dtype is None else np.dtype(dtype)
-    if wanted is not None and wanted not in (np.dtype("float32"), np.dtype("float64")):
-        raise InvalidInput(f"`dtype` must be float32 or float64; got {wanted}.")
+    wanted = None if dtype is None else floating("dtype", dtype)
     key = (name, str(wanted), device)
     if key not in _cache:
         reason = _probe(name)

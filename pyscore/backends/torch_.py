@@ -16,7 +16,7 @@ from pyscore import torch_functions as tf
 from pyscore._validate import Array
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
-from pyscore.errors import BackendUnavailable
+from pyscore.errors import BackendUnavailable, InvalidInput
 from pyscore.model import SVAE
 
 __all__ = ["TorchBackend", "create", "probe"]
@@ -31,7 +31,10 @@ def probe() -> str | None:
 
 def create(dtype: np.dtype[Any] | None, device: str | None) -> TorchBackend:
     """Return the backend for one dtype and device."""
-    chosen = torch.device(device or "cpu")
+    try:
+        chosen = torch.device(device or "cpu")
+    except (RuntimeError, TypeError):
+        raise InvalidInput(f"`device` must be 'cpu', 'cuda' or 'cuda:<number>'; got {device!r}.") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailable(
             f"torch: device {device!r} was asked for, but torch {torch.__version__} sees no CUDA GPU. "
@@ -173,6 +176,7 @@ class TorchBackend:
 
     def mmd_imq(self, x: ArrayLike, y: ArrayLike, c: ArrayLike = 1.0, *, convention: Convention = EXACT) -> Array:
         """See `reference.mmd_imq`."""
+        reference.mmd_imq(np.asarray(x)[:2], np.asarray(y)[:2], c)  # the same complaints
         within = self.imq_kernel_mean(x, None, c, convention=convention)
         within = within + self.imq_kernel_mean(y, None, c, convention=convention)
         return within - 2 * self.imq_kernel_mean(x, y, c)

@@ -24,6 +24,8 @@ app = App(
 )
 data_app = App(name="data", help="The paper's ten datasets: fetch, list, where.")
 app.command(data_app)
+bench_app = App(name="bench", help="Measure: kernels.")
+app.command(bench_app)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
 ConventionName = Literal["exact", "original"]
@@ -307,6 +309,31 @@ def verify(
 
     named = [name.strip() for name in backends.split(",")] if backends else None
     run_verify(named, [dtype] if dtype else None, seeds, json)
+
+
+@bench_app.command(name="kernels")
+def bench_kernels(
+    *,
+    json: Annotated[Path | None, Parameter(name="--json", help="Write the measurements there, too.")] = None,
+    threads: int = 2,
+    quick: bool = False,
+) -> None:
+    """Time the compiled kernels against what they replace, as ratios measured in one run, errors beside them.
+
+    Parameters
+    ----------
+    threads
+        Threads of Numba and torch alike.
+    quick
+        Fewer repeats, a tenth of the stream, no compile times.
+    """
+    from pyscore import bench_kernels as bench
+
+    with output.spinner("measuring"):
+        rows, compiled = bench.measure_all(threads, quick=quick)
+    if json is not None:
+        bench.write_json(json, rows, compiled)
+    sys.stdout.write(bench.render(rows, compiled) + "\n")
 
 
 def _names(scores: str) -> list[str] | None:

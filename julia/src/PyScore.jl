@@ -1,0 +1,36 @@
+"""
+    PyScore
+
+Anomaly scores of spherical VampPrior autoencoders in Julia: the reference that pyscore calls through its worker.
+The core needs the standard library alone. Columns are samples; log-densities are in nats, higher = more normal.
+The functions have the names of `pyscore/reference.py`; `PyScore.Original` has those of FewShotAnomalyDetection.jl.
+"""
+module PyScore
+
+using LinearAlgebra: I, Symmetric, diag, dot, eigen, eigvals, norm, svd, svdvals
+using Random: Random, AbstractRNG
+
+export Convention, ORIGINAL, EXACT, Dense, SVAE
+
+include("convention.jl")
+include("special.jl")
+include("sums.jl")
+include("sphere.jl")
+include("model.jl")
+include("likelihood.jl")
+include("vmf.jl")
+include("prior.jl")
+include("jacobian.jl")
+include("volume.jl")
+include("importance.jl")
+include("mmd.jl")
+include("goodness.jl")
+include("sampling.jl")
+include("training.jl")
+include("minimise.jl")
+include("corrected.jl")
+include("roc.jl")
+include("original.jl")
+include("flux.jl")
+include("../worker/serve.jl")
+end

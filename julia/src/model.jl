@@ -1,0 +1,124 @@
+# The spherical VampPrior Wasserstein autoencoder: parameters and forward passes.
+
+"""One affine layer h → W h + b; W (out, in), b (out,)."""
+struct Dense{T<:AbstractFloat}
+    W::Matrix{T}
+    b::Vector{T}
+end
+
+"""
+    SVAE(encoder, mu_head, kappa_head, decoder, pseudo_inputs)
+
+encoder: layers d→h→h→h, each followed by swish; mu_head: h→k; kappa_head: h→1; decoder: layers k→h→h→h→d, swish
+but for the last; pseudo_inputs: (d, p). Original: `SVAEvampmeans` (fields q, μzfromhidden, κzfromhidden, g).
+"""
+struct SVAE{T<:AbstractFloat}
+    encoder::Vector{Dense{T}}
+    mu_head::Dense{T}
+    kappa_head::Dense{T}
+    decoder::Vector{Dense{T}}
+    pseudo_inputs::Matrix{T}
+end
+
+latent_dim(model::SVAE) = size(model.mu_head.W, 1)
+input_dim(model::SVAE) = size(model.encoder[1].W, 2)
+hidden_dim(model::SVAE) = size(model.mu_head.W, 2)
+
+"""
+    glorot(rng, T, out, in)
+
+A Dense layer as Flux initialises it: weights uniform in ±√(6/(in+out)), biases 0.
+"""
+function glorot(rng::AbstractRNG, ::Type{T}, out::Integer, in::Integer) where {T}
+    bound = sqrt(T(6) / T(in + out))
+    Dense{T}((2 .* rand(rng, T, out, in) .- 1) .* bound, zeros(T, out))
+end
+
+"""
+    SVAE{T}(d, h, k, p; rng)
+
+A freshly initialised model with three hidden layers on each side; the pseudo-inputs are normalised rows of N(0, 1).
+"""
+function SVAE{T}(d::Integer, h::Integer, k::Integer, p::Integer; rng::AbstractRNG = Random.GLOBAL_RNG,
+                 layers::Integer = 3) where {T<:AbstractFloat}
+    encoder = [glorot(rng, T, h, i == 1 ? d : h) for i in 1:layers]
+    decoder = [glorot(rng, T, i > layers ? d : h, i == 1 ? k : h) for i in 1:layers+1]
+    SVAE{T}(encoder, glorot(rng, T, k, h), glorot(rng, T, 1, h), decoder,
+            normalize(randn(rng, T, d, p); convention = ORIGINAL))
+end
+
+"""
+    parameters(model)
+
+The arrays of the model in the order of the original's `params`: encoder, decoder, mu head, kappa head, pseudo-inputs.
+They are the model's own memory, not copies.
+"""
+function parameters(model::SVAE{T}) where {T}
+    layers = [model.encoder; model.decoder; [model.mu_head, model.kappa_head]]
+    arrays = Array{T}[]
+    for layer in layers
+        push!(arrays, layer.W, layer.b)
+    end
+    push!(arrays, model.pseudo_inputs)
+end
+
+copymodel(layer::Dense) = Dense(copy(layer.W), copy(layer.b))
+copymodel(m::SVAE) = SVAE(copymodel.(m.encoder), copymodel(m.mu_head), copymodel(m.kappa_head),
+                          copymodel.(m.decoder), copy(m.pseudo_inputs))
+
+# Real, not AbstractFloat: Zygote sends dual numbers through broadcasts.
+sigmoid(a::Real) = one(a) / (one(a) + exp(-a))
+swish(a::AbstractFloat) = a * sigmoid(a)
+
+"""swish and its derivative s + y(1 − s), y = a·s, from one exponential."""
+@inline function swish_and_slope(a::AbstractFloat)
+    s = sigmoid(a)
+    y = a * s
+    y, s + y * (one(a) - s)
+end
+
+affine(layer::Dense{T}, h::AbstractMatrix{T}) where {T} = layer.W * h .+ layer.b
+
+"""
+    hidden(layers, x)
+
+All layers of `layers` with swish after each: the encoder's trunk. Original: `m.q(x)`.
+"""
+function hidden(layers::Vector{Dense{T}}, x::AbstractMatrix{T}) where {T}
+    h = Matrix{T}(x)
+    for layer in layers
+        h = affine(layer, h)
+        h .= swish.(h)
+    end
+    h
+end
+
+"""
+    encode(model, x; convention)
+
+(mu, kappa): mean directions (k, n) of unit norm and concentrations (n,) in (0, 100). x (d, n).
+Original: `zparams`, whose kappa is 1×n.
+"""
+function encode(model::SVAE{T}, x::AbstractMatrix{T}; convention::Convention = EXACT) where {T}
+    h = hidden(model.encoder, x)
+    mu = normalize(affine(model.mu_head, h); convention = convention)
+    kappa = sigmoid.(vec(affine(model.kappa_head, h))) .* 100
+    mu, kappa
+end
+
+"""
+    decode(decoder, z)
+    decode(model, z)
+
+x̂ = f(z), (d, n) for z (k, n). Original: `m.g(z)`.
+"""
+decode(decoder::Vector{Dense{T}}, z::AbstractMatrix{T}) where {T} =
+    affine(decoder[end], hidden(decoder[1:end-1], z))
+decode(model::SVAE, z) = decode(model.decoder, z)
+
+"""
+    pseudo_codes(model; convention)
+
+(mu_u, kappa_u) of the pseudo-inputs: the components of the prior.
+"""
+pseudo_codes(model::SVAE; convention::Convention = EXACT) = encode(model, model.pseudo_inputs; convention = convention)

@@ -1,0 +1,116 @@
+# Samples from von Mises-Fisher distributions (Wood's rejection) and from the prior. Every draw can be injected.
+
+"""10·eps(Float32), which the original adds under the root of √(1 − w²) in every precision."""
+const SAMPLING_EPS = 10 * Float64(eps(Float32))
+
+"""
+    wood_constants(kappa, m)
+
+(a, b, D) of Wood's rejection for vMF(·, κ) in m dimensions: c = √(4κ²+(m−1)²), b = (c−2κ)/(m−1) written as
+(m−1)/(c+2κ), which does not cancel, a = (m−1+2κ+c)/4, D = 4ab/(1+b) − (m−1) log(m−1). Original: `sampleω`.
+"""
+function wood_constants(kappa::T, m::Integer) where {T<:AbstractFloat}
+    c = sqrt(4kappa^2 + T(m - 1)^2)
+    b = T(m - 1) / (c + 2kappa)
+    a = (T(m - 1) + 2kappa + c) / 4
+    a, b, 4a * b / (1 + b) - T(m - 1) * log(T(m - 1))
+end
+
+"""w = (1 − (1+b)ε)/(1 − (1−b)ε): the component of the sample along the mean direction."""
+wood_cosine(b::Real, epsilon::Real) = (1 - (1 + b) * epsilon) / (1 - (1 - b) * epsilon)
+
+"""√((1−w)(1+w)), with 10·eps(Float32) under the root in the original."""
+function orthogonal_length(w::T, convention::Convention) where {T<:Real}
+    slack = convention.norm_eps === :machine ? T(SAMPLING_EPS) : zero(T)
+    sqrt(max((one(T) - w) * (one(T) + w) + slack, zero(T)))
+end
+
+"""
+    sample_vmf(mu, kappa, epsilon, v; convention)
+
+Samples of vMF(mu, kappa) from injected draws: epsilon (n,) accepted Beta((k−1)/2, (k−1)/2) draws, v (k−1, n) normal
+draws; mu (k, n), kappa (n,) → (k, n). Original: `samplez`.
+"""
+function sample_vmf(mu::AbstractMatrix{T}, kappa::AbstractVector{T}, epsilon::AbstractVector{T}, v::AbstractMatrix{T};
+                    convention::Convention = EXACT) where {T}
+    k, n = size(mu)
+    direction = normalize(v; convention = convention)
+    z = Matrix{T}(undef, k, n)
+    for i in 1:n
+        _, b, _ = wood_constants(kappa[i], k)
+        w = wood_cosine(b, epsilon[i])
+        z[1, i] = w
+        z[2:end, i] .= orthogonal_length(w, convention) .* view(direction, :, i)
+    end
+    householder(z, mu; convention = convention)
+end
+
+"""
+    draw_epsilon(rng, kappa, m)
+
+One accepted Beta((m−1)/2, (m−1)/2) draw of Wood's rejection at concentration kappa: proposals until
+(m−1) log t − t + D ≥ log u, t = 2ab/(1−(1−b)ε). A Beta variable with half-integer parameters is a ratio of χ².
+"""
+function draw_epsilon(rng::AbstractRNG, kappa::T, m::Integer) where {T}
+    a, b, D = wood_constants(Float64(kappa), m)
+    while true
+        first_ = sum(abs2(randn(rng)) for _ in 1:m-1)
+        second = sum(abs2(randn(rng)) for _ in 1:m-1)
+        epsilon = first_ / (first_ + second)
+        t = 2a * b / (1 - (1 - b) * epsilon)
+        (m - 1) * log(t) - t + D >= log(rand(rng)) && return T(epsilon)
+    end
+end
+
+"""
+    sample_vmf(rng, mu, kappa; convention)
+
+Samples of vMF(mu, kappa) with draws of our own. mu (k, n), kappa (n,) → (k, n).
+"""
+function sample_vmf(rng::AbstractRNG, mu::AbstractMatrix{T}, kappa::AbstractVector{T};
+                    convention::Convention = EXACT) where {T}
+    k, n = size(mu)
+    epsilon = T[draw_epsilon(rng, kappa[i], k) for i in 1:n]
+    sample_vmf(mu, kappa, epsilon, randn(rng, T, k - 1, n); convention = convention)
+end
+
+"""
+    PriorDraws(components, epsilon, v)
+
+All that is random in n samples of the prior: components (n,) indices from 1 of pseudo-inputs, epsilon (n,) accepted
+Beta draws, v (k−1, n) normal draws.
+"""
+struct PriorDraws{T<:AbstractFloat}
+    components::Vector{Int}
+    epsilon::Vector{T}
+    v::Matrix{T}
+end
+
+"""
+    sample_prior(model, draws; convention)
+    sample_prior(rng, model, n; convention)
+
+n samples of the VampPrior: a pseudo-input each, then vMF(mu(u), kappa(u)); (k, n). Original: `sampleVamp`.
+"""
+function sample_prior(model::SVAE{T}, draws::PriorDraws{T}; convention::Convention = EXACT) where {T}
+    mu, kappa = encode(model, model.pseudo_inputs[:, draws.components]; convention = convention)
+    sample_vmf(mu, kappa, draws.epsilon, draws.v; convention = convention)
+end
+
+function sample_prior(rng::AbstractRNG, model::SVAE{T}, n::Integer; convention::Convention = EXACT) where {T}
+    mu, kappa = pseudo_codes(model; convention = convention)
+    components = rand(rng, axes(mu, 2), n)
+    sample_vmf(rng, mu[:, components], kappa[components]; convention = convention)
+end
+
+"""
+    draw_prior(rng, model, n)
+
+The `PriorDraws` of n samples, for a training step or for a replay in another language.
+"""
+function draw_prior(rng::AbstractRNG, model::SVAE{T}, n::Integer) where {T}
+    _, kappa = pseudo_codes(model; convention = ORIGINAL)
+    components = rand(rng, 1:length(kappa), n)
+    k = latent_dim(model)
+    PriorDraws{T}(components, T[draw_epsilon(rng, kappa[c], k) for c in components], randn(rng, T, k - 1, n))
+end

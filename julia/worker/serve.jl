@@ -1,0 +1,99 @@
+# The worker's loop: calls come from one pipe, answers go to another, until pyscore hangs up.
+
+module Worker
+
+using Logging: Logging, AbstractLogger, Warn, with_logger
+using Random: MersenneTwister
+using ..PyScore: PyScore, Convention, Dense, EXACT, SVAE
+
+include("wire.jl")
+include("exposed.jl")
+
+"""Collects warnings of a call, which pyscore issues as its own."""
+struct Collector <: AbstractLogger
+    messages::Vector{String}
+end
+Logging.min_enabled_level(::Collector) = Warn
+Logging.shouldlog(::Collector, arguments...) = true
+function Logging.handle_message(c::Collector, level, message, arguments...; samples = nothing, keywords...)
+    push!(c.messages, samples === nothing ? string(message) : string(message, rows(samples)))
+end
+
+"""The first samples as Python names them: it counts rows from 0."""
+rows(samples) = string(" (rows ", join(samples[1:min(5, end)] .- 1, ", "), length(samples) > 5 ? ", …)" : ")")
+
+resolve(value, models) = value
+resolve(token::ModelToken, models) = models[token.token]
+resolve(values::Tuple, models) = map(value -> resolve(value, models), values)
+
+"""Keywords of a call: the convention arrives as a dictionary of its fields."""
+function keywords(dictionary::Dict{Symbol,Any})
+    named = Pair{Symbol,Any}[]
+    for (name, value) in dictionary
+        push!(named, name => name === :convention ? convention(value) : value)
+    end
+    named
+end
+convention(fields::Dict{Symbol,Any}) =
+    Convention(; (name => value isa AbstractString ? Symbol(value) : value for (name, value) in fields)...)
+
+"""Compute one call; returns the kind and the value of the answer. No exception passes."""
+function answer((name, positional, named), models::Dict{String,Any})
+    warnings = String[]
+    try
+        result = with_logger(Collector(warnings)) do
+            name == "put_model" && return put_model(models, positional...)
+            name == "forget_model" && return (pop!(models, positional[1], nothing); nothing)
+            haskey(EXPOSED, name) || throw(ArgumentError("the Julia worker has no function `$name`."))
+            Base.invokelatest(EXPOSED[name], resolve(positional, models)...; keywords(named)...)
+        end
+        return 'R', (result, Tuple(warnings))
+    catch exception
+        exception isa InterruptException && rethrow()
+        trace = sprint(Base.show_backtrace, catch_backtrace())
+        return 'E', (string(typeof(exception)), sprint(showerror, exception), trace)
+    end
+end
+
+"""Ask Linux to kill this process when the thread that started it is gone, even in the middle of a computation."""
+function die_with_parent(parent::Integer)
+    Sys.islinux() || return
+    PR_SET_PDEATHSIG, SIGKILL = 1, 9
+    ccall(:prctl, Cint, (Cint, Culong, Culong, Culong, Culong), PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+    # The parent may have gone before the request was made.
+    ccall(:getppid, Cint, ()) == parent || exit(0)
+end
+
+"""
+    serve(input, output, parent)
+
+Greet with the versions, then answer calls from file descriptor `input` on `output` until pyscore hangs up.
+`parent` is the process id of pyscore.
+"""
+function serve(input::Integer, output::Integer, parent::Integer)
+    die_with_parent(parent)
+    read_fd, write_fd, models = Cint(input), Cint(output), Dict{String,Any}()
+    try
+        writeframe(write_fd, 'R', ((string(VERSION), "PyScore"), ()))
+        while true
+            kind, call = readframe(read_fd)
+            kind == 'C' || error("bad frame: kind $(repr(kind)) is no call")
+            writeframe(write_fd, 'B', nothing)
+            reply = answer(call, models)
+            flush(stdout)   # so that pyscore finds it if this process dies later
+            writeframe(write_fd, reply...)
+        end
+    catch exception
+        exception isa Hangup || rethrow()
+    end
+end
+
+# Inferred while the package is precompiled, which takes half a second off each start.
+precompile(serve, (Int, Int, Int))
+precompile(readframe, (Cint,))
+precompile(answer, (Tuple{String,Tuple,Dict{Symbol,Any}}, Dict{String,Any}))
+for value in (Nothing, String, Bool, Int, Float64, Vector{Float64}, Matrix{Float64}, Array{Float64,3}, Tuple)
+    precompile(putvalue, (IOBuffer, Vector{Array}, value))
+end
+
+end

@@ -1,0 +1,377 @@
+"""The Julia backend: `julia/` run in a worker process, never inside the caller's.
+
+Two ways to run the same Julia files: *juliacall* in a Python child, or the *executable* `julia` (1.5 or newer,
+standard library only). Python's (n, d) arrays in C order are Julia's (d, n) arrays, byte for byte.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pyscore import _validate as check
+from pyscore._validate import Array
+from pyscore.backends._julia_worker import HeldModel, JuliaWorker, Spawn
+from pyscore.backends._protocol import Pass, compose_pass
+from pyscore.convention import EXACT, Convention
+from pyscore.errors import BackendUnavailable, InvalidInput, ShapeError
+from pyscore.model import SVAE
+
+__all__ = ["JuliaBackend", "create", "julia_backend", "package_folder", "probe"]
+
+logger = logging.getLogger(__name__)
+
+Transport = Literal["auto", "juliacall", "executable"]
+
+HOW_TO_INSTALL = (
+    "Install Julia: `curl -fsSL https://install.julialang.org | sh` (juliaup) puts `julia` on the PATH; or let "
+    "juliacall fetch it: `python -c 'import juliacall'`."
+)
+
+
+def package_folder() -> Path:
+    """Return the folder of the Julia package: beside `pyscore/` in a checkout, inside it when installed."""
+    inside = Path(__file__).resolve().parents[1]
+    for folder in (inside.parent / "julia", inside / "julia"):
+        if (folder / "Project.toml").is_file():
+            return folder
+    raise BackendUnavailable(f"julia: the Julia package is missing beside {inside}. Reinstall pyscore.")
+
+
+# ── Choosing and starting ────────────────────────────────────────────────────────────────────────────────
+
+
+def _juliacall_resolved() -> bool:
+    """Whether juliacall would start at once: its Julia is named, or was resolved before in this environment."""
+    if importlib.util.find_spec("juliacall") is None:
+        return False
+    if os.environ.get("PYTHON_JULIACALL_EXE"):
+        return True
+    state = importlib.import_module("juliapkg.state").STATE
+    return Path(state["meta"]).is_file()
+
+
+def _choose(transport: str, executable: str | None) -> str:
+    """Turn "auto" into a transport; nothing is downloaded unasked, and the choice is logged."""
+    check.choice("transport", transport, ("auto", "juliacall", "executable"))
+    if transport != "auto":
+        return transport
+    if executable is None and _juliacall_resolved():
+        chosen, why = "juliacall", "its Julia is resolved already"
+    elif executable is not None or shutil.which("julia"):
+        chosen, why = "executable", executable or str(shutil.which("julia"))
+    else:
+        raise BackendUnavailable(
+            "julia: neither transport can run: juliacall has no Julia yet (PYTHON_JULIACALL_EXE is not set and "
+            f"juliapkg has resolved none), and there is no `julia` on the PATH. {HOW_TO_INSTALL}"
+        )
+    logger.info("julia backend: transport %r (%s)", chosen, why)
+    return chosen
+
+
+def julia_backend(
+    transport: Transport = "auto",
+    *,
+    executable: str | os.PathLike[str] | None = None,
+    project: str | os.PathLike[str] | None = None,
+    dtype: Any = np.float64,
+    timeout: float = 600.0,
+    start_timeout: float = 600.0,
+) -> JuliaBackend:
+    """Return a backend that computes in Julia. Nothing is started before its first call.
+
+    Parameters
+    ----------
+    transport : {"auto", "juliacall", "executable"}
+        ``"auto"`` takes juliacall if PYTHON_JULIACALL_EXE is set or its Julia is resolved already, else the
+        `julia` on the PATH; it downloads nothing. ``"juliacall"`` may: that is how juliacall works.
+    executable : path, optional
+        Julia to run. With juliacall it sets PYTHON_JULIACALL_EXE and needs `project`, too.
+    project : path, optional
+        Julia project to run in: by default that of pyscore's Julia package (or juliapkg's).
+    dtype : float32 or float64
+        Type of the arithmetic.
+    timeout, start_timeout : float, seconds
+        Longest time of a call and of the start, after which the worker is ended.
+
+    Raises
+    ------
+    BackendUnavailable
+        If there is no Julia; the text says how to get one.
+    """
+    if os.name != "posix":
+        raise BackendUnavailable("julia: the worker talks over POSIX pipes. Use it on Linux, macOS or WSL.")
+    exe = None if executable is None else os.fspath(executable)
+    chosen = _choose(transport, exe)
+    folder = package_folder()
+    home = None if project is None else os.fspath(project)
+    prepare = _executable_spawn if chosen == "executable" else _juliacall_spawn
+    worker = JuliaWorker(
+        prepare(folder, exe, home),
+        f"Julia by {chosen}",
+        timeout=check.real("timeout", timeout, above=0.0),
+        start_timeout=check.real("start_timeout", start_timeout, above=0.0),
+    )
+    return JuliaBackend(worker, np.dtype(dtype), chosen)
+
+
+def _executable_spawn(folder: Path, executable: str | None, project: str | None) -> Spawn:
+    found = shutil.which(executable or "julia")
+    if found is None:
+        raise BackendUnavailable(f"julia: there is no executable {executable or 'julia'!r}. {HOW_TO_INSTALL}")
+
+    def spawn(read_fd: int, write_fd: int) -> tuple[list[str], dict[str, str]]:
+        options = ["--startup-file=no", "--history-file=no", "--color=no", f"--project={project or folder}"]
+        worker = str(folder / "worker" / "worker.jl")
+        # The package must be found whatever project runs it, and nothing of the user's own environment.
+        environment = dict(os.environ, JULIA_LOAD_PATH=os.pathsep.join(["@", str(folder), "@stdlib"]))
+        return [found, *options, worker, str(read_fd), str(write_fd), str(os.getpid())], environment
+
+    return spawn
+
+
+def _juliacall_spawn(folder: Path, executable: str | None, project: str | None) -> Spawn:
+    if importlib.util.find_spec("juliacall") is None:
+        raise BackendUnavailable("julia: juliacall is not installed. Install it: pip install juliacall.")
+    if (executable is None) != (project is None):
+        raise InvalidInput(
+            "`executable` and `project` must be given together for juliacall, which needs PYTHON_JULIACALL_EXE "
+            f"and PYTHON_JULIACALL_PROJECT both or none; got executable={executable!r}, project={project!r}."
+        )
+    child = Path(__file__).with_name("_julia_child.py")
+
+    def spawn(read_fd: int, write_fd: int) -> tuple[list[str], dict[str, str]]:
+        environment = dict(os.environ)
+        if executable is not None and project is not None:
+            environment |= {"PYTHON_JULIACALL_EXE": executable, "PYTHON_JULIACALL_PROJECT": project}
+        command = [sys.executable, "-P", str(child), str(folder), str(read_fd), str(write_fd), str(os.getpid())]
+        return command, environment
+
+    return spawn
+
+
+def probe() -> str | None:
+    """Return None if "auto" finds a Julia, or why not."""
+    try:
+        julia_backend("auto")
+    except BackendUnavailable as error:
+        return str(error).removeprefix("julia: ")
+    return None
+
+
+def create(dtype: np.dtype[Any] | None, device: str | None) -> JuliaBackend:
+    """Return the backend with transport "auto"; it knows the CPU only."""
+    if device not in (None, "cpu"):
+        raise InvalidInput(f"`device` must be 'cpu' for the julia backend; got {device!r}.")
+    return julia_backend(dtype=dtype or np.float64)
+
+
+# ── The backend ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class JuliaBackend:
+    """See `Backend`; shapes are checked here, so that errors are the same as everywhere else."""
+
+    name = "julia"
+    device = "cpu"
+
+    def __init__(self, worker: JuliaWorker, dtype: np.dtype[Any], transport: str) -> None:
+        if dtype not in (np.dtype("float32"), np.dtype("float64")):
+            raise InvalidInput(f"`dtype` must be float32 or float64; got {dtype}.")
+        self.worker, self.dtype, self.transport = worker, dtype, transport
+
+    def close(self) -> None:
+        """End the worker; the next call starts another."""
+        self.worker.close()
+
+    def call(self, name: str, *args: Any, **keywords: Any) -> Any:
+        """Call any function of `julia/worker/exposed.jl`; models are `SVAE`s, arrays have rows as samples."""
+        return self.worker.call(name, *(self._held(a) if isinstance(a, SVAE) else a for a in args), **keywords)
+
+    def _held(self, model: SVAE) -> HeldModel:
+        """Name the model by a hash of its arrays, so that a change in place is a new model."""
+        if model.activation != "swish":
+            raise InvalidInput(
+                "`model` must have the activation 'swish' of the paper for the julia backend; "
+                f"got {model.activation!r}."
+            )
+        arrays = [np.ascontiguousarray(a, dtype=self.dtype) for a in model.parameters().values()]
+        state = blake2b(f"{self.dtype.str}{[a.shape for a in arrays]}".encode(), digest_size=16)
+        for array in arrays:
+            state.update(array.data.cast("B"))
+        return HeldModel(state.hexdigest(), lambda: (len(model.encoder), *arrays))
+
+    def _array(self, name: str, value: ArrayLike, shape: tuple[int | str | None, ...]) -> Array:
+        return check.array(name, value, shape, dtype=self.dtype)
+
+    # ── on arrays ──
+
+    def normalize(self, v: ArrayLike, *, convention: Convention = EXACT) -> Array:
+        """See `Backend.normalize`."""
+        return self.call("normalize", self._array("v", v, ("n", "k")), convention=convention)
+
+    def householder(self, z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) -> Array:
+        """See `Backend.householder`."""
+        mu = self._array("mu", mu, ("n", "k"))
+        return self.call("householder", self._array("z", z, mu.shape), mu, convention=convention)
+
+    def sample_vmf(
+        self, mu: ArrayLike, kappa: ArrayLike, epsilon: ArrayLike, v: ArrayLike, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `Backend.sample_vmf`."""
+        mu = self._array("mu", mu, ("n", "k"))
+        n, k = mu.shape
+        if k < 2:
+            raise ShapeError(f"`mu` must have at least 2 columns; got shape {mu.shape}.")
+        draws = (self._array("kappa", kappa, (n,)), self._array("epsilon", epsilon, (n,)))
+        return self.call("sample_vmf", mu, *draws, self._array("v", v, (n, k - 1)), convention=convention)
+
+    def log_likelihood(
+        self, x: ArrayLike, x_hat: ArrayLike, sigma2: ArrayLike = 1.0, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `Backend.log_likelihood`."""
+        x = self._array("x", x, ("n", "d"))
+        variance = np.asarray(sigma2, dtype=np.float64)
+        if variance.ndim and variance.shape != x.shape[1:]:
+            raise ShapeError(f"`sigma2` must be a number or have shape {x.shape[1:]}; got {variance.shape}.")
+        if not (np.isfinite(variance).all() and (variance > 0).all()):
+            raise InvalidInput(f"`sigma2` must be positive and finite; got {sigma2!r}.")
+        noise = variance if variance.ndim else float(variance)
+        return self.call("log_likelihood", x, self._array("x_hat", x_hat, x.shape), noise, convention=convention)
+
+    def latent_error(self, z: ArrayLike, z_hat: ArrayLike) -> Array:
+        """See `Backend.latent_error`."""
+        z = self._array("z", z, ("n", "k"))
+        return self.call("latent_error", z, self._array("z_hat", z_hat, z.shape))
+
+    def log_prior(
+        self, z: ArrayLike, mu_u: ArrayLike, kappa_u: ArrayLike | None = None, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `Backend.log_prior`."""
+        mu_u = self._array("mu_u", mu_u, ("p", "k"))
+        z = self._array("z", z, ("n", mu_u.shape[1]))
+        if mu_u.shape[0] == 0:
+            raise ShapeError("`mu_u` must have at least one row (a prior component); got none.")
+        if kappa_u is None and convention.prior_density == "vmf_mixture":
+            raise InvalidInput(
+                "`kappa_u` must be given for the mixture of vMF densities (prior_density='vmf_mixture'); "
+                "got None. Pass the second output of encode(pseudo_inputs), or use the ORIGINAL convention."
+            )
+        kappas = None if kappa_u is None else self._kappas("kappa_u", kappa_u, (mu_u.shape[0],))
+        return self.call("log_prior", z, mu_u, kappas, convention=convention)
+
+    def _kappas(self, name: str, value: ArrayLike, shape: tuple[int | str | None, ...]) -> Array:
+        kappa = self._array(name, value, shape)
+        if not (kappa >= 0).all():
+            raise InvalidInput(f"`{name}` must be at least 0; got a smallest value of {np.min(kappa)!r}.")
+        return kappa
+
+    def log_vmf(self, z: ArrayLike, mu: ArrayLike, kappa: ArrayLike) -> Array:
+        """See `Backend.log_vmf`."""
+        mu = self._array("mu", mu, ("n", "k"))
+        return self.call("log_vmf", self._array("z", z, mu.shape), mu, self._kappas("kappa", kappa, mu.shape[:1]))
+
+    def vmf_entropy(self, kappa: ArrayLike, k: int) -> Array:
+        """See `Backend.vmf_entropy`."""
+        return self.call("vmf_entropy", self._kappas("kappa", kappa, ("n",)), check.integer("k", k, at_least=2))
+
+    def vmf_kl(self, kappa: ArrayLike, k: int) -> Array:
+        """See `Backend.vmf_kl`."""
+        return self.call("vmf_kl", self._kappas("kappa", kappa, ("n",)), check.integer("k", k, at_least=2))
+
+    def log_volume(self, jacobian: ArrayLike) -> Array:
+        """See `Backend.log_volume`."""
+        return self.call("log_volume", self._array("jacobian", jacobian, ("n", "d", "k")))
+
+    def log_importance(
+        self,
+        log_px_given_z: ArrayLike,
+        log_pz: ArrayLike,
+        cosine: ArrayLike,
+        kappa: ArrayLike,
+        k: int,
+        *,
+        convention: Convention = EXACT,
+    ) -> Array:
+        """See `Backend.log_importance`."""
+        likelihood = self._array("log_px_given_z", log_px_given_z, ("n", "s"))
+        others = (self._array("log_pz", log_pz, likelihood.shape), self._array("cosine", cosine, likelihood.shape))
+        kappa = self._kappas("kappa", kappa, likelihood.shape[:1])
+        return self.call("log_importance", likelihood, *others, kappa, k, convention=convention)
+
+    def imq_kernel_mean(
+        self, x: ArrayLike, y: ArrayLike | None = None, c: ArrayLike = 1.0, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `Backend.imq_kernel_mean`."""
+        x = self._array("x", x, ("n", "k"))
+        _at_least("x", x, 2 if y is None else 1)
+        other = None if y is None else self._array("y", y, ("m", x.shape[1]))
+        if other is not None:
+            _at_least("y", other, 1)
+        widths = _widths(c)
+        result = self.call("imq_kernel_mean", x, other, widths.ravel(), convention=convention)
+        return np.reshape(result, widths.shape)
+
+    def mmd_imq(self, x: ArrayLike, y: ArrayLike, c: ArrayLike = 1.0, *, convention: Convention = EXACT) -> Array:
+        """See `Backend.mmd_imq`."""
+        x = self._array("x", x, ("n", "k"))
+        y = self._array("y", y, ("m", x.shape[1]))
+        _at_least("x", x, 2)
+        _at_least("y", y, 2)
+        widths = _widths(c)
+        return np.reshape(self.call("mmd_imq", x, y, widths.ravel(), convention=convention), widths.shape)
+
+    # ── on models ──
+
+    def encode(self, model: SVAE, x: ArrayLike, *, convention: Convention = EXACT) -> tuple[Array, Array]:
+        """See `Backend.encode`."""
+        x = self._array("x", x, ("n", model.input_dim))
+        mu, kappa = self.call("encode", model, x, convention=convention)
+        return mu, kappa
+
+    def decode(self, model: SVAE, z: ArrayLike) -> Array:
+        """See `Backend.decode`."""
+        return self.call("decode", model, self._array("z", z, ("n", model.latent_dim)))
+
+    def decoder_log_volume(self, model: SVAE, z: ArrayLike, *, convention: Convention = EXACT) -> Array:
+        """See `Backend.decoder_log_volume`."""
+        z = self._array("z", z, ("n", model.latent_dim))
+        return self.call("decoder_log_volume", model, z, convention=convention)
+
+    def encoder_log_volume(self, model: SVAE, x: ArrayLike, *, convention: Convention = EXACT) -> Array:
+        """See `Backend.encoder_log_volume`."""
+        x = self._array("x", x, ("n", model.input_dim))
+        return self.call("encoder_log_volume", model, x, convention=convention)
+
+    def run_pass(
+        self,
+        model: SVAE,
+        x: ArrayLike,
+        wanted: frozenset[str],
+        *,
+        sigma2: ArrayLike = 1.0,
+        convention: Convention = EXACT,
+    ) -> Pass:
+        """See `Backend.run_pass`."""
+        return compose_pass(self, model, x, wanted, sigma2, convention)
+
+
+def _at_least(name: str, value: Array, rows: int) -> None:
+    if value.shape[0] < rows:
+        raise ShapeError(f"`{name}` must have at least {rows} row(s) for a kernel mean; got {value.shape[0]}.")
+
+
+def _widths(c: ArrayLike) -> Array:
+    widths = np.asarray(c, dtype=np.float64)
+    if not (np.isfinite(widths).all() and (widths > 0).all()):
+        raise InvalidInput(f"`c` must be positive and finite; got {c!r}.")
+    return widths
