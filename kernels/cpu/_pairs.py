@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._math import exp_negative, log
 from pyscore.kernels.cpu._simd import (
     LANES,
@@ -64,7 +65,7 @@ def _one_minus_square(row):
     return total + carry
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def pack_points(x, cosine):
     """Pack the rows of x (n, k), n ≥ 1."""
     n, k = x.shape
@@ -179,7 +180,7 @@ def pair_sum(code, x, y, block, widths, half, eps, symmetric, sums, tile, iota, 
         out[w] = lane_sum(load(sums, w * LANES))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def diagonal_sum(code, shift, width, half, eps):
     """Σ_i k(x_i, x_i), whose distances are not exactly 0 where rows are not exactly of unit norm."""
     total = 0.0

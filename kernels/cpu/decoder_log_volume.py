@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._jacobian import store_volume, tangent_columns
 from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, pack, push
 from pyscore.kernels.cpu._simd import LANES
@@ -32,7 +32,7 @@ class DecoderVolume(NamedTuple):
     """(n,) float64, largest |r_jj|."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run(first, last, values, plan, code, widest, z, tangent, groups, volume, decoded, smallest, largest):
     """Do the tiles `first` … `last`, `groups` at a time."""
     k, d = z.shape[1], decoded.shape[1]

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._jacobian import store_volume, tangent_columns
 from pyscore.kernels.cpu._network import (
     INPUTS,
@@ -70,7 +71,7 @@ def _pull(values, plan, source, target, step, groups, columns, slopes):
     return source
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run(
     first, last, forward, backward, plans, code, widest, x, tangent, eps, groups, volume, mu, smallest, largest
 ):

@@ -3,10 +3,10 @@
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
+from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._network import aligned
 from pyscore.kernels.cpu._pairs import GAUSSIAN, IMQ, RQ, Points, diagonal_sum, pack_points, pair_sum
 from pyscore.kernels.cpu._simd import LANES, PAIR_ROWS
@@ -30,7 +30,7 @@ _BORDER = {"float32": 1e-18, "float64": 1e-150}
 """The IMQ kernel multiplies two values of c + distance; beyond this (or its inverse) they overflow."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run(first, last, code, x, y, xx, xy, widths, half, eps, partial, iota):
     """Do the blocks `first` … `last` of x within x (where number < xx), of x and y (< xx + xy), of y within y."""
     dtype = x[0]

@@ -1,10 +1,10 @@
 """Gaussian log-likelihood of reconstructions."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
+from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._network import aligned
 from pyscore.kernels.cpu._simd import LANES, store
 from pyscore.kernels.cpu._terms import likelihood_tile
@@ -19,7 +19,7 @@ TOLERANCE = 4
 _SERIAL_TILES = 512
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run(first, last, x, x_hat, precision, constant, out):
     d = x.shape[1]
     a, b, lanes = aligned(d * LANES, x), aligned(d * LANES, x), aligned(LANES, out)

@@ -1,10 +1,10 @@
 """Log-density of codes under the mixture of encoded pseudo-inputs."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
+from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._network import aligned
 from pyscore.kernels.cpu._simd import LANES, store
 from pyscore.kernels.cpu._terms import prior_tile
@@ -19,7 +19,7 @@ TOLERANCE = 4
 _SERIAL_TILES = 128
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run(first, last, z, mu, kappa, log_weight, out):
     k = z.shape[1]
     codes, work, lanes = aligned(k * LANES, z), aligned(mu.shape[0] * LANES, out), aligned(LANES, out)

@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
+from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._network import aligned
 from pyscore.kernels.cpu._qr import log_volume_tile
 from pyscore.kernels.cpu._simd import LANES, store
@@ -45,7 +46,7 @@ def _load_matrices(jacobian, first, work):
     return row_step * LANES, column_step * LANES
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run(first, last, jacobian, volume, smallest, largest):
     d, k = jacobian.shape[1:]
     work, lanes = aligned(d * k * LANES, volume), aligned(LANES, volume)

@@ -1,9 +1,9 @@
 """Values of a multilayer perceptron: decode(z), and the hidden layers and heads of the encoder."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, pack, push
 from pyscore.kernels.cpu._simd import LANES
 from pyscore.kernels.cpu._threads import share
@@ -15,7 +15,7 @@ TOLERANCE = 32
 """|error| ≤ TOLERANCE · eps · (largest |W|·|a| + |b| of any layer): sums of 64 terms, four layers deep."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run(first, last, values, plan, code, widest, x, groups, out):
     step = widest * LANES
     a, b, slopes = aligned(groups * step, x), aligned(groups * step, x), aligned(step, x)

@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput
+from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._network import aligned
 from pyscore.kernels.cpu._pairs import pair_gradient
 from pyscore.kernels.cpu._simd import LANES, PAIR_ROWS
@@ -39,7 +39,7 @@ class MMDGradient(NamedTuple):
     """(m, k) float64, ∂value/∂y."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run(first, last, x, y, width, removed, x_tiles, scales, out_x, out_y, iota):
     """Do the tiles `first` … `last`, those of x first."""
     sums, tile = aligned(x[4] * LANES, out_x), aligned(PAIR_ROWS * LANES, x[0])

@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import ShapeError
+from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._jacobian import store_volume, tangent_columns
 from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, pack, push
 from pyscore.kernels.cpu._simd import LANES, store
@@ -50,7 +51,7 @@ def _store_terms(
     store_lanes(lanes, 0, first, density)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run(first, last, encoder, decoder, code, widest, x, tangent, eps, precision, constant, prior, groups, terms):
     """Do the tiles `first` … `last`, `groups` at a time: encoder, normalize, decoder with tangents, terms."""
     likelihood, density, volume, smallest, largest, z, decoded = terms
