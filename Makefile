@@ -38,7 +38,9 @@ julia: setup
 	PYSCORE_REQUIRE_JULIA=1 $(BIN)/python -m pytest -m julia
 
 bench: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/pyscore bench kernels
+	command -v julia > /dev/null && $(BIN)/python bench/bench_julia.py --transport executable || echo "no julia: not measured"
 
 # The wheel, installed into an empty environment and used from another folder.
 wheel: setup
