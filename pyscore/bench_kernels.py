@@ -8,7 +8,6 @@ units of eps·scale; compile time has its own rows. Anchors that are not install
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import platform
 import subprocess
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from pyscore import network, reference
+from pyscore import network, reference, storage
 from pyscore._validate import Array
 from pyscore.model import SVAE
 
@@ -471,7 +470,7 @@ def write_json(path: Path, rows: Sequence[Measurement], compiled: dict[str, tupl
         "compile_seconds": {name: {"compiled": c, "cached": w} for name, (c, w) in compiled.items()},
         "not_installed": absent_anchors(),
     }
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    storage.write_json(path, record)
 
 
 def _processor() -> str:
