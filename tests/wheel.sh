@@ -22,6 +22,9 @@ import pyscore.kernels.cpu
 
 assert "elsewhere" not in pyscore.__file__ and "site-packages" in pyscore.__file__, pyscore.__file__
 julia = resources.files("pyscore.julia")
-assert julia.is_dir(), "the Julia package travels in the wheel"
+for file in ("Project.toml", "src/PyScore.jl", "ext/PyScoreFluxExt.jl", "worker/worker.jl", "test/runtests.jl"):
+    assert julia.joinpath(file).is_file(), f"the Julia package travels in the wheel: {file}"
+assert resources.files("pyscore").joinpath("loda.json").is_file()
+assert resources.files("pyscore").joinpath("juliapkg.json").is_file()
 print("wheel: installed", pyscore.__version__, "ran the demo from another folder")
 PY
