@@ -15,7 +15,7 @@ demo: setup
 
 # The CUDA kernels run in a process of their own, under Numba's simulator.
 test: setup cudasim
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not cuda"
 
 setup: $(STAMP)
 
@@ -32,7 +32,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 cudasim: setup
-	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q -m cuda
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q -m cuda tests/kernels/test_cuda.py
 
 julia: setup
 	PYSCORE_REQUIRE_JULIA=1 $(BIN)/python -m pytest -m julia
