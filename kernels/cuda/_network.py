@@ -166,7 +166,8 @@ def make_layer(inputs: int, outputs: int, columns: int, width: int, g: Geometry,
                     a[U64((row + ROW_LANES * r) * stride + column + c)] = sums[U64(r), U64(c)]
         cuda.syncthreads()
 
-    assert turns == 1, "a block has a thread for every register tile"
+    if turns != 1:
+        raise ValueError("a block must have a thread for every register tile")
     return layer
 
 
