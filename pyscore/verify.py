@@ -11,8 +11,9 @@ import pandas as pd
 from pyscore import golden
 from pyscore.backends import BACKENDS, Backend, available_backends, get_backend
 from pyscore.closeness import error_in_eps, ulps
+from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput
-from pyscore.kernel_specs import KERNELS, KernelSpec, encode_scale, gaussian, model
+from pyscore.kernel_specs import KERNELS, D, KernelSpec, encode_scale, gaussian, model
 
 __all__ = ["ELEMENTWISE", "bit_equal_functions", "cases_to_verify", "verify"]
 
@@ -110,9 +111,7 @@ def _one(spec: KernelSpec, backend: Backend, n: int, seed: int) -> tuple[float, 
 
 
 def _encode(backend: Backend, n: int, seed: int) -> tuple[float, float]:
-    from pyscore.convention import EXACT, ORIGINAL
-
-    arguments = model(backend.dtype), gaussian(np.random.default_rng([seed, n]), n, 7, backend.dtype)
+    arguments = model(backend.dtype), gaussian(np.random.default_rng([seed, n]), n, D, backend.dtype)
     worst, last = 0.0, 0.0
     for convention in (EXACT, ORIGINAL):
         mu, kappa = backend.encode(*arguments, convention=convention)

@@ -2,19 +2,17 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pyscore import golden as recordings
 from pyscore.backends.julia_ import julia_backend
-from pyscore.model import SVAE
 
 JULIA = shutil.which("julia")
 REQUIRED = os.environ.get("PYSCORE_REQUIRE_JULIA") == "1"
 TRANSPORT = os.environ.get("PYSCORE_JULIA_TRANSPORT", "executable")
 """The transport of these tests; "juliacall" where a Julia ≥ 1.10 is at hand."""
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def pytest_collection_modifyitems(items):
@@ -53,46 +51,21 @@ def rng():
     return np.random.default_rng(20191122)
 
 
-def golden_folder():
-    """Where the recordings of the original are: all of them, or the committed part."""
-    folders = [
-        os.environ.get("PYSCORE_GOLDEN"),
-        CHECKOUT.parent / "shared" / "golden",
-        CHECKOUT / "tests" / "golden",
-    ]
-    return next((Path(f) for f in folders if f and any(Path(f).glob("*.npz"))), None)
-
-
 @pytest.fixture(scope="session")
 def golden():
     """Load a case by name: arrays as recorded, columns are samples."""
-    folder = golden_folder()
 
     def load(name):
-        if folder is None or not (folder / f"{name}.npz").is_file():
+        if name not in recordings.cases(name):
             pytest.skip(f"no golden case {name} (set PYSCORE_GOLDEN)")
-        with np.load(folder / f"{name}.npz") as archive:
-            return dict(archive)
+        return recordings.load(name)
 
     return load
 
 
-LAYERS = {
-    "q1": "encoder.0", "q2": "encoder.1", "q3": "encoder.2", "mu": "mu", "kappa": "kappa",
-    "g1": "decoder.0", "g2": "decoder.1", "g3": "decoder.2", "g4": "decoder.3",
-}  # fmt: skip
-
-
-def golden_parameters(case, prefix):
-    """Our names and orientation for the parameters recorded under a prefix."""
-    named = {f"{ours}.weight": case[f"{prefix}{theirs}_W"] for theirs, ours in LAYERS.items()}
-    named |= {f"{ours}.bias": case[f"{prefix}{theirs}_b"] for theirs, ours in LAYERS.items()}
-    return named | {"pseudo_inputs": case[f"{prefix}pseudo_inputs"].T}
-
-
 @pytest.fixture(scope="session")
 def golden_model():
-    return lambda case, prefix="w_": SVAE.from_parameters(golden_parameters(case, prefix))
+    return recordings.model
 
 
 def in_order(parameters):
@@ -105,7 +78,7 @@ def in_order(parameters):
 @pytest.fixture(scope="session")
 def recorded():
     """Parameters or gradients recorded under a prefix, in the order of `SVAE.parameters()`."""
-    return lambda case, prefix: in_order(golden_parameters(case, prefix))
+    return lambda case, prefix: in_order(recordings.parameters(case, prefix))
 
 
 def assert_close(got, want, k, eps, scale, what):
