@@ -23,14 +23,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyscore import _validate as check
-from pyscore import sampling
 from pyscore import torch_functions as tf
 from pyscore._validate import Array
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import InvalidInput, ModelFileError, TrainingDiverged
 from pyscore.minimise import beta_power
 from pyscore.model import SVAE
-from pyscore.sampling import VMFDraws
+from pyscore.sampling import TrainingDraws, VMFDraws
 from pyscore.storage import read_tensors, write_tensors
 
 __all__ = ["Draws", "RandomDraws", "StepDraws", "TrainConfig", "Trained", "Trainer", "train"]
@@ -98,27 +97,13 @@ class Draws(Protocol):
 
 @dataclass(frozen=True)
 class RandomDraws:
-    """Draws from a seed, with a generator of its own for each step."""
+    """Draws from a seed, each a function of (seed, step, purpose)."""
 
     seed: int
 
     def step(self, index: int) -> StepDraws:
         """See `Draws.step`."""
-        return _GeneratorDraws(sampling.generator(self.seed, "train", index))
-
-
-class _GeneratorDraws:
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-
-    def batch(self, rows: int, size: int) -> NDArray[np.int64]:
-        return self._rng.integers(rows, size=size)
-
-    def components(self, p: int, size: int) -> NDArray[np.int64]:
-        return self._rng.integers(p, size=size)
-
-    def vmf(self, kappa: Array, k: int) -> VMFDraws:
-        return sampling.draw_vmf(kappa, k, self._rng)
+        return TrainingDraws(self.seed, index)
 
 
 class Trained(NamedTuple):

@@ -1,0 +1,85 @@
+"""Transposing columns of Lanes in registers: from [feature][sample] to [sample][feature]."""
+
+from collections.abc import Callable
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from pyscore.kernels.cpu._simd import LANES, TILE_ROWS, Lanes, _pointer
+
+__all__ = ["features_to_lanes", "features_to_panels"]
+
+
+def _make_transpose(width: int) -> Callable:
+    """Build the transposition of LANES × LANES numbers whose rows are written in pieces of `width`."""
+
+    def transpose(typingctx, source, s_at, target, t_at, t_step):
+        lanes = Lanes(source.dtype)
+
+        def build(context, builder, sig, args):
+            source, s_at, target, t_at, t_step = args
+            i64, size = ir.IntType(64), lanes.dtype.bitwidth // 8
+            piece = ir.VectorType(lanes.llvm_type.element, width)
+            base = _pointer(context, builder, sig.args[0], source, s_at)
+            rows = []
+            for j in range(LANES):
+                at = builder.gep(base, [ir.Constant(i64, j * LANES)])
+                rows.append(builder.load(builder.bitcast(at, lanes.llvm_type.as_pointer()), align=size))
+            rows = _transposed(builder, rows)
+            for s in range(LANES):
+                for part in range(LANES // width):
+                    index = ir.VectorType(ir.IntType(32), width)
+                    chosen = ir.Constant(index, list(range(part * width, (part + 1) * width)))
+                    value = builder.shuffle_vector(rows[s], rows[s], chosen)
+                    at = builder.add(t_at, builder.mul(t_step, ir.Constant(i64, part)))
+                    at = builder.add(at, ir.Constant(i64, s * width))
+                    place = _pointer(context, builder, sig.args[2], target, at)
+                    builder.store(value, builder.bitcast(place, piece.as_pointer()), align=size)
+            return context.get_dummy_value()
+
+        at = types.intp
+        return types.void(source, at, target, at, at), build
+
+    transpose.__doc__ = f"""Write row s of the transposed block source[s_at + j·LANES + s] in pieces of {width}.
+
+    Piece q of row s goes to target[t_at + q·t_step + s·{width}:].
+    """
+    return intrinsic(transpose)
+
+
+def _transposed(builder: ir.IRBuilder, rows: list) -> list:
+    """Transpose by halves: log₂ LANES rounds, in each of which rows i and i + distance swap blocks."""
+    index = ir.VectorType(ir.IntType(32), LANES)
+    distance = LANES // 2
+    while distance:
+        low = [j if not j & distance else LANES + j - distance for j in range(LANES)]
+        high = [j + distance if not j & distance else LANES + j for j in range(LANES)]
+        updated = list(rows)
+        for i in range(LANES):
+            if not i & distance:
+                pair = rows[i], rows[i + distance]
+                updated[i] = builder.shuffle_vector(*pair, ir.Constant(index, low))
+                updated[i + distance] = builder.shuffle_vector(*pair, ir.Constant(index, high))
+        rows, distance = updated, distance // 2
+    return rows
+
+
+_to_lanes, _to_panels = _make_transpose(LANES), _make_transpose(TILE_ROWS)
+
+
+@njit
+def features_to_lanes(features, columns, source, step, target, t_step):
+    """target[f//LANES][sample][f%LANES] from columns source[c][f][sample%LANES]."""
+    for c in range(columns):
+        for f in range(0, features, LANES):
+            _to_lanes(source, c * step + f * LANES, target, f // LANES * t_step + c * LANES * LANES, 0)
+
+
+@njit
+def features_to_panels(features, columns, source, step, target, t_step):
+    """target[f//TILE_ROWS][sample][f%TILE_ROWS] from columns source[c][f][sample%LANES]."""
+    for c in range(columns):
+        for f in range(0, features, LANES):
+            at = f // TILE_ROWS * t_step + c * LANES * TILE_ROWS
+            _to_panels(source, c * step + f * LANES, target, at, t_step)
