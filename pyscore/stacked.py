@@ -1,0 +1,197 @@
+"""Training many models of one shape at once: the paper's grid is 12,480 small models.
+
+A model's result does not depend on what it is stacked with: its draws are a function of its own seed, and its
+arithmetic is its own. On the CPU each model runs through compiled code inside a core's cache
+(`pyscore.kernels.cpu.train`), one model a thread; ``backend="torch"`` trains the stack as one model of batched
+matrix products (`pyscore.stacked_torch`), which is what a GPU wants.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from pyscore import _validate as check
+from pyscore._validate import Array
+from pyscore.errors import InvalidInput
+from pyscore.model import SVAE
+from pyscore.sampling import STREAMS
+from pyscore.training import TrainConfig
+
+__all__ = ["BACKENDS", "StackMember", "train_stack"]
+
+BACKENDS = ("numba", "torch")
+CHUNK = 200
+"""Steps between two looks at the progress and at a request to stop: about a twentieth of a second."""
+SHARED = ("steps", "batch_size", "learning_rate", "convention")
+"""Fields of `TrainConfig` that a stack has in common."""
+
+Progress = Callable[[int, int], None]
+"""Called with (model-steps done, model-steps in all)."""
+
+
+class StackMember(NamedTuple):
+    """One model of a stack."""
+
+    model: SVAE | None
+    """None if training failed."""
+    failure: str | None
+    """What went wrong and at which step."""
+    history: pd.DataFrame
+    """One row a step: ``loss``, ``mse``, ``mmd``, before the update."""
+
+
+def train_stack(
+    x: ArrayLike,
+    configs: Sequence[TrainConfig],
+    *,
+    latent_dim: int = 4,
+    hidden_dim: int = 32,
+    n_components: int = 4,
+    activation: str = "swish",
+    dtype: Any = np.float32,
+    backend: str = "numba",
+    device: str = "cpu",
+    threads: int | None = None,
+    callback: Progress | None = None,
+) -> list[StackMember]:
+    """Draw and train one model for each configuration, all of one shape and on the same rows.
+
+    Parameters
+    ----------
+    x : (n, d) array
+        Training rows, standardised.
+    configs : sequence of TrainConfig
+        `beta`, `c` and `seed` may vary; the rest has to agree.
+    latent_dim, hidden_dim, n_components, activation, dtype
+        As in `pyscore.training.train`, whose models these are: same seed, same start, same draws, parameters
+        equal to rounding.
+    backend : {"numba", "torch"}
+        Compiled code on the CPU, bit-equal whatever the stack and the number of threads; or batched products
+        on `device`, equal to rounding.
+    device : str
+        Of the torch backend.
+    threads : int, optional
+        Models trained at the same time by the numba backend; by default one a core.
+    callback : callable, optional
+        Called now and then with model-steps done and in all.
+
+    Returns
+    -------
+    list of StackMember, in the order of `configs`
+        A model whose loss is not finite is reported there and does not stop the others.
+
+    Raises
+    ------
+    InvalidInput, ShapeError
+        If the data or a size cannot be used, or the configurations differ in more than `beta`, `c` and `seed`.
+    """
+    check.choice("backend", backend, BACKENDS)
+    if backend == "numba" and device != "cpu":
+        raise InvalidInput(f"`device` must be 'cpu' with backend='numba'; got {device!r}. Use backend='torch'.")
+    x = check.matrix("x", x, dtype=check.floating("dtype", dtype))
+    if len(x) < 2:
+        raise InvalidInput(f"`x` must have at least 2 rows to train on; got {len(x)}.")
+    check.finite("x", x, limit=1e15)
+    configs = _agreeing(configs)
+    models = [
+        SVAE.initialise(
+            x.shape[1], latent_dim, hidden_dim, n_components, activation=activation, seed=config.seed, dtype=dtype
+        )
+        for config in configs
+    ]
+    if not models:
+        return []
+    if backend == "torch":
+        from pyscore.stacked_torch import train_batched
+
+        return train_batched(x, models, configs, device, callback)
+    return _train_compiled(x, models, configs, threads, callback)
+
+
+def _agreeing(configs: Sequence[TrainConfig]) -> list[TrainConfig]:
+    configs = list(configs)
+    for index, config in enumerate(configs):
+        if not isinstance(config, TrainConfig):
+            raise InvalidInput(f"`configs` must hold TrainConfig objects; got {config!r} at {index}.")
+        for field in SHARED:
+            first, this = getattr(configs[0], field), getattr(config, field)
+            if first != this:
+                raise InvalidInput(
+                    f"`configs` of one stack must agree in `{field}`; got {first!r} and, at {index}, {this!r}. "
+                    "Train them as two stacks."
+                )
+    return configs
+
+
+def _train_compiled(
+    x: Array, models: list[SVAE], configs: list[TrainConfig], threads: int | None, callback: Progress | None
+) -> list[StackMember]:
+    workers = check.integer("threads", threads, at_least=1) if threads is not None else len(os.sched_getaffinity(0))
+    done, stop = [0] * len(models), threading.Event()
+    total = sum(config.steps for config in configs)
+    with ThreadPoolExecutor(workers, thread_name_prefix="pyscore-train") as pool:
+        jobs: list[Future[StackMember]] = [
+            pool.submit(_train_one, x, model, config, done, index, stop)
+            for index, (model, config) in enumerate(zip(models, configs, strict=True))
+        ]
+        try:
+            pending = set(jobs)
+            while pending:
+                finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                for job in finished:
+                    job.result()  # an error of one model (not a divergence) ends the stack
+                if callback is not None:
+                    callback(sum(done), total)
+        except BaseException:
+            stop.set()
+            for job in jobs:
+                job.cancel()
+            raise
+    return [job.result() for job in jobs]
+
+
+def _train_one(
+    x: Array, model: SVAE, config: TrainConfig, done: list[int], index: int, stop: threading.Event
+) -> StackMember:
+    from pyscore.kernels.cpu import train as kernel
+
+    state = kernel.initial_state(model.parameters(), model.activation)
+    options, powers = step_options(config, model.activation), np.ones(2)
+    pieces, failure, at = [np.empty((0, 3))], None, 0
+    while at < config.steps and failure is None and not stop.is_set():
+        at, failure, history, _ = kernel.train_steps(state, x, options, powers, at, min(at + CHUNK, config.steps))
+        pieces.append(history)
+        done[index] = at
+    history = pd.DataFrame(np.concatenate(pieces), columns=["loss", "mse", "mmd"])
+    done[index] = config.steps
+    if failure is not None:
+        return StackMember(None, f"{failure} at step {at}", history)
+    return StackMember(SVAE.from_parameters(kernel.parameters(state), model.activation), None, history)
+
+
+def step_options(config: TrainConfig, activation: str) -> Any:
+    """Return what the compiled step has to know of a configuration."""
+    from pyscore.kernels.cpu._activations import activation_code
+    from pyscore.kernels.cpu.train import StepOptions
+
+    convention = config.convention
+    return StepOptions(
+        beta=float(config.beta),
+        c=float(config.c),
+        learning_rate=float(config.learning_rate),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        stream=STREAMS["train"],
+        activation=activation_code(activation),
+        machine=convention.norm_eps == "machine",
+        removed=convention.mmd_diagonal == "removed",
+        summed=convention.pseudo_input_gradient == "sum",
+    )
