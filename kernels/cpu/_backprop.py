@@ -10,7 +10,7 @@ from numba import njit
 from pyscore.kernels.cpu._activations import activate
 from pyscore.kernels.cpu._network import BIAS_AT, INPUTS, OUTPUTS, WEIGHTS_AT, layer_product, padded
 from pyscore.kernels.cpu._simd import LANES, TILE_ROWS, load, splat, store
-from pyscore.kernels.cpu._transpose import features_to_lanes, features_to_panels
+from pyscore.kernels.cpu._transpose import features_to_lanes, features_to_panels, split_lanes, transpose_panel
 
 __all__ = ["backward", "forward", "transpose_weights", "weight_gradient"]
 
@@ -40,7 +40,11 @@ def transpose_weights(values, layer, turned):
     inputs, outputs, weights_at = layer[INPUTS], layer[OUTPUTS], layer[WEIGHTS_AT]
     for panel in range(0, outputs, TILE_ROWS):
         rows = min(TILE_ROWS, outputs - panel)
-        for i in range(inputs):
+        whole = inputs // TILE_ROWS * TILE_ROWS if rows == TILE_ROWS else 0
+        for i in range(0, whole, TILE_ROWS):
+            source = weights_at + panel * inputs + i * TILE_ROWS
+            transpose_panel(values, source, turned, i * outputs + panel * TILE_ROWS)
+        for i in range(whole, inputs):
             source = weights_at + panel * inputs + i * TILE_ROWS
             target = i // TILE_ROWS * TILE_ROWS * outputs + panel * TILE_ROWS + i % TILE_ROWS
             for r in range(rows):
@@ -61,9 +65,13 @@ def weight_gradient(layer, source, delta, step, columns, left, right, product, g
     blocks = (outputs + LANES - 1) // LANES
     layer_product(left, 0, samples, inputs, right, samples * LANES, product, height * LANES, blocks)
     for block in range(blocks):
-        for panel in range(block * LANES, min((block + 1) * LANES, outputs), TILE_ROWS):
-            source_at = block * height * LANES + panel - block * LANES
-            target_at = layer[WEIGHTS_AT] + panel * inputs
+        first = block * LANES
+        source_at, target_at = block * height * LANES, layer[WEIGHTS_AT] + first * inputs
+        if first + LANES <= padded(outputs):
+            for i in range(inputs):
+                at = target_at + i * TILE_ROWS
+                split_lanes(product, source_at + i * LANES, gradient, at, TILE_ROWS * inputs)
+        else:
             for i in range(inputs):
                 for r in range(TILE_ROWS):
                     gradient[target_at + i * TILE_ROWS + r] = product[source_at + i * LANES + r]

@@ -1,65 +1,80 @@
-"""MMD of one training batch with its gradient: a few hundred points, which stay in the cache."""
+"""MMD of one training batch with its gradient: a few hundred points, all pairs of which stay in the cache."""
 
 from numba import njit
 
-from pyscore.kernels.cpu._simd import LANES, fma, lane_sum, load, select, splat, store, widen
+from pyscore.kernels.cpu._network import layer_product, padded
+from pyscore.kernels.cpu._simd import LANES, TILE_ROWS, lane_sum, load, select, splat, store, widen
 
-__all__ = ["batch_mmd"]
+__all__ = ["batch_mmd", "pairs_size"]
 
 
 @njit
-def _block(points, gradient, k, step, first, count, at, width, factor, removed, iota, accumulate):
-    """Add rows first … first+count to the gradient of the LANES points at `at`; return their kernel sums."""
+def pairs_size(k, step):
+    """Numbers of scratch that `batch_mmd` needs for 2·half = step points: two packings of them, and all pairs."""
+    return k * step + TILE_ROWS, padded(k) * step, step * step
+
+
+@njit
+def _pack(points, k, step, panels, turned):
+    """panels[i/8][q][8] and turned[q/8][i][8] of points [i/LANES][q][LANES]: the two sides of the two products."""
+    for q in range(k):
+        for i in range(step):
+            value = points[i // LANES * k * LANES + q * LANES + i % LANES]
+            panels[i // TILE_ROWS * k * TILE_ROWS + q * TILE_ROWS + i % TILE_ROWS] = value
+            turned[q // TILE_ROWS * step * TILE_ROWS + i * TILE_ROWS + q % TILE_ROWS] = value
+
+
+@njit
+def _kernel(pairs, at, rows, width, factor, lane, mask, iota, accumulate):
+    """Replace dot products by factor·∂kernel/∂dot and return the sum of the kernels; `lane` − row is left out."""
     total = splat(0.0, accumulate)
-    one, zero = splat(1.0, points), splat(0.0, points)
-    for i in range(first, first + count):
-        dot = zero
-        for q in range(k):
-            dot = fma(points[q * step + i], load(points, q * step + at), dot)
-        distance = one - dot
+    one, zero = splat(1.0, pairs), splat(0.0, pairs)
+    for i in range(rows):
+        distance = one - load(pairs, at + i * LANES)
         positive = distance > 0.0
         inverse = 1.0 / (select(positive, distance, zero) + width)
         kernel = width * inverse
         slope = select(positive, kernel * inverse * factor, zero)
-        if removed:
-            other = iota_differs(iota, i - at)
-            kernel = select(other, kernel, zero)
-            slope = select(other, slope, zero)
+        if 0 <= i - lane < LANES:
+            other = _differs(iota, i - lane)
+            kernel, slope = select(other, kernel, zero), select(other, slope, zero)
         total = total + widen(kernel)
-        for q in range(k):
-            store(gradient, q * step + at, fma(points[q * step + i], slope, load(gradient, q * step + at)))
-    return total
+        store(pairs, at + i * LANES, slope * mask)
+    return lane_sum(total * widen(mask))
 
 
 @njit
-def iota_differs(iota, lane):
-    """A mask: every lane but number `lane` (all, if there is no such lane)."""
+def _differs(iota, lane):
+    """A mask: every lane but number `lane`."""
     difference = load(iota, 0) - iota.dtype.type(lane)
     return difference * difference > 0.25
 
 
 @njit
-def batch_mmd(points, gradient, k, n, step, width, removed, iota, keep, accumulate):
-    """Value of the MMD of points[:, :n] and points[:, step//2 : step//2+n], gradient ← ∂/∂points.
+def batch_mmd(points, gradient, k, n, half, width, removed, iota, keep, panels, turned, pairs, accumulate):
+    """Value of the MMD of points 0 … n−1 and half … half+n−1, gradient ← ∂/∂points.
 
-    points and gradient are [k][step], step//2 a multiple of LANES that is at least n; keep[at] is 1 for lanes
-    that hold a point and 0 for those beyond the last, whose gradient is 0.
+    Points are columns of Lanes, [i/LANES][q][LANES], gradient columns [i/LANES][padded q][LANES]; `half` is a
+    multiple of LANES, at least n. keep[i] is 1 for a point and 0 for what pads. The dot products of all pairs
+    and the sums of the gradient are products of the register tile; what lies between is one division a pair.
     """
-    half = step // 2
+    step = 2 * half
+    columns = step // LANES
     within, across = 1.0 / (n * (n - 1.0)), -1.0 / (float(n) * n)
     width = points.dtype.type(width)
+    _pack(points, k, step, panels, turned)
+    layer_product(panels, 0, k, step, points, k * LANES, pairs, step * LANES, columns)
     value = 0.0
-    for at in range(0, step, LANES):
-        for q in range(k):
-            store(gradient, q * step + at, splat(0.0, points))
-        mine = 0 if at < half else half
-        mask = load(keep, at)
+    for c in range(columns):
+        mask = load(keep, c * LANES)
         for first in (0, half):
-            weight = within if first == mine else across
+            same = (c * LANES < half) == (first < half)
+            weight = within if same else across
             factor = points.dtype.type(2.0 * weight)
-            drop = removed and first == mine
-            total = _block(points, gradient, k, step, first, n, at, width, factor, drop, iota, accumulate)
-            value += weight * lane_sum(total * widen(mask))
-        for q in range(k):
-            store(gradient, q * step + at, load(gradient, q * step + at) * mask)
+            lane = c * LANES - first if removed and same else step
+            at = (c * step + first) * LANES
+            value += weight * _kernel(pairs, at, n, width, factor, lane, mask, iota, accumulate)
+            for i in range(n, half):
+                store(pairs, at + i * LANES, splat(0.0, pairs))
+    layer_product(turned, 0, step, k, pairs, step * LANES, gradient, padded(k) * LANES, columns)
     return value

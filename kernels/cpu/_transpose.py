@@ -8,7 +8,7 @@ from numba.extending import intrinsic
 
 from pyscore.kernels.cpu._simd import LANES, TILE_ROWS, Lanes, _pointer
 
-__all__ = ["features_to_lanes", "features_to_panels"]
+__all__ = ["features_to_lanes", "features_to_panels", "split_lanes", "transpose_panel"]
 
 
 def _make_transpose(width: int) -> Callable:
@@ -49,20 +49,64 @@ def _make_transpose(width: int) -> Callable:
 
 
 def _transposed(builder: ir.IRBuilder, rows: list) -> list:
-    """Transpose by halves: log₂ LANES rounds, in each of which rows i and i + distance swap blocks."""
-    index = ir.VectorType(ir.IntType(32), LANES)
-    distance = LANES // 2
+    """Transpose by halves: in each round rows i and i + distance swap the blocks off their diagonal."""
+    width = len(rows)
+    index = ir.VectorType(ir.IntType(32), width)
+    distance = width // 2
     while distance:
-        low = [j if not j & distance else LANES + j - distance for j in range(LANES)]
-        high = [j + distance if not j & distance else LANES + j for j in range(LANES)]
+        low = [j if not j & distance else width + j - distance for j in range(width)]
+        high = [j + distance if not j & distance else width + j for j in range(width)]
         updated = list(rows)
-        for i in range(LANES):
+        for i in range(width):
             if not i & distance:
                 pair = rows[i], rows[i + distance]
                 updated[i] = builder.shuffle_vector(*pair, ir.Constant(index, low))
                 updated[i + distance] = builder.shuffle_vector(*pair, ir.Constant(index, high))
         rows, distance = updated, distance // 2
     return rows
+
+
+@intrinsic
+def transpose_panel(typingctx, source, s_at, target, t_at):
+    """target[t_at + r·TILE_ROWS + i] = source[s_at + i·TILE_ROWS + r] for a square of TILE_ROWS."""
+
+    def build(context, builder, sig, args):
+        source, s_at, target, t_at = args
+        i64, size = ir.IntType(64), sig.args[0].dtype.bitwidth // 8
+        vector = ir.VectorType(Lanes(sig.args[0].dtype).llvm_type.element, TILE_ROWS).as_pointer()
+        base, place = (_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (0, 2))
+        steps = [ir.Constant(i64, i * TILE_ROWS) for i in range(TILE_ROWS)]
+        rows = [builder.load(builder.bitcast(builder.gep(base, [at]), vector), align=size) for at in steps]
+        for at, row in zip(steps, _transposed(builder, rows), strict=True):
+            builder.store(row, builder.bitcast(builder.gep(place, [at]), vector), align=size)
+        return context.get_dummy_value()
+
+    at = types.intp
+    return types.void(source, at, target, at), build
+
+
+@intrinsic
+def split_lanes(typingctx, source, s_at, target, t_at, t_step):
+    """Copy LANES numbers in pieces of TILE_ROWS: piece q to target[t_at + q·t_step:]."""
+    lanes = Lanes(source.dtype)
+
+    def build(context, builder, sig, args):
+        source, s_at, target, t_at, t_step = args
+        i64, size = ir.IntType(64), lanes.dtype.bitwidth // 8
+        piece = ir.VectorType(lanes.llvm_type.element, TILE_ROWS)
+        base = _pointer(context, builder, sig.args[0], source, s_at)
+        value = builder.load(builder.bitcast(base, lanes.llvm_type.as_pointer()), align=size)
+        for part in range(LANES // TILE_ROWS):
+            index = ir.VectorType(ir.IntType(32), TILE_ROWS)
+            chosen = ir.Constant(index, list(range(part * TILE_ROWS, (part + 1) * TILE_ROWS)))
+            at = builder.add(t_at, builder.mul(t_step, ir.Constant(i64, part)))
+            place = _pointer(context, builder, sig.args[2], target, at)
+            part_value = builder.shuffle_vector(value, value, chosen)
+            builder.store(part_value, builder.bitcast(place, piece.as_pointer()), align=size)
+        return context.get_dummy_value()
+
+    at = types.intp
+    return types.void(source, at, target, at, at), build
 
 
 _to_lanes, _to_panels = _make_transpose(LANES), _make_transpose(TILE_ROWS)

@@ -15,7 +15,7 @@ from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels.cpu._activations import activation_code
 from pyscore.kernels.cpu._adam import adam
 from pyscore.kernels.cpu._backprop import backward, forward, transpose_weights, weight_gradient
-from pyscore.kernels.cpu._batch_mmd import batch_mmd
+from pyscore.kernels.cpu._batch_mmd import batch_mmd, pairs_size
 from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, aligned, pack, padded
 from pyscore.kernels.cpu._philox import indices
@@ -198,8 +198,12 @@ def _run(x, values, m, v, plan, sizes, options, powers, start, stop, history, gr
     turned, ones = aligned(turned_at[8], values), aligned(size, values)
     turned[:], ones[:] = 0.0, 1.0
     half = B * LANES
-    points, pulls = aligned(2 * half * k, values), aligned(2 * half * k, values)
-    points[:] = 0.0
+    tall = padded(k) * LANES
+    points, pulls = aligned(2 * half * k, values), aligned(2 * half * padded(k), values)
+    panels_size, turned_size, all_pairs = pairs_size(k, 2 * half)
+    panels, sides = aligned(panels_size, values), aligned(turned_size, values)
+    pairs = aligned(all_pairs, values)
+    points[:], panels[:], sides[:], pairs[:] = 0.0, 0.0, 0.0, 0.0
     keep, iota = aligned(2 * half, values), aligned(LANES, values)
     keep[:] = 0.0
     keep[:n], keep[half : half + n] = 1.0, 1.0
@@ -240,10 +244,11 @@ def _run(x, values, m, v, plan, sizes, options, powers, start, stop, history, gr
             epsilons[s] = one[0]
             _normalised(g, machine, eps, directions[s])
             sample(codes[n + j], kappa[j], epsilons[s], directions[s], machine, eps, r, one, z)
+            at = s // LANES * k * LANES + s % LANES
             for q in range(k):
-                points[q * 2 * half + s] = codes[s, q]
-                points[q * 2 * half + half + s] = z[q]
-        mmd = batch_mmd(points, pulls, k, n, 2 * half, c, removed, iota, keep, accumulate)
+                points[at + q * LANES] = codes[s, q]
+                points[half * k + at + q * LANES] = z[q]
+        mmd = batch_mmd(points, pulls, k, n, half, c, removed, iota, keep, panels, sides, pairs, accumulate)
         # ── decoder, on the codes ──
         latent = act[4 * size : 5 * size]  # the heads' raw outputs are not needed again
         for s in range(n):
@@ -272,14 +277,15 @@ def _run(x, values, m, v, plan, sizes, options, powers, start, stop, history, gr
             delta, other = other, delta
         # ── the heads: codes from decoder and MMD, pseudo-inputs from the prior samples ──
         for s in range(n):
-            at = s // LANES * step + s % LANES
+            at, pull_at = s // LANES * step + s % LANES, s // LANES * tall + s % LANES
             for q in range(k):
-                g_codes[s, q] = delta[at + q * LANES] + beta * pulls[q * 2 * half + s]
+                g_codes[s, q] = delta[at + q * LANES] + beta * pulls[pull_at + q * LANES]
         totals[:], lasts[:], total_kappa[:], last_kappa[:] = 0.0, 0.0, 0.0, 0.0
         for s in range(n):
             j = components[s]
+            at = (half + s) // LANES * tall + s % LANES
             for q in range(k):
-                z[q] = beta * pulls[q * 2 * half + half + s]
+                z[q] = beta * pulls[at + q * LANES]
             pull = sample_gradient(
                 codes[n + j], kappa[j], epsilons[s], directions[s], machine, eps, z, r, one, g_mu
             )
