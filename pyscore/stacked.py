@@ -134,7 +134,9 @@ def _agreeing(configs: Sequence[TrainConfig]) -> list[TrainConfig]:
 def _train_compiled(
     x: Array, models: list[SVAE], configs: list[TrainConfig], threads: int | None, callback: Progress | None
 ) -> list[StackMember]:
-    workers = check.integer("threads", threads, at_least=1) if threads is not None else len(os.sched_getaffinity(0))
+    workers = (
+        check.integer("threads", threads, at_least=1) if threads is not None else len(os.sched_getaffinity(0))
+    )
     done, stop = [0] * len(models), threading.Event()
     total = sum(config.steps for config in configs)
     with ThreadPoolExecutor(workers, thread_name_prefix="pyscore-train") as pool:

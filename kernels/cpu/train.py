@@ -190,7 +190,11 @@ def _run(x, values, m, v, plan, sizes, options, powers, start, stop, history, gr
     size = C * step
     act, slopes = aligned(9 * size, values), aligned(8 * size, values)
     one_delta, other_delta = aligned(size, values), aligned(size, values)
-    left, right, product = aligned(size, values), aligned(size, values), aligned(step // LANES * (step // LANES), values)
+    left, right, product = (
+        aligned(size, values),
+        aligned(size, values),
+        aligned(step // LANES * (step // LANES), values),
+    )
     act[:], slopes[:], one_delta[:], other_delta[:], left[:], right[:] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     turned_at = np.zeros(9, np.int64)
     for layer in range(8):
@@ -301,7 +305,9 @@ def _run(x, values, m, v, plan, sizes, options, powers, start, stop, history, gr
         for layer in range(HEAD, -1, -1):
             weight_gradient(plan[layer], act[layer * size :], delta, step, C, left, right, product, gradient)
             if layer > 0:
-                backward(turned[turned_at[layer] :], plan[layer], delta, other, slopes[(layer - 1) * size :], step, C)
+                backward(
+                    turned[turned_at[layer] :], plan[layer], delta, other, slopes[(layer - 1) * size :], step, C
+                )
                 delta, other = other, delta
         if not summed:  # of copies of a pseudo-input only the last has a gradient: pushed down on its own
             _clear(delta, k + 1, step, C)
