@@ -13,32 +13,37 @@ from pyscore import _validate as check
 from pyscore import reference
 from pyscore._validate import Array
 from pyscore.convention import EXACT, Convention
-from pyscore.kernels.cpu import kernel_sums
+from pyscore.kernels import cpu as kernels
 
 __all__ = ["TOLERANCE", "imq_width", "imq_width_criterion", "mmd", "mmd_null"]
 
 TOLERANCE = 16
 
 
-def _distances(x: Array, y: Array, convention: Convention) -> tuple[Array, Array, Array]:
-    pairs = ((x, x), (x, y), (y, y))
-    xx, xy, yy = (reference.pairwise_distance(a, b, convention=convention) for a, b in pairs)
-    return xx, xy, yy
-
-
 def mmd(x: ArrayLike, y: ArrayLike, *, width: float, convention: Convention = EXACT) -> float:
-    """See `reference.mmd`, with the IMQ kernel of cosine distances."""
+    """See `reference.mmd`, with the IMQ kernel of cosine distances.
+
+    The cosine distance of two rows is one minus the product of scaled rows: no matrix of distances.
+    """
     x = check.matrix("x", x, "k")
     y = check.matrix("y", y, x.shape[1])
-    xx, xy, yy = _distances(x, y, convention)
+    a, b = _scaled(x, convention), _scaled(y, convention)
+    value = float(kernels.mmd(a, b, width, diagonal="removed"))
+    if convention.width_distance == "frobenius":  # the distance of a row to itself is not 0, and takes part
+        value += _diagonal(a, width) + _diagonal(b, width)
+    return value
 
-    def within(distance: Array) -> float:
-        """(Σ k − n·k(0)) / (n(n−1)); the diagonal is not 0 under ``width_distance="frobenius"``."""
-        n = len(distance)
-        diagonal = np.sum(width / (width + np.diagonal(distance)))
-        return float((kernel_sums(distance, width, symmetric=True).rows.sum() + diagonal - n) / (n * n - n))
 
-    return within(xx) + within(yy) - 2 * float(kernel_sums(xy, width).rows.sum() / xy.size)
+def _scaled(x: Array, convention: Convention) -> Array:
+    axis = None if convention.width_distance == "frobenius" else 1
+    return x / np.linalg.norm(x, axis=axis, keepdims=True)
+
+
+def _diagonal(x: Array, width: float) -> float:
+    """(Σ_i k(d_ii) − n·k(0)) / (n(n−1)) with d_ii = 1 − |x_i|², after scaling."""
+    n = len(x)
+    own = width / (width + (1 - np.sum(x * x, axis=1)))
+    return float((np.sum(own) - n) / (n * n - n))
 
 
 def mmd_null(x: ArrayLike, y: ArrayLike, width: float, *, convention: Convention = EXACT) -> Array:
@@ -55,8 +60,10 @@ def imq_width_criterion(
     x = check.matrix("x", x, "k")
     y = check.array("y", y, x.shape)
     widths = np.asarray(widths, dtype=np.float64)
-    xx, xy, yy = _distances(x, y, convention)
-    a, b, c = kernel_sums(xx, widths, symmetric=True), kernel_sums(yy, widths, symmetric=True), kernel_sums(xy, widths)
+    pairs = ((x, x), (x, y), (y, y))
+    xx, xy, yy = (reference.pairwise_distance(p, q, convention=convention) for p, q in pairs)
+    a, b = (kernels.kernel_sums(d, widths, symmetric=True) for d in (xx, yy))
+    c = kernels.kernel_sums(xy, widths)
     values = []
     for i in range(widths.size):
         sums = reference.KernelSums(

@@ -322,7 +322,7 @@ def reproduce(
     learning_rate: float = 1e-4,
     convention: ConventionName = "original",
     costly_rows: int = 300,
-    disc_steps: int = 1000,
+    disc_steps: int = 500,
     jobs: int = 1,
     scheduler: str | None = None,
     backend: Literal["numba", "torch"] = "numba",

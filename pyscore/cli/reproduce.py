@@ -16,8 +16,9 @@ import pandas as pd
 from pyscore import __version__, data
 from pyscore.cli.output import emit, print_frame, task_progress
 from pyscore.errors import InvalidInput
+from pyscore.experiment import cluster
 from pyscore.experiment.grid import GRIDS, Options, StackTask, tasks_of
-from pyscore.experiment.runs import Place
+from pyscore.experiment.runs import Place, cores
 from pyscore.experiment.schedule import Report, Watch, execute
 from pyscore.experiment.store import Store, read_results
 
@@ -45,10 +46,16 @@ def reproduce(
     store = Store(folder)
     _announce(store, tasks, grid, options)
     with _progress(tasks) as watch:
-        if jobs == 1 and scheduler is None:
-            report = execute(tasks, store, place=place, watch=watch)
+        if scheduler is not None:
+            with cluster.connect(scheduler) as client:
+                report = cluster.execute_on(client, tasks, store, place=place, watch=watch)
+        elif jobs > 1:
+            threads = place.threads or max(1, cores() // jobs)
+            with cluster.local_cluster(jobs) as client:
+                placed = dataclasses.replace(place, threads=threads)
+                report = cluster.execute_on(client, tasks, store, place=placed, watch=watch)
         else:
-            raise InvalidInput("not yet")
+            report = execute(tasks, store, place=place, watch=watch)
     _finish(folder, report, json)
 
 

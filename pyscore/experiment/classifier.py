@@ -24,7 +24,7 @@ Layers = list[Array]
 
 
 def train_disc(
-    model: SVAE, x: Array, *, steps: int = 1000, seed: int = 0, convention: Convention = ORIGINAL
+    model: SVAE, x: Array, *, steps: int = 500, seed: int = 0, convention: Convention = ORIGINAL
 ) -> float:
     """Mean cross-entropy, in nats, of a classifier of codes (1) against twice as many prior samples (0).
 
@@ -52,21 +52,38 @@ def train_disc(
     samples = sample_prior(model, 2 * len(codes), rng, convention=convention)
     rows = np.concatenate([codes, samples]).astype(np.float32)
     labels = np.repeat(np.float32([1, 0]), [len(codes), len(samples)])
-    layers = _initialise(rows.shape[1], rng)
-    moments = [(np.zeros_like(a), np.zeros_like(a)) for a in layers]
+    values = _initialise(rows.shape[1], rng)
+    layers, m, v = _layers(values, rows.shape[1]), np.zeros_like(values), np.zeros_like(values)
     for step in range(1, steps + 1):
         batch = rng.integers(len(rows), size=BATCH)
-        _adam(layers, _gradient(layers, rows[batch], labels[batch]), moments, step)
+        gradient = _gradient(layers, rows[batch], labels[batch])
+        m += np.float32(1 - BETAS[0]) * (gradient - m)
+        v += np.float32(1 - BETAS[1]) * (gradient * gradient - v)
+        rate = RATE * np.sqrt(1 - BETAS[1] ** step) / (1 - BETAS[0] ** step)
+        values -= np.float32(rate) * m / (np.sqrt(v) + np.float32(1e-8))
     logit = _forward(layers, rows)[-1]
     return float(np.mean(np.logaddexp(0.0, np.where(labels == 1, -logit, logit), dtype=np.float64)))
 
 
-def _initialise(k: int, rng: np.random.Generator) -> Layers:
-    """Weights and biases in turn, as Flux draws them."""
-    layers = []
-    for out, inputs in ((HIDDEN, k), (HIDDEN, HIDDEN), (1, HIDDEN)):
-        layers += [sampling.glorot_uniform(rng, out, inputs).T.astype(np.float32), np.zeros(out, np.float32)]
-    return layers
+def _initialise(k: int, rng: np.random.Generator) -> Array:
+    """Weights and biases in turn, flat, as Flux draws them."""
+    parts = []
+    for inputs, out in _sizes(k):
+        parts += [sampling.glorot_uniform(rng, out, inputs).T.ravel(), np.zeros(out)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _sizes(k: int) -> tuple[tuple[int, int], ...]:
+    return (k, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1)
+
+
+def _layers(values: Array, k: int) -> Layers:
+    """Views of a flat vector: weights (inputs, outputs) and biases in turn."""
+    views, at = [], 0
+    for inputs, out in _sizes(k):
+        views += [values[at : at + inputs * out].reshape(inputs, out), values[at + inputs * out :][:out]]
+        at += (inputs + 1) * out
+    return views
 
 
 def _sigmoid(x: Array) -> Array:
@@ -85,19 +102,11 @@ def _forward(layers: Layers, x: Array) -> list[Array]:
     return [x, s1, h1, s2, h2, (h2 @ w3 + b3)[:, 0]]
 
 
-def _gradient(layers: Layers, x: Array, labels: Array) -> Layers:
-    """Gradient of the mean cross-entropy of a batch; swish' = s + h·(1 − s)."""
+def _gradient(layers: Layers, x: Array, labels: Array) -> Array:
+    """Gradient of the mean cross-entropy of a batch, flat; swish' = s + h·(1 − s)."""
     _, s1, h1, s2, h2, logit = _forward(layers, x)
     d3 = ((_sigmoid(logit) - labels) / np.float32(len(x)))[:, None]
     d2 = (d3 @ layers[4].T) * (s2 + h2 * (1 - s2))
     d1 = (d2 @ layers[2].T) * (s1 + h1 * (1 - s1))
-    return [x.T @ d1, d1.sum(axis=0), h1.T @ d2, d2.sum(axis=0), h2.T @ d3, d3.sum(axis=0)]
-
-
-def _adam(layers: Layers, gradients: Layers, moments: list[tuple[Array, Array]], step: int) -> None:
-    """Take one step in place."""
-    correction = np.sqrt(1 - BETAS[1] ** step) / (1 - BETAS[0] ** step)
-    for value, gradient, (m, v) in zip(layers, gradients, moments, strict=True):
-        m += np.float32(1 - BETAS[0]) * (gradient - m)
-        v += np.float32(1 - BETAS[1]) * (gradient * gradient - v)
-        value -= np.float32(RATE * correction) * m / (np.sqrt(v) + np.float32(1e-8))
+    parts = (x.T @ d1, d1.sum(axis=0), h1.T @ d2, d2.sum(axis=0), h2.T @ d3, d3.sum(axis=0))
+    return np.concatenate([part.ravel() for part in parts])

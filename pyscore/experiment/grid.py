@@ -43,7 +43,11 @@ GRIDS = {
     "paper": Grid(name="paper", hidden_dims=(32, 64), latent_dims=(2, 4, 9), n_components=(1, 4, 16)),
     "small": Grid(name="small", hidden_dims=(32,), latent_dims=(2, 4), n_components=(4,)),
     "latent": Grid(
-        name="latent", hidden_dims=(64,), latent_dims=tuple(range(2, 10)), n_components=(16,), betas=(0.01, 0.1, 1.0)
+        name="latent",
+        hidden_dims=(64,),
+        latent_dims=tuple(range(2, 10)),
+        n_components=(16,),
+        betas=(0.01, 0.1, 1.0),
     ),
 }
 """paper: 288 models where d ≥ 9; small: 32, for ablations and trials; latent: the sweep of Figure 3."""
@@ -61,7 +65,7 @@ class Options:
     """Of the scores, side by side on one model."""
     costly_rows: int = 300
     """At most so many rows of each of the two sets for `importance`; see `measures.costly_rows`."""
-    disc_steps: int = 1000
+    disc_steps: int = 500
     """Training steps of the classifier of the two-sample test; 0 leaves it out."""
 
     def __post_init__(self) -> None:

@@ -11,7 +11,6 @@ their AUC does not exist. ``auc_known1`` and ``auc_known5`` are always those of 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,6 @@ from pyscore._validate import Array
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import ORIGINAL, Convention
 from pyscore.data import Split
-from pyscore.errors import NumericalWarning
 from pyscore.goodness import goodness_of_fit, known_anomaly_rows
 from pyscore.model import SVAE
 from pyscore.reference import roc_auc
@@ -58,7 +56,9 @@ class Rows:
     def of(cls, split: Split, seed: int) -> Rows:
         """All rows of a split; the draws of known anomalies are those of the split's seed, for every model alike."""
         x = np.concatenate([split.x_train, split.x_test])
-        return cls(x, len(split.x_train), np.concatenate([split.y_train, split.y_test]), _known(split.y_train, seed))
+        return cls(
+            x, len(split.x_train), np.concatenate([split.y_train, split.y_test]), _known(split.y_train, seed)
+        )
 
     def sample(self, most: int, seed: int) -> Rows:
         """Sample of at most `most` training and as many test rows, the same for every model of a split."""
@@ -122,6 +122,11 @@ def measure(
     seed : int, of the draws of `importance` and of the goodness of fit
     engine : Backend, by default numba in the model's dtype
 
+    Warns
+    -----
+    NumericalWarning
+        Of singular Jacobians, whose rows rank last; see `score_table`.
+
     Notes
     -----
     A score that is NaN at some row (it overflowed) has NaN measures, and ``failure`` says so.
@@ -130,18 +135,12 @@ def measure(
     draws = _importance_draws(model, sample, seed) if sample is not None else None
     for convention in conventions:
         start = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NumericalWarning)  # singular rows rank last; the mean density tells
-            fit = goodness_of_fit(
-                model, split.x_train, split.y_train, seed=seed, convention=convention, compiled=True
-            )
-            table = scoring.score_table(model, rows.x, CHEAP, convention=convention, backend=engine)
-            values = {name: (table[name].to_numpy(), rows) for name in table}
-            if sample is not None:
-                some = scoring.score_table(
-                    model, sample.x, COSTLY, convention=convention, backend=engine, draws=draws
-                )
-                values |= {name: (some[name].to_numpy(), sample) for name in some}
+        fit = goodness_of_fit(model, split.x_train, split.y_train, seed=seed, convention=convention, compiled=True)
+        table = scoring.score_table(model, rows.x, CHEAP, convention=convention, backend=engine)
+        values = {name: (table[name].to_numpy(), rows) for name in table}
+        if sample is not None:
+            some = scoring.score_table(model, sample.x, COSTLY, convention=convention, backend=engine, draws=draws)
+            values |= {name: (some[name].to_numpy(), sample) for name in some}
         shared = {"convention": convention.name, "mmd": fit.mmd, "p_value": fit.p_value, "width": fit.width}
         measured = [{"score": name, **_areas(*value)} for name, value in values.items()]
         seconds = time.perf_counter() - start

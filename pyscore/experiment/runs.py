@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,16 +14,17 @@ import numpy as np
 import pandas as pd
 
 from pyscore import __version__, data
-from pyscore.backends import get_backend
 from pyscore.data import Split
+from pyscore.errors import NumericalWarning
 from pyscore.experiment.classifier import train_disc
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.measures import CHEAP, COSTLY, MEASURES, Rows, measure
 from pyscore.experiment.store import SCHEMA
 from pyscore.model import SVAE
+from pyscore.stacked import StackMember, train_stack
 from pyscore.training import TrainConfig
 
-__all__ = ["Place", "StackResult", "run_stack", "split_of"]
+__all__ = ["Place", "StackResult", "cores", "run_stack", "split_of"]
 
 Progress = Callable[[str, float], None]
 """Called with (phase, share of the stack that is done)."""
@@ -65,7 +69,7 @@ def run_stack(
     report = progress or (lambda phase, share: None)
     configs = task.configs()
     start = time.perf_counter()
-    members = _train_stack()(
+    members = train_stack(
         split.x_train, configs, latent_dim=task.latent_dim, hidden_dim=task.hidden_dim,
         n_components=task.n_components, dtype=np.float32, backend=place.backend, device=place.device,
         threads=place.threads,
@@ -75,30 +79,29 @@ def run_stack(
 
     rows = Rows.of(split, task.split)
     sample = rows.sample(options.costly_rows, task.split) if options.costly_rows else None
-    engine = get_backend("numba", dtype=np.float32)
-    table: list[dict[str, Any]] = []
-    for index, (config, member) in enumerate(zip(configs, members, strict=True)):
+
+    def measured(config: TrainConfig, member: StackMember) -> list[dict[str, Any]]:
         facts = {**_facts(task, config, place), "seconds_train": seconds}
         if member.model is None:
-            table += _failed(task, facts, member.failure or "training failed")
-        else:
-            disc = float("nan")
-            if options.disc_steps:
-                disc = train_disc(member.model, split.x_train, steps=options.disc_steps, seed=config.seed)
-            measured = measure(
-                member.model, split, rows, sample, conventions=options.conventions, seed=config.seed, engine=engine
-            )
-            table += [{**facts, "train_disc": disc, **row} for row in measured]
-        report("measuring", TRAINING_SHARE + (1 - TRAINING_SHARE) * (index + 1) / len(configs))
+            return _failed(task, facts, member.failure or "training failed")
+        disc = float("nan")
+        if options.disc_steps:
+            disc = train_disc(member.model, split.x_train, steps=options.disc_steps, seed=config.seed)
+        found = measure(member.model, split, rows, sample, conventions=options.conventions, seed=config.seed)
+        return [{**facts, "train_disc": disc, **row} for row in found]
+
+    table: list[dict[str, Any]] = []
+    with warnings.catch_warnings(), ThreadPoolExecutor(place.threads or cores()) as pool:
+        warnings.simplefilter("ignore", NumericalWarning)  # singular rows rank last; the mean density tells
+        for index, part in enumerate(pool.map(measured, configs, members)):
+            table += part
+            report("measuring", TRAINING_SHARE + (1 - TRAINING_SHARE) * (index + 1) / len(configs))
     return StackResult(pd.DataFrame(table, columns=SCHEMA.names), [m.model for m in members])
 
 
-def _train_stack() -> Any:
-    try:
-        from pyscore.stacked import train_stack  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        from pyscore.experiment._sequential import train_stack
-    return train_stack
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _facts(task: StackTask, config: TrainConfig, place: Place) -> dict[str, Any]:

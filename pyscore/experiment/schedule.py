@@ -1,8 +1,4 @@
-"""Running many stacks: in this process, one after the other, or on the workers of a Dask cluster.
-
-Whoever schedules holds the claims and writes the files; a Dask worker gets a task with its rows and sends rows and
-models back, so that workers need neither the folder nor the datasets, and a worker that dies leaves nothing.
-"""
+"""Running many stacks in this process, one after the other; and what every way of running them shares."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from pyscore.experiment.grid import StackTask
 from pyscore.experiment.runs import Place, Progress, StackResult, run_stack, split_of
 from pyscore.experiment.store import Store, out_of_disk
 
-__all__ = ["Report", "execute"]
+__all__ = ["Report", "Watch", "Writer", "execute", "take"]
 
 
 @dataclass
@@ -76,6 +72,19 @@ class Writer:
                 self.store.log({"stack": name, "event": "failed", "model": config_hash, "reason": reason})
 
 
+def take(task: StackTask, store: Store, report: Report, seen: Watch) -> int | None:
+    """Claim a stack that is to be computed; returns what `Store.release` wants, or None if there is no need."""
+    held = None if store.done(task) else store.try_claim(task.name)
+    if held is not None and not store.done(task):  # not finished between the two questions either
+        return held
+    if held is not None:
+        store.release(task.name, held)
+    done = store.done(task)
+    (report.skipped if done else report.elsewhere).append(task.name)
+    seen(task, "finished before" if done else "another process works on it", 1.0)
+    return None
+
+
 def execute(
     tasks: Sequence[StackTask], store: Store, *, place: Place | None = None, watch: Watch | None = None
 ) -> Report:
@@ -85,24 +94,17 @@ def execute(
     seen = watch or (lambda task, phase, share: None)
     splits: dict[tuple[str, str, int], Split] = {}
     for task in tasks:
-        if store.done(task):
-            report.skipped.append(task.name)
-            seen(task, "finished before", 1.0)
+        held = take(task, store, report, seen)
+        if held is None:
             continue
-        with store.claim(task.name) as ours:
-            if not ours:
-                report.elsewhere.append(task.name)
-                seen(task, "another process works on it", 1.0)
-                continue
-            if store.done(task):  # in the meantime
-                report.skipped.append(task.name)
-                seen(task, "finished before", 1.0)
-                continue
+        try:
             key = (task.dataset, task.difficulty, task.split)
             if key not in splits:
                 splits = {key: split_of(task)}
             writer.save(task, run_stack(task, splits[key], place=place, progress=_progress(seen, task)))
             seen(task, "finished", 1.0)
+        finally:
+            store.release(task.name, held)
     writer.retry()
     return report
 

@@ -194,7 +194,9 @@ class Store:
         try:
             runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
         except (ValueError, KeyError, TypeError):
-            raise InvalidInput(f"{str(path)!r} is not a manifest of pyscore reproduce. Name another folder.") from None
+            raise InvalidInput(
+                f"{str(path)!r} is not a manifest of pyscore reproduce. Name another folder."
+            ) from None
         return dict(runs)
 
     def log(self, entry: dict[str, Any]) -> None:
