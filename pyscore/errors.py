@@ -2,6 +2,7 @@
 
 __all__ = [
     "BackendUnavailable",
+    "ClusterError",
     "DataIntegrityError",
     "DataUnavailable",
     "InvalidInput",
@@ -44,6 +45,10 @@ class ModelFileError(PyscoreError, ValueError):
 
 class JuliaError(PyscoreError, RuntimeError):
     """Julia raised an exception, or its worker process died or hung."""
+
+
+class ClusterError(PyscoreError, RuntimeError):
+    """A Dask cluster cannot be reached, or was lost."""
 
 
 class TrainingDiverged(PyscoreError, ArithmeticError):

@@ -796,22 +796,48 @@ def mmd_variance(
         raise ShapeError(f"`k_xy` must be square with at least 4 rows; got shape {k_xy.shape}.")
     xx, yy = check.array("k_xx", k_xx, (m, m)), check.array("k_yy", k_yy, (m, m))
     off = 1 - np.eye(m)
-    rows_xx, rows_yy = (xx * off).sum(axis=0), (yy * off).sum(axis=0)
-    sum_xx, sum_yy, sum_xy = rows_xx.sum(), rows_yy.sum(), k_xy.sum()
-    per_x, per_y = k_xy.sum(axis=1), k_xy.sum(axis=0)
-    cross_x, cross_y = (per_y, per_x) if convention.mmd_variance == "swapped" else (per_x, per_y)
+    sums = KernelSums(
+        (xx * off).sum(axis=0), (yy * off).sum(axis=0), k_xy.sum(axis=1), k_xy.sum(axis=0),
+        (xx**2 * off).sum(), (yy**2 * off).sum(), (k_xy**2).sum(),
+    )  # fmt: skip
+    statistic, variance = mmd_variance_of_sums(sums, convention=convention)
+    if biased:
+        statistic = float((xx.sum() + yy.sum()) / m**2 - 2 * k_xy.sum() / m**2)
+    return statistic, variance
 
-    within = (xx.sum() + yy.sum()) / m**2 if biased else (sum_xx + sum_yy) / (m * (m - 1))
+
+class KernelSums(NamedTuple):
+    """What `mmd_variance` needs of three kernel matrices; sums within x or y leave the diagonal out."""
+
+    rows_xx: Array
+    """(m,)."""
+    rows_yy: Array
+    """(m,)."""
+    rows_xy: Array
+    """(m,), over y."""
+    columns_xy: Array
+    """(m,), over x."""
+    squares_xx: float
+    squares_yy: float
+    squares_xy: float
+
+
+def mmd_variance_of_sums(sums: KernelSums, *, convention: Convention = EXACT) -> tuple[float, float]:
+    """Unbiased MMD² and its variance, as `mmd_variance`, from sums of kernel values."""
+    rows_xx, rows_yy, per_x, per_y, squares_xx, squares_yy, squares_xy = sums
+    m = len(per_x)
+    sum_xx, sum_yy, sum_xy = rows_xx.sum(), rows_yy.sum(), per_x.sum()
+    cross_x, cross_y = (per_y, per_x) if convention.mmd_variance == "swapped" else (per_x, per_y)
     variance = (
         2 / (m**2 * (m - 1) ** 2)
-        * (2 * rows_xx @ rows_xx - (xx**2 * off).sum() + 2 * rows_yy @ rows_yy - (yy**2 * off).sum())
+        * (2 * rows_xx @ rows_xx - squares_xx + 2 * rows_yy @ rows_yy - squares_yy)
         - (4 * m - 6) / (m**3 * (m - 1) ** 3) * (sum_xx**2 + sum_yy**2)
         + 4 * (m - 2) / (m**3 * (m - 1) ** 2) * (per_y @ per_y + per_x @ per_x)
-        - 4 * (m - 3) / (m**3 * (m - 1) ** 2) * (k_xy**2).sum()
+        - 4 * (m - 3) / (m**3 * (m - 1) ** 2) * squares_xy
         - (8 * m - 12) / (m**5 * (m - 1)) * sum_xy**2
         + 8 / (m**3 * (m - 1)) * ((sum_xx + sum_yy) * sum_xy / m - rows_xx @ cross_x - rows_yy @ cross_y)
     )  # fmt: skip
-    return float(within - 2 * sum_xy / m**2), float(variance)
+    return float((sum_xx + sum_yy) / (m * (m - 1)) - 2 * sum_xy / m**2), float(variance)
 
 
 def imq_width_criterion(

@@ -30,7 +30,10 @@ __all__ = [
 ROUNDS = 10_000
 """Proposals of a row before the sampler gives up."""
 
-STREAMS = {"initialise": 0, "train": 1, "importance": 2, "goodness": 3, "validation": 4}
+STREAMS = {
+    "initialise": 0, "train": 1, "importance": 2, "goodness": 3, "validation": 4,
+    "known_anomalies": 20, "costly_rows": 21, "classifier": 22,
+}  # fmt: skip
 
 
 def generator(seed: int, stream: str, index: int = 0) -> np.random.Generator:

@@ -9,6 +9,7 @@ from pyscore.kernels.cpu._network import Packed, pack
 from pyscore.kernels.cpu.decoder_log_volume import DecoderVolume, decoder_log_volume
 from pyscore.kernels.cpu.encoder_log_volume import EncoderVolume, encoder_log_volume, pack_encoder
 from pyscore.kernels.cpu.kernel_mean import kernel_mean
+from pyscore.kernels.cpu.kernel_sums import KernelSums, kernel_sums
 from pyscore.kernels.cpu.log_likelihood import log_likelihood
 from pyscore.kernels.cpu.log_prior import log_prior
 from pyscore.kernels.cpu.log_volume import Volume, log_volume
@@ -21,6 +22,7 @@ __all__ = [
     "ACTIVATIONS",
     "DecoderVolume",
     "EncoderVolume",
+    "KernelSums",
     "MMDGradient",
     "Packed",
     "Terms",
@@ -28,6 +30,7 @@ __all__ = [
     "decoder_log_volume",
     "encoder_log_volume",
     "kernel_mean",
+    "kernel_sums",
     "log_likelihood",
     "log_prior",
     "log_volume",

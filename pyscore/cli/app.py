@@ -311,6 +311,88 @@ def verify(
     run_verify(named, [dtype] if dtype else None, seeds, json)
 
 
+@app.command
+def reproduce(
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    datasets: str = "all",
+    splits: str = "0",
+    grid: Literal["paper", "small", "latent"] = "paper",
+    steps: int = 10_000,
+    learning_rate: float = 1e-4,
+    convention: ConventionName = "original",
+    costly_rows: int = 300,
+    disc_steps: int = 500,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    backend: Literal["numba", "torch"] = "numba",
+    device: str = "cpu",
+    threads: int | None = None,
+    status: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Run the paper's experiment: train and measure a grid of models on its datasets; resumable at any moment.
+
+    Results are rows of Parquet files in the output folder, one file a finished stack (all models of one dataset,
+    split and shape). Called again, it goes on where it was stopped, however it was stopped.
+
+    Parameters
+    ----------
+    output
+        Folder of the results; made if it is missing.
+    datasets
+        Names separated by commas (see `pyscore data list`), or "all" for the paper's ten.
+    splits
+        Seeds of the train/test splits, separated by commas; the paper has five.
+    grid
+        paper, its 288 configurations; small, 32 of them; latent, the sweep over latent dimensions of Figure 3.
+    steps
+        Training steps of each model.
+    learning_rate
+        Of ADAM.
+    convention
+        Of the training. Every model is scored under both conventions.
+    costly_rows
+        Rows of training and of test set on which the importance score is evaluated; 0 leaves it out.
+    disc_steps
+        Training steps of the classifier two-sample test; 0 leaves it out.
+    jobs
+        Worker processes of a Dask cluster on this machine; 1 computes in this process.
+    scheduler
+        Address of a Dask scheduler, tcp://host:port, whose workers compute.
+    backend
+        What trains the models: numba or torch.
+    device
+        Where torch trains: cpu, cuda, cuda:1.
+    threads
+        Threads of the training; by default all cores.
+    status
+        Print what is done and missing in the output folder, and compute nothing.
+    """
+    from pyscore.cli import reproduce as command
+    from pyscore.experiment.grid import Options
+    from pyscore.experiment.runs import Place
+
+    if status:
+        command.show_status(output, json=json)
+        return
+    options = Options(
+        steps=steps, learning_rate=learning_rate, train_convention=get_convention(convention),
+        costly_rows=costly_rows, disc_steps=disc_steps,
+    )  # fmt: skip
+    command.reproduce(
+        output,
+        datasets=_names(datasets, "datasets"),
+        splits=[_whole(text) for text in _names(splits, "splits") or ["0", "1", "2", "3", "4"]],
+        grid=grid,
+        options=options,
+        jobs=jobs,
+        scheduler=scheduler,
+        place=Place(backend=backend, device=device, threads=threads),
+        json=json,
+    )
+
+
 @bench_app.command(name="kernels")
 def bench_kernels(
     *,
@@ -336,14 +418,22 @@ def bench_kernels(
     sys.stdout.write(bench.render(rows, compiled) + "\n")
 
 
-def _names(scores: str) -> list[str] | None:
+def _names(text: str, argument: str = "scores") -> list[str] | None:
     """Names of a comma-separated list; None for "all"."""
-    if scores == "all":
+    if text == "all":
         return None
-    names = [name.strip() for name in scores.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise InvalidInput(f"`scores` must name at least one score, or be 'all'; got {scores!r}.")
+        raise InvalidInput(f"`{argument}` must name at least one, or be 'all'; got {text!r}.")
     return names
+
+
+def _whole(text: str) -> int:
+    """Seed of a split, from the command line."""
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInput(f"`splits` must be whole numbers separated by commas; got {text!r}.") from None
 
 
 def main(arguments: list[str] | None = None) -> Any:

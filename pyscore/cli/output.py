@@ -14,7 +14,15 @@ import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from pyscore.training import Callback
@@ -27,6 +35,7 @@ __all__ = [
     "row_progress",
     "show_warning",
     "spinner",
+    "task_progress",
     "training_progress",
 ]
 
@@ -153,3 +162,33 @@ def file_progress(description: str, items: Sequence[str]) -> Iterator[Callable[[
                 progress.advance(task)
 
         yield advance
+
+
+@contextlib.contextmanager
+def task_progress(
+    description: str, tasks: int, cost: float
+) -> Iterator[tuple[Callable[[float, int | None, str | None], None], Callable[[float], None]]]:
+    """Show a bar over tasks of unequal cost, with the time left.
+
+    Yields ``update(cost done since, tasks done in all, note)`` and ``skip(cost that there is no need for)``.
+    """
+    columns = (
+        TextColumn("{task.description} {task.fields[count]}/{task.fields[tasks]}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=_errors(), speed_estimate_period=1800) as progress:
+        bar = progress.add_task(description, total=cost, tasks=tasks, count=0, note="")
+
+        def update(done: float, count: int | None, note: str | None) -> None:
+            fields: dict[str, Any] = {k: v for k, v in (("count", count), ("note", note)) if v is not None}
+            progress.update(bar, advance=done, **fields)
+
+        def skip(unneeded: float) -> None:
+            progress.update(bar, total=max(0.0, (progress.tasks[0].total or 0.0) - unneeded))
+
+        yield update, skip

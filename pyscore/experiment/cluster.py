@@ -1,0 +1,156 @@
+"""Stacks on the workers of a Dask cluster: on this machine, or wherever a scheduler has some.
+
+This process holds the claims and writes the files; a worker gets a task with its rows and sends result rows and
+models back. Workers therefore need pyscore, but neither the output folder nor the datasets, and one that dies
+leaves nothing behind: the scheduler gives its stack to another, three times at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pyscore.data import Split
+from pyscore.errors import BackendUnavailable, ClusterError
+from pyscore.experiment.grid import StackTask
+from pyscore.experiment.runs import Place, StackResult, run_stack, split_of
+from pyscore.experiment.schedule import Report, Watch, Writer, take
+from pyscore.experiment.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+__all__ = ["connect", "execute_on", "local_cluster"]
+
+WAITING_PER_THREAD = 2
+"""Stacks handed out for each thread of the workers: one at work, one to go on with."""
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"`--jobs` above 1 and `--scheduler` need Dask ({error}). Install it with "
+            "`pip install 'pyscore-anomaly[dask]'`, or leave both options out."
+        ) from None
+    return distributed
+
+
+@contextlib.contextmanager
+def local_cluster(jobs: int) -> Iterator[Client]:
+    """Start worker processes of one thread each on this machine; a worker that dies is replaced."""
+    distributed = _distributed()
+    with (
+        distributed.LocalCluster(
+            n_workers=jobs, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def connect(address: str) -> Iterator[Client]:
+    """Connect to a scheduler.
+
+    Raises
+    ------
+    ClusterError
+        If there is none at that address.
+    """
+    distributed = _distributed()
+    try:
+        client = distributed.Client(address, timeout=20)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"there is no Dask scheduler at {address!r} ({error}). Start one with `dask scheduler`, workers with "
+            "`dask worker ADDRESS`, and give the address that it prints."
+        ) from None
+    with client:
+        yield client
+
+
+def _work(task: StackTask, split: Split, place: Place) -> StackResult:
+    """Run on a worker."""
+    import numba
+
+    numba.set_num_threads(min(place.threads or 1, numba.config.NUMBA_NUM_THREADS))
+    return run_stack(task, split, place=place)
+
+
+def execute_on(
+    client: Client,
+    tasks: Sequence[StackTask],
+    store: Store,
+    *,
+    place: Place | None = None,
+    watch: Watch | None = None,
+) -> Report:
+    """Run the stacks that are not finished on the workers of a client; files are written here.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler is lost. What was finished is written.
+    """
+    distributed = _distributed()
+    place = place or Place()
+    place = replace(place, threads=place.threads or 1)
+    report = Report()
+    writer = Writer(store, report)
+    seen = watch or (lambda task, phase, share: None)
+    waiting = deque(tasks)
+    splits: dict[tuple[str, str, int], Split] = {}
+    out: dict[Future, tuple[StackTask, int]] = {}
+    completed = distributed.as_completed()
+    try:
+        while waiting or out:
+            while waiting and len(out) < _room(client):
+                task = waiting.popleft()
+                held = take(task, store, report, seen)
+                if held is None:
+                    continue
+                key = (task.dataset, task.difficulty, task.split)
+                if key not in splits:
+                    splits = {key: split_of(task)}
+                future = client.submit(_work, task, splits[key], place, pure=False)
+                out[future] = task, held
+                completed.add(future)
+                seen(task, "sent to a worker", 0.0)
+            if out:
+                future = next(completed)
+                task, held = out.pop(future)
+                try:
+                    _collect(future, task, writer, report, seen)
+                finally:
+                    store.release(task.name, held)
+    finally:
+        for future, (task, held) in out.items():
+            future.cancel()
+            store.release(task.name, held)
+    writer.retry()
+    return report
+
+
+def _room(client: Client) -> int:
+    """How many stacks may be out: workers come and go."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return max(1, WAITING_PER_THREAD * sum(worker["nthreads"] for worker in workers))
+
+
+def _collect(future: Future, task: StackTask, writer: Writer, report: Report, seen: Watch) -> None:
+    """Write the result of a finished future, or note why there is none."""
+    if future.status == "finished":
+        writer.save(task, future.result())
+        seen(task, "finished", 1.0)
+        return
+    if future.status in ("cancelled", "lost"):
+        raise ClusterError("the connection to the Dask scheduler was lost. Call again to go on where it stopped.")
+    error = future.exception()
+    report.broken[task.name] = f"{type(error).__name__}: {error}"
+    writer.store.log({"stack": task.name, "event": "broken", "reason": report.broken[task.name]})
+    seen(task, "broken", 1.0)

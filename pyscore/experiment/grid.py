@@ -1,0 +1,168 @@
+"""What is to be run: grids of configurations, cut into stacks of models of one shape, each with a hash and seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyscore import _validate as check
+from pyscore import data
+from pyscore.convention import EXACT, ORIGINAL, Convention
+from pyscore.errors import InvalidInput
+from pyscore.training import TrainConfig
+
+__all__ = ["GRIDS", "Grid", "Options", "StackTask", "model_seed", "tasks_of"]
+
+SCHEMA_VERSION = 1
+"""Part of every hash: results of another meaning are other results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Values that are combined with each other; shapes with more latent than data dimensions are left out."""
+
+    name: str
+    hidden_dims: tuple[int, ...]
+    latent_dims: tuple[int, ...]
+    n_components: tuple[int, ...]
+    betas: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
+    cs: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+
+    def shapes(self, input_dim: int) -> list[tuple[int, int, int]]:
+        """(hidden, latent, components) of every stack, smallest first."""
+        product = itertools.product(self.hidden_dims, self.latent_dims, self.n_components)
+        return [(h, k, p) for h, k, p in product if k <= input_dim]
+
+
+GRIDS = {
+    "paper": Grid(name="paper", hidden_dims=(32, 64), latent_dims=(2, 4, 9), n_components=(1, 4, 16)),
+    "small": Grid(name="small", hidden_dims=(32,), latent_dims=(2, 4), n_components=(4,)),
+    "latent": Grid(
+        name="latent",
+        hidden_dims=(64,),
+        latent_dims=tuple(range(2, 10)),
+        n_components=(16,),
+        betas=(0.01, 0.1, 1.0),
+    ),
+}
+"""paper: 288 models where d ≥ 9; small: 32, for ablations and trials; latent: the sweep of Figure 3."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How models are trained and measured, the same for all stacks of a run; every field changes numbers."""
+
+    steps: int = 10_000
+    learning_rate: float = 1e-4
+    batch_size: int = 100
+    train_convention: Convention = ORIGINAL
+    conventions: tuple[Convention, ...] = (ORIGINAL, EXACT)
+    """Of the scores, side by side on one model."""
+    costly_rows: int = 300
+    """At most so many rows of each of the two sets for `importance`; see `measures.costly_rows`."""
+    disc_steps: int = 500
+    """Training steps of the classifier of the two-sample test; 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        self.train_config(1.0, 1.0, 0)  # its complaints about steps, learning rate and batch size
+        check.integer("costly_rows", self.costly_rows, at_least=0)
+        check.integer("disc_steps", self.disc_steps, at_least=0)
+
+    def train_config(self, beta: float, c: float, seed: int) -> TrainConfig:
+        """Return the training configuration of one model."""
+        return TrainConfig(
+            beta=beta, c=c, steps=self.steps, batch_size=self.batch_size, learning_rate=self.learning_rate,
+            seed=seed, convention=self.train_convention,
+        )  # fmt: skip
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def model_seed(dataset: str, split: int, shape: tuple[int, int, int], beta: float, c: float) -> int:
+    """Seed of one model: the first 32 bits of the SHA-256 of what it is, but for its training length and rate.
+
+    A model's draws therefore depend neither on the stack nor on the grid that it is part of.
+    """
+    return int(_digest([dataset, split, *shape, beta, c])[:8], 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackTask:
+    """All models of one dataset, split and shape: one training, one file of results."""
+
+    dataset: str
+    difficulty: str = "easy"
+    split: int = 0
+    hidden_dim: int = 32
+    latent_dim: int = 4
+    n_components: int = 4
+    betas: tuple[float, ...] = GRIDS["paper"].betas
+    cs: tuple[float, ...] = GRIDS["paper"].cs
+    options: Options = field(default_factory=Options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-ready dictionary."""
+        return dataclasses.asdict(self)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of everything that decides the numbers; where and how fast they are computed is not part of it."""
+        return _digest({**self.to_dict(), "schema": SCHEMA_VERSION})
+
+    @property
+    def name(self) -> str:
+        """File name of the stack, without suffix."""
+        shape = f"h{self.hidden_dim}-k{self.latent_dim}-p{self.n_components}"
+        return f"{self.dataset}-{self.difficulty}-{self.split}-{shape}-{self.hash[:10]}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(hidden, latent, components)."""
+        return self.hidden_dim, self.latent_dim, self.n_components
+
+    def configs(self) -> list[TrainConfig]:
+        """Training configuration of every model, β outermost."""
+        return [
+            self.options.train_config(beta, c, model_seed(self.dataset, self.split, self.shape, beta, c))
+            for beta, c in itertools.product(self.betas, self.cs)
+        ]
+
+    def model_hash(self, config: TrainConfig) -> str:
+        """16 digits that name one trained model: equal in every grid that holds it."""
+        what = [self.dataset, self.difficulty, self.split, *self.shape, config.to_dict()]
+        return _digest(what)[:16]
+
+
+def tasks_of(
+    grid: Grid, datasets: Sequence[str], splits: Sequence[int], options: Options, difficulty: str = "easy"
+) -> list[StackTask]:
+    """All stacks of a run in the order of work: split by split, the dataset with the fewest rows first."""
+    overview = data.overview().set_index("dataset")
+    unknown = [name for name in datasets if name not in overview.index]
+    if unknown or not datasets:
+        raise InvalidInput(
+            f"`datasets` must be names out of {', '.join(overview.index)}; got {unknown[0] if unknown else 'none'!r}."
+        )
+    if not splits:
+        raise InvalidInput("`splits` must hold at least one split; got none.")
+    for split in splits:
+        check.integer("splits", split, at_least=0)
+    size = overview["normal"] + overview["easy"]
+    ordered = sorted(dict.fromkeys(datasets), key=lambda name: (size[name], name))
+    return [
+        StackTask(
+            dataset=name, difficulty=difficulty, split=split, hidden_dim=h, latent_dim=k, n_components=p,
+            betas=grid.betas, cs=grid.cs, options=options,
+        )
+        for split in dict.fromkeys(splits)
+        for name in ordered
+        for h, k, p in grid.shapes(int(overview.loc[name, "columns"]))
+    ]  # fmt: skip

@@ -1,0 +1,138 @@
+"""One stack: trained, measured, turned into rows."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pyscore import __version__, data
+from pyscore.data import Split
+from pyscore.errors import NumericalWarning
+from pyscore.experiment.classifier import train_disc
+from pyscore.experiment.grid import StackTask
+from pyscore.experiment.measures import CHEAP, COSTLY, MEASURES, Rows, measure
+from pyscore.experiment.store import SCHEMA
+from pyscore.model import SVAE
+from pyscore.stacked import StackMember, train_stack
+from pyscore.training import TrainConfig
+
+__all__ = ["Place", "StackResult", "cores", "run_stack", "split_of"]
+
+Progress = Callable[[str, float], None]
+"""Called with (phase, share of the stack that is done)."""
+TRAINING_SHARE = 0.8
+"""Of a stack's time, for the progress bar."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where models are trained: it changes rounding and speed, not what is computed, and is not part of a hash."""
+
+    backend: str = "numba"
+    device: str = "cpu"
+    threads: int | None = None
+
+
+class StackResult(NamedTuple):
+    """What a stack leaves."""
+
+    rows: pd.DataFrame
+    """Columns of `store.SCHEMA`."""
+    models: list[SVAE | None]
+    """In the order of ``task.configs()``; None where training failed."""
+
+
+def split_of(task: StackTask) -> Split:
+    """Rows of a task, standardised as the training convention asks."""
+    dataset = data.load(task.dataset, task.difficulty)
+    return dataset.split(task.split, convention=task.options.train_convention)
+
+
+def run_stack(
+    task: StackTask, split: Split | None = None, *, place: Place | None = None, progress: Progress | None = None
+) -> StackResult:
+    """Train all models of a stack and measure them.
+
+    A model whose loss became NaN yields one row a convention and score, with NaN measures and the reason in
+    ``failure``; the others go on.
+    """
+    place, options = place or Place(), task.options
+    split = split or split_of(task)
+    report = progress or (lambda phase, share: None)
+    configs = task.configs()
+    start = time.perf_counter()
+    members = train_stack(
+        split.x_train, configs, latent_dim=task.latent_dim, hidden_dim=task.hidden_dim,
+        n_components=task.n_components, dtype=np.float32, backend=place.backend, device=place.device,
+        threads=place.threads,
+        callback=lambda done, total: report("training", TRAINING_SHARE * done / max(total, 1)),
+    )  # fmt: skip
+    seconds = (time.perf_counter() - start) / len(configs)
+
+    rows = Rows.of(split, task.split)
+    sample = rows.sample(options.costly_rows, task.split) if options.costly_rows else None
+
+    def measured(config: TrainConfig, member: StackMember) -> list[dict[str, Any]]:
+        facts = {**_facts(task, config, place), "seconds_train": seconds}
+        if member.model is None:
+            return _failed(task, facts, member.failure or "training failed")
+        disc = float("nan")
+        if options.disc_steps:
+            disc = train_disc(member.model, split.x_train, steps=options.disc_steps, seed=config.seed)
+        found = measure(member.model, split, rows, sample, conventions=options.conventions, seed=config.seed)
+        return [{**facts, "train_disc": disc, **row} for row in found]
+
+    table: list[dict[str, Any]] = []
+    with warnings.catch_warnings(), ThreadPoolExecutor(place.threads or cores()) as pool:
+        warnings.simplefilter("ignore", NumericalWarning)  # singular rows rank last; the mean density tells
+        for index, part in enumerate(pool.map(measured, configs, members)):
+            table += part
+            report("measuring", TRAINING_SHARE + (1 - TRAINING_SHARE) * (index + 1) / len(configs))
+    return StackResult(pd.DataFrame(table, columns=SCHEMA.names), [m.model for m in members])
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _facts(task: StackTask, config: TrainConfig, place: Place) -> dict[str, Any]:
+    """Columns that say what a row is about."""
+    where = place.backend if place.device == "cpu" else f"{place.backend} {place.device}"
+    return {
+        "dataset": task.dataset,
+        "difficulty": task.difficulty,
+        "split": task.split,
+        "stack": task.name,
+        "config_hash": task.model_hash(config),
+        "hidden_dim": task.hidden_dim,
+        "latent_dim": task.latent_dim,
+        "n_components": task.n_components,
+        "beta": config.beta,
+        "c": config.c,
+        "steps": config.steps,
+        "learning_rate": config.learning_rate,
+        "seed": config.seed,
+        "train_convention": config.convention.name,
+        "backend": where,
+        "version": __version__,
+    }
+
+
+def _failed(task: StackTask, facts: dict[str, Any], reason: str) -> list[dict[str, Any]]:
+    """Rows of a model that was not trained."""
+    scores = (*CHEAP, *(COSTLY if task.options.costly_rows else ()))
+    nothing = dict.fromkeys((*MEASURES, "train_disc", "seconds_score"), float("nan"))
+    return [
+        {**facts, **nothing, "convention": c.name, "score": s, "rows_train": 0, "rows_test": 0, "failure": reason}
+        for c in task.options.conventions
+        for s in scores
+    ]

@@ -1,0 +1,262 @@
+"""The output folder of an experiment: what is done lies in files that are there or not, never half.
+
+    OUT/manifest.json                what was asked for: one entry a run, by hash
+    OUT/results/<stack>.parquet      one a finished stack; its being there is what "finished" means
+    OUT/models/<stack>.safetensors   all models of the stack
+    OUT/claims/<stack>               held by the process that works on the stack
+    OUT/log.jsonl                    what went wrong, a line each
+
+A claim is a `flock` on an open file: the kernel releases it when the process dies, however it dies, so that no
+dead claim is left. On a file system without locks (some network mounts) there is a warning and no claim: two
+processes may then do the same work twice, but files stay whole, since they are renamed into place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pyscore._validate import Array
+from pyscore.errors import InvalidInput, ModelFileError
+from pyscore.experiment.grid import StackTask
+from pyscore.model import SVAE
+from pyscore.storage import atomic_write, read_tensors, write_json, write_tensors
+
+__all__ = ["SCHEMA", "Store", "out_of_disk", "read_results"]
+
+MODELS_VERSION = 1
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+SCHEMA = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("difficulty", pa.string()),
+        ("split", pa.int64()),
+        ("stack", pa.string()),
+        ("config_hash", pa.string()),
+        ("hidden_dim", pa.int64()),
+        ("latent_dim", pa.int64()),
+        ("n_components", pa.int64()),
+        ("beta", pa.float64()),
+        ("c", pa.float64()),
+        ("steps", pa.int64()),
+        ("learning_rate", pa.float64()),
+        ("seed", pa.int64()),
+        ("train_convention", pa.string()),
+        ("convention", pa.string()),
+        ("score", pa.string()),
+        ("auc_train", pa.float64()),
+        ("auc_test", pa.float64()),
+        ("auc_known1", pa.float64()),
+        ("auc_known5", pa.float64()),
+        ("mean_log_density", pa.float64()),
+        ("mmd", pa.float64()),
+        ("p_value", pa.float64()),
+        ("width", pa.float64()),
+        ("train_disc", pa.float64()),
+        ("rows_train", pa.int64()),
+        ("rows_test", pa.int64()),
+        ("seconds_train", pa.float64()),
+        ("seconds_score", pa.float64()),
+        ("backend", pa.string()),
+        ("version", pa.string()),
+        ("failure", pa.string()),
+    ]
+)
+"""Columns of a result file: one row a dataset, split, model, convention of the scores, and score."""
+
+
+def out_of_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the quota on it, is full."""
+    return isinstance(error, OSError) and error.errno in _DISK_FULL
+
+
+class Store:
+    """One output folder.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        for part in ("results", "models", "claims"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        self._warned = False
+
+    # ── stacks ──
+
+    def result_path(self, task: StackTask) -> Path:
+        """Where the rows of a stack lie once it is finished."""
+        return self.folder / "results" / f"{task.name}.parquet"
+
+    def models_path(self, task: StackTask) -> Path:
+        """Where its models lie."""
+        return self.folder / "models" / f"{task.name}.safetensors"
+
+    def done(self, task: StackTask) -> bool:
+        """Whether a stack is finished."""
+        return self.result_path(task).is_file()
+
+    def save(self, task: StackTask, rows: pd.DataFrame, models: list[SVAE | None]) -> None:
+        """Write models, then rows: whoever finds the rows finds the models."""
+        save_models(self.models_path(task), task, models)
+        write_rows(self.result_path(task), rows)
+
+    def models(self, task: StackTask) -> list[SVAE | None]:
+        """Models of a finished stack in the order of `task.configs()`; None for those that failed."""
+        return load_models(self.models_path(task))
+
+    # ── claims ──
+
+    @contextlib.contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        """Hold the claim of a stack; yields whether it is ours, or another process works on it right now."""
+        held = self.try_claim(name)
+        try:
+            yield held is not None
+        finally:
+            if held is not None:
+                self.release(name, held)
+
+    def try_claim(self, name: str) -> int | None:
+        """Take a claim; returns what `release` wants, or None if another process holds it."""
+        path = self.folder / "claims" / name
+        while True:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                import fcntl
+
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                return None
+            except (ImportError, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                    os.close(handle)
+                    raise
+                self._warn_no_locks(error)
+                return handle
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), path.stat()):
+                    return handle
+            os.close(handle)  # its last holder removed the file between our opening and locking it
+
+    def release(self, name: str, held: int) -> None:
+        """Give a claim back, and remove its file while it is still ours."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.folder / "claims" / name)
+        os.close(held)
+
+    def _warn_no_locks(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the file system of {str(self.folder)!r} has no locks ({error}): another process on this folder "
+                "may do the same work again.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    # ── manifest and log ──
+
+    def add_run(self, key: str, entry: dict[str, Any]) -> None:
+        """Add one run to the manifest, unless it is there."""
+        while (held := self.try_claim("manifest")) is None:
+            time.sleep(0.05)
+        try:
+            runs = self.runs()
+            if key not in runs:
+                write_json(self.folder / "manifest.json", {"runs": {**runs, key: entry}})
+        finally:
+            os.close(held)
+
+    def runs(self) -> dict[str, dict[str, Any]]:
+        """Return what was asked for so far, by hash."""
+        path = self.folder / "manifest.json"
+        if not path.exists():
+            return {}
+        try:
+            runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        except (ValueError, KeyError, TypeError):
+            raise InvalidInput(
+                f"{str(path)!r} is not a manifest of pyscore reproduce. Name another folder."
+            ) from None
+        return dict(runs)
+
+    def log(self, entry: dict[str, Any]) -> None:
+        """Append a line to the log; one that a full disk refuses is lost (the caller's report still has it)."""
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}) + "\n"
+        with contextlib.suppress(OSError), (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line)
+
+
+# ── files ──
+
+
+def write_rows(path: Path, rows: pd.DataFrame, schema: pa.Schema = SCHEMA) -> None:
+    """Write rows as Parquet, atomically, with exactly the columns of the schema."""
+    table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
+    with atomic_write(path) as file:
+        pq.write_table(table, file)
+
+
+def read_results(folder: str | os.PathLike[str], part: str = "results") -> pd.DataFrame:
+    """All rows of all finished stacks of an output folder.
+
+    Raises
+    ------
+    InvalidInput
+        If there are none.
+    """
+    files = sorted((Path(folder) / part).glob("*.parquet"))
+    if not files:
+        raise InvalidInput(f"there are no results in {str(Path(folder) / part)!r}. Run `pyscore reproduce` first.")
+    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+
+
+def save_models(path: Path, task: StackTask, models: list[SVAE | None]) -> None:
+    """Write all models of a stack; tensor names are ``<index>/<parameter>``."""
+    tensors: dict[str, Array] = {}
+    for index, model in enumerate(models):
+        if model is not None:
+            tensors |= {f"{index}/{name}": value for name, value in model.parameters().items()}
+    alive = {str(i): m.activation for i, m in enumerate(models) if m is not None}
+    header = {"stack": task.name, "hash": task.hash, "models": len(models), "activation": alive}
+    tensors["empty"] = np.zeros(0, np.float32)  # a stack may have no model that is left
+    write_tensors(path, "stack", MODELS_VERSION, header, tensors)
+
+
+def load_models(path: Path) -> list[SVAE | None]:
+    """Read a file of `save_models`.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, corrupt or foreign.
+    """
+    header, tensors = read_tensors(path, "stack", MODELS_VERSION)
+    try:
+        models: list[SVAE | None] = [None] * int(header["models"])
+        for index, activation in header["activation"].items():
+            prefix = f"{index}/"
+            own = {name.removeprefix(prefix): a for name, a in tensors.items() if name.startswith(prefix)}
+            models[int(index)] = SVAE.from_parameters(own, activation)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ModelFileError(f"{str(path)!r} is not a valid stack of models: {error}") from None
+    return models
