@@ -179,6 +179,11 @@ def _train_one(
     return StackMember(SVAE.from_parameters(kernel.parameters(state), model.activation), None, history)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def step_options(config: TrainConfig, activation: str) -> Any:
     """Return what the compiled step has to know of a configuration."""
     from pyscore.kernels.cpu._activations import activation_code

@@ -1,4 +1,4 @@
-"""A stack of models as one model of batched matrix products, in PyTorch: for a GPU, and to check the compiled one."""
+"""A stack of models as one model of batched matrix products, in PyTorch: for a GPU."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def backward(turned, layer, delta, target, slopes, step, columns):
 
 @njit
 def transpose_weights(values, layer, turned):
-    """Write panels [inputs/TILE_ROWS][output][TILE_ROWS] of Wᵀ; rows that pad a panel are left as they are, zero."""
+    """Write panels [inputs/TILE_ROWS][output][TILE_ROWS] of Wᵀ; what pads a panel stays zero."""
     inputs, outputs, weights_at = layer[INPUTS], layer[OUTPUTS], layer[WEIGHTS_AT]
     for panel in range(0, outputs, TILE_ROWS):
         rows = min(TILE_ROWS, outputs - panel)

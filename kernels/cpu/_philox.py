@@ -32,8 +32,11 @@ def _high_product(typingctx, a, b):
 
 @njit
 def philox(seed, stream, step, purpose, block, words):
-    """words[0:4] ← block number `block` = 0, 1, … of the generator that NumPy calls
-    ``Philox(key=[seed, stream], counter=[0, purpose, step, 0])`` (which counts up before its first block)."""
+    """words[0:4] ← block number `block` = 0, 1, … of one (seed, stream, step, purpose).
+
+    NumPy calls the generator ``Philox(key=[seed, stream], counter=[0, purpose, step, 0])``; it counts up before
+    its first block.
+    """
     c0, c1, c2, c3 = np.uint64(block) + _ONE, np.uint64(purpose), np.uint64(step), np.uint64(0)
     k0, k1 = np.uint64(seed), np.uint64(stream)
     for _ in range(10):

@@ -71,7 +71,6 @@ def transpose_panel(typingctx, source, s_at, target, t_at):
     """target[t_at + r·TILE_ROWS + i] = source[s_at + i·TILE_ROWS + r] for a square of TILE_ROWS."""
 
     def build(context, builder, sig, args):
-        source, s_at, target, t_at = args
         i64, size = ir.IntType(64), sig.args[0].dtype.bitwidth // 8
         vector = ir.VectorType(Lanes(sig.args[0].dtype).llvm_type.element, TILE_ROWS).as_pointer()
         base, place = (_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (0, 2))

@@ -12,7 +12,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
-from pyscore.kernels.cpu._activations import activation_code
 from pyscore.kernels.cpu._adam import adam
 from pyscore.kernels.cpu._backprop import backward, forward, transpose_weights, weight_gradient
 from pyscore.kernels.cpu._batch_mmd import batch_mmd, pairs_size
@@ -360,7 +359,8 @@ def train_steps(
     history = np.zeros((max(0, stop - start), 3))
     gradient = np.zeros_like(state.values)
     done, problem = _run(
-        x, state.values, state.m, state.v, state.plan, state.sizes, tuple(options), powers, start, stop, history, gradient
+        x, state.values, state.m, state.v, state.plan, state.sizes, tuple(options), powers, start, stop, history,
+        gradient,
     )  # fmt: skip
     failure = (None, "a concentration kappa became NaN", "the loss became NaN or infinite")[problem]
     return done, failure, history[: done - start], gradient
