@@ -24,7 +24,7 @@ app = App(
 )
 data_app = App(name="data", help="The paper's ten datasets: fetch, list, where.")
 app.command(data_app)
-bench_app = App(name="bench", help="Measure: kernels.")
+bench_app = App(name="bench", help="Measure: kernels, training.")
 app.command(bench_app)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
@@ -416,6 +416,33 @@ def bench_kernels(
     if json is not None:
         bench.write_json(json, rows, compiled)
     sys.stdout.write(bench.render(rows, compiled) + "\n")
+
+
+@bench_app.command(name="training")
+def bench_training(
+    *,
+    json: Annotated[Path | None, Parameter(name="--json", help="Write the measurements there, too.")] = None,
+    threads: int = 2,
+    quick: bool = False,
+) -> None:
+    """Time the three trainers on the same stack of models, in model-steps a second.
+
+    Parameters
+    ----------
+    threads
+        Threads of the compiled trainer and of torch alike.
+    quick
+        The smallest stack only, fewer steps and repeats.
+    """
+    from pyscore import bench_kernels as bench
+    from pyscore.bench_training import training_rows
+
+    bench.pin_threads(threads)
+    with output.spinner("measuring"):
+        rows = training_rows(threads, quick=quick)
+    if json is not None:
+        bench.write_json(json, rows, {})
+    sys.stdout.write(bench.render(rows, {}) + "\n")
 
 
 def _names(text: str, argument: str = "scores") -> list[str] | None:

@@ -33,3 +33,14 @@ def test_a_row_measures_and_is_right():
     assert all(row.kernel_ms > 0 and row.against_ms > 0 for row in rows)
     assert all(row.error is None or row.error < 8 for row in rows)
     assert np.isfinite([row.ratio for row in rows]).all()
+
+
+def test_bare_products_count_what_a_step_multiplies():
+    from pyscore.bench_training import bare_products
+    from pyscore.model import SVAE
+
+    run, count = bare_products(SVAE.initialise(30, 9, 64, 16, seed=0), models=2, batch=100)
+    run()
+    encoder = 30 * 64 + 2 * 64 * 64 + 64 * 9 + 64
+    decoder = 9 * 64 + 2 * 64 * 64 + 64 * 30
+    assert count == 3 * (200 * encoder + 100 * decoder)
