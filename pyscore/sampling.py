@@ -17,7 +17,7 @@ from pyscore.errors import NumericalWarning
 
 __all__ = ["VMFDraws", "accept_epsilon", "draw_vmf", "generator", "glorot_uniform", "glorot_uniform_from"]
 
-STREAMS = {"initialise": 0, "train": 1, "importance": 2, "goodness": 3, "validation": 4}
+STREAMS = {"initialise": 0, "train": 1, "importance": 2, "goodness": 3, "validation": 4, "toy": 50}
 
 
 def generator(seed: int, stream: str, index: int = 0) -> np.random.Generator:
