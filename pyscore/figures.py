@@ -29,7 +29,7 @@ GREY = "0.45"
 
 def toy_maps(maps: Maps) -> Figure:
     """Figure 1: data and true density, and the density maps of reconstruction, prior and proposed score."""
-    figure = Figure(figsize=(11, 3.3), layout="constrained")
+    figure = Figure(figsize=(10, 2.9), layout="constrained")
     axes = figure.subplots(1, 4, sharex=True, sharey=True)
     extent = (*WINDOW[0], *WINDOW[1])
     panels = [
@@ -40,7 +40,7 @@ def toy_maps(maps: Maps) -> Figure:
     ]
     for i, (axis, (title, values)) in enumerate(zip(axes, panels, strict=True)):
         image = axis.imshow(
-            values, origin="lower", extent=extent, cmap="Blues", vmin=0, vmax=1, interpolation="bilinear"
+            values, origin="lower", extent=extent, cmap="Blues", vmin=0, vmax=1, interpolation="nearest"
         )
         # the region that holds the data, so that each map can be judged against it
         axis.contour(
@@ -49,7 +49,7 @@ def toy_maps(maps: Maps) -> Figure:
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("$x_1$")
         if i == 0:
-            axis.plot(*maps.data[:300].T, ".", color="k", ms=1.6, alpha=0.7)
+            axis.plot(*maps.data[:150].T, ".", color="k", ms=1.6, alpha=0.7)
             axis.set_ylabel("$x_2$")
     figure.colorbar(image, ax=axes, shrink=0.85, pad=0.01, label="density / its maximum")
     return figure
@@ -77,7 +77,7 @@ def auc_boxes(
     beside : baselines (dataset, split, score, auc_test); the mean of kNN is drawn as a tick
     """
     figure = Figure(figsize=(10, 2.9 * len(criteria) + 0.7), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(len(criteria), 1, sharex=True))
+    axes = np.atleast_1d(figure.subplots(len(criteria), 1, sharex=True, sharey=True))
     for axis, criterion in zip(axes, criteria, strict=True):
         rows = selected[selected["criterion"] == criterion]
         for name, shift in zip(PAIR, (-0.19, 0.19), strict=True):
@@ -107,12 +107,14 @@ def _values(rows: pd.DataFrame, dataset: str, score: str) -> np.ndarray:
 def _boxes(axis: Axes, values: list[np.ndarray], places: np.ndarray, name: str) -> None:
     style = STYLE[name]
     enough = [i for i, v in enumerate(values) if len(v) > 1]
-    axis.boxplot(
-        [values[i] for i in enough], positions=places[enough], widths=0.32, showfliers=False, patch_artist=True,
-        boxprops={"facecolor": "none", "edgecolor": style["color"], "hatch": style["hatch"], "linewidth": 1.1},
-        medianprops={"color": style["color"], "linewidth": 2},
-        whiskerprops={"color": style["color"]}, capprops={"color": style["color"]}, manage_ticks=False,
-    )  # fmt: skip
+    if enough:
+        axis.boxplot(
+            [values[i] for i in enough], positions=places[enough], widths=0.32, showfliers=False,
+            patch_artist=True, manage_ticks=False,
+            boxprops={"facecolor": "none", "edgecolor": style["color"], "hatch": style["hatch"], "linewidth": 1.1},
+            medianprops={"color": style["color"], "linewidth": 2},
+            whiskerprops={"color": style["color"]}, capprops={"color": style["color"]},
+        )  # fmt: skip
     x = np.repeat(places, [len(v) for v in values])
     axis.plot(
         x,
@@ -176,8 +178,8 @@ def critical_difference(ranks: Ranking, labels: dict[str, str], bold: str = "pro
         axis.text(rank, 0.22, str(rank), ha="center", va="bottom", fontsize=9)
     axis.plot([1, 1 + ranks.critical_difference], [0.95, 0.95], color=GREY, lw=2, marker="|", ms=8)
     axis.text(
-        1, 1.08, f"critical difference {ranks.critical_difference:.2f} (5 %, {ranks.datasets} problems)", fontsize=9,
-        color="0.25", va="bottom",
+        1, 1.08, f"critical difference {ranks.critical_difference:.2f} (5 %, {ranks.datasets} problems)",
+        fontsize=9, color="0.25", va="bottom",
     )  # fmt: skip
     for i, (start, stop) in enumerate(bars):
         axis.plot([start - 0.06, stop + 0.06], [-0.3 - 0.32 * i] * 2, color="k", lw=4, solid_capstyle="round")
@@ -217,7 +219,7 @@ def ablation_changes(changes: pd.DataFrame, labels: dict[str, str] | None = None
     """
     panels = {"supervised_change": "supervised selection", "unsupervised_change": "unsupervised selection"}
     order = changes.groupby("switched")["unsupervised_change"].mean().sort_values(kind="stable").index
-    figure = Figure(figsize=(9.5, 0.42 * len(order) + 1.5), layout="constrained")
+    figure = Figure(figsize=(9.5, 0.4 * len(order) + 1.4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (column, title) in zip(axes, panels.items(), strict=True):
         for y, switched in enumerate(order):
@@ -230,6 +232,7 @@ def ablation_changes(changes: pd.DataFrame, labels: dict[str, str] | None = None
         axis.set_xlabel("change of test AUC (right = the switched field is better)")
         axis.grid(axis="x", color="0.92", lw=0.8)
         axis.set_axisbelow(True)
+    axes[0].set_ylim(-0.6, len(order) - 0.4)
     axes[0].set_yticks(range(len(order)), [(labels or {}).get(name, name) for name in order])
     axes[0].plot([], [], ls="", marker="o", mfc="w", mec=COLOURS[0], label="one dataset")
     axes[0].plot([], [], ls="", marker="D", color=COLOURS[1], label="mean")

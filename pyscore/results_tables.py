@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyscore.comparison import TWINS, Ranking, merge_twins, ranking
+from pyscore import data
+from pyscore.claims import both_counts, probability
+from pyscore.comparison import Ranking, merge_twins, ranking
+from pyscore.convention import Convention, get_convention
 from pyscore.data import DATASETS
 from pyscore.selection import CRITERIA
+from pyscore.study import PAPER_GRID
 from pyscore.summary import Setting, Summary
 
 __all__ = [
@@ -33,10 +37,14 @@ BASELINE_LABELS = {
 """Names of the baselines' files, and what the page calls them."""
 
 SHOWN = (
-    "reconstruction", "prior", "joint", "jacobian_decoder", "proposed_encoder", "proposed", "projected", "corrected",
-    "laplace", "importance",
+    "reconstruction", "prior", "joint", "jacobian_decoder", "proposed_encoder", "proposed", "projected",
+    "corrected", "laplace", "importance",
 )  # fmt: skip
 """Scores of the tables, in this order; `latent_reconstruction` and `jacobian_encoder` stand in auc.csv alone."""
+
+
+MAIN_SCORES = ("reconstruction", "prior", "joint", "proposed_encoder", "proposed")
+"""Scores of the smaller tables; the others stand in the CSV files."""
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -75,7 +83,7 @@ def ordered_scores(names: Iterable[str]) -> list[str]:
 
 
 def auc_table(summary: Summary, chosen: Sequence[Setting]) -> pd.DataFrame:
-    """Long table: mean, deviation and number of splits of the test AUC by setting, criterion, dataset and score."""
+    """Mean, deviation and number of splits of the test AUC by setting, criterion, dataset and score."""
     parts = []
     for setting in chosen:
         rows = setting.of(summary.selected).dropna(subset="auc_test")
@@ -188,6 +196,23 @@ def sweep_means(sweep: pd.DataFrame, chosen: Sequence[Setting]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def switch_label(field: str, rows: pd.DataFrame) -> str:
+    """`field → value`: what the field becomes when it is switched in the convention that the rows vary."""
+    if field not in Convention.fields():
+        return field
+    first = rows.iloc[0]
+    kind = "train_convention" if field in Convention.fields("training") else "convention"
+    base = get_convention("exact" if first[kind] == "EXACT" else "original")
+    return f"{field} → {getattr(base.switched(field), field)}"
+
+
+def moved(rows: pd.DataFrame, by: str = "switched") -> pd.DataFrame:
+    """Rows of an ablation whose field (or score) changes something anywhere."""
+    columns = ["mean_change", "supervised_change", "unsupervised_change"]
+    largest = rows[columns].abs().groupby(rows[by]).max().max(axis=1)
+    return rows[rows[by].isin(largest.index[largest > 0])]
+
+
 def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
     """One row a field and base convention: mean change over the datasets, of the score that it moves.
 
@@ -199,14 +224,14 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
         ["train_convention", "convention", "switched"], sort=True
     ):
         means = part.groupby("score")[columns].mean()
-        moved = means[(part.groupby("score")[columns].agg(lambda v: v.abs().max()) > 0).any(axis=1)]
-        if moved.empty:
-            score, values = "none", pd.Series(0.0, columns)
-        else:
-            score = "proposed" if "proposed" in moved.index else str(moved["mean_change"].abs().idxmax())
-            values = moved.loc[score]
+        changed = means[means.index.isin(moved(part, "score")["score"])]
+        score, values = "none", pd.Series(0.0, columns)
+        if len(changed):
+            score = "proposed" if "proposed" in changed.index else str(changed["mean_change"].abs().idxmax())
+            values = changed.T[score]
+        field = f"`{switch_label(str(switched), part)}`"
         rows.append(
-            {"base": f"{train} / {scored}", "field switched": f"`{switched}`", "score moved": score,
+            {"base": f"{train} / {scored}", "field switched": field, "score moved": score,
              "datasets": part["dataset"].nunique(), "all models": values["mean_change"],
              "supervised": values["supervised_change"], "unsupervised": values["unsupervised_change"]}
         )  # fmt: skip
@@ -220,6 +245,60 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def one_problem(datasets: Iterable[str]) -> int:
-    """Number of independent problems."""
-    return len({TWINS.get(name, name) for name in datasets})
+def setting_duels(summary: Summary, setting: Setting, base: Setting, criterion: str) -> list[dict[str, Any]]:
+    """One row a score: a setting against another, over the datasets that have both."""
+    first, second = summary.matrix(setting, criterion), summary.matrix(base, criterion)
+    rows = []
+    for score in MAIN_SCORES:
+        if score not in first or score not in second:
+            continue
+        pair = pd.DataFrame({"setting": first[score], "base": second[score]}).dropna()
+        if pair.empty:
+            continue
+        all_, merged = both_counts(pair)
+        rows.append(
+            {
+                "selection": criterion, "score": score, "setting": setting.label,
+                "better on": f"{all_.wins} of {all_.n}", "worse on": str(all_.losses),
+                "mean change": f"{all_.difference:+.3f}", "Wilcoxon": probability(merged.p_value),
+            }
+        )  # fmt: skip
+    return rows
+
+
+# ── what was run ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def expected_models(d: int) -> int:
+    """Models of the paper's grid for d features."""
+    latent = sum(k <= d for k in PAPER_GRID["latent_dim"])
+    return latent * math.prod(len(values) for name, values in PAPER_GRID.items() if name != "latent_dim")
+
+
+def runs_table(summary: Summary) -> pd.DataFrame:
+    """One row a dataset and training: splits and models that were run, of those that the paper's grid has."""
+    runs = summary.runs
+    columns = dict(data.overview().set_index("dataset")["columns"])
+    rows = []
+    for dataset in ordered_datasets({*data.DATASETS, *runs["dataset"]}):
+        mine = runs[runs["dataset"] == dataset]
+        parts = [part for _, part in mine.groupby(["train_convention", "steps", "learning_rate"])]
+        rows += [_runs_row(dataset, columns.get(dataset), part) for part in parts or [mine]]
+    frame = pd.DataFrame(rows)
+    frame.attrs["right"] = ("features", "models a split", "hours")
+    return frame
+
+
+def _runs_row(dataset: str, d: int | None, part: pd.DataFrame) -> dict[str, Any]:
+    used, hours = part[part["used"] == 1], (part["seconds_train"].sum() + part["seconds_score"].sum()) / 3600
+    trained = [
+        f"{r['train_convention']}, {r['steps']:,} steps of {r['learning_rate']:g}"
+        for r in part.to_dict("records")[:1]
+    ]
+    count = int((used["models"] + used["failed"]).max()) if len(used) else 0
+    return {
+        "dataset": dataset, "features": "–" if d is None else str(d), "trained": "".join(trained) or "–",
+        "splits used": len(used),
+        "models a split": str(count) if d is None else f"{count} of {expected_models(d)}",
+        "failed": int(part["failed"].sum()), "hours": f"{hours:.2f}",
+    }  # fmt: skip

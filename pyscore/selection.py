@@ -18,8 +18,8 @@ CRITERIA: dict[str, str] = {
     "one known": "auc_known1",
     "unsupervised": "mean_log_density",
 }
-"""What is maximised. The mean train log-density of `reconstruction` is −½·(mean squared error of a row) − (d/2) log 2π:
-its maximum is the lowest train reconstruction error that the paper selects by."""
+"""What is maximised. The mean train log-density of `reconstruction` is a constant minus half the mean squared
+error of a row: its maximum is the lowest train reconstruction error, which the paper selects by."""
 
 GROUP = ("dataset", "split", "train_convention", "steps", "learning_rate", "convention", "score")
 """One model is selected for each combination of these."""

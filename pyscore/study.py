@@ -86,7 +86,7 @@ def figure3_grid() -> list[dict[str, Any]]:
 
 
 def main_grid(models: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the grid that models are selected from: those of Figure 3's other latent dimensions are not in it."""
+    """Rows of the grid that models are selected from, which lacks Figure 3's other latent dimensions."""
     return models[models["latent_dim"].isin(PAPER_GRID["latent_dim"])]
 
 

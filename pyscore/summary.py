@@ -70,33 +70,39 @@ class Summary:
     signal: pd.DataFrame
     manifest: dict[str, Any] = field(default_factory=dict)
 
+    _matrices: dict[tuple[Setting, str], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+
     def matrix(self, setting: Setting, criterion: str) -> pd.DataFrame:
         """Mean test AUC over the splits, datasets by scores; baselines are columns, too.
 
         A score has no value on a dataset where one of the splits that were run has none: means over different
         splits cannot be compared. Baselines are averaged over the splits that the models have.
         """
+        if (setting, criterion) not in self._matrices:
+            self._matrices[setting, criterion] = self._matrix(setting, criterion)
+        return self._matrices[setting, criterion].copy()
+
+    def _matrix(self, setting: Setting, criterion: str) -> pd.DataFrame:
         rows = setting.of(self.selected)
         rows = rows[rows["criterion"] == criterion].dropna(subset="auc_test")
         splits = rows[["dataset", "split"]].drop_duplicates()
         beside = self.baselines.merge(splits, on=["dataset", "split"]).dropna(subset="auc_test")
         both = pd.concat([frame[["dataset", "split", "score", "auc_test"]] for frame in (rows, beside)])
-        grouped = both.groupby(["dataset", "score"])["auc_test"]
-        complete = (
-            grouped.size()
-            == splits.groupby("dataset")
-            .size()
-            .reindex(grouped.size().index.get_level_values("dataset"))
-            .to_numpy()
-        )
-        return grouped.mean()[complete].unstack()
+        table = both.groupby(["dataset", "score"])["auc_test"].agg(["mean", "size"]).reset_index()
+        needed = table["dataset"].map(splits.groupby("dataset").size())
+        return table[table["size"] == needed].pivot(index="dataset", columns="score", values="mean")
 
 
 def settings(summary: Summary) -> list[Setting]:
     """Every setting with results, the paper's own first, then those with more datasets."""
     columns = [f.name for f in fields(Setting)]
-    counts = summary.selected.groupby(columns)["dataset"].nunique()
-    found = {Setting(str(a), int(b), float(c), str(d)): int(n) for (a, b, c, d), n in counts.items()}
+    counts = summary.selected.groupby(columns)["dataset"].nunique().rename("datasets").reset_index()
+    found = {
+        Setting(str(r["train_convention"]), int(r["steps"]), float(r["learning_rate"]), str(r["convention"])): int(
+            r["datasets"]
+        )
+        for r in counts.to_dict("records")
+    }
 
     def order(setting: Setting) -> tuple[Any, ...]:
         usual = (setting.steps, setting.learning_rate) == (10_000, 1e-4)
@@ -162,7 +168,7 @@ def _unique_models(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _runs(rows: pd.DataFrame, complete: pd.DataFrame) -> pd.DataFrame:
-    """Models trained and failed of each dataset, split and training, the seconds they took, and if the split is used."""
+    """Models trained and failed of each dataset, split and training, their time, and if the split is used."""
     by = ["dataset", "split", *TRAINING]
     scored = rows[rows["failure"].isna()]
     grouped = _unique_models(scored).groupby(by)
@@ -222,7 +228,7 @@ def _correlation(frame: pd.DataFrame, by: list[str], x: str, y: str) -> pd.Serie
     a, b = (pair[c] - pair.groupby(by)[c].transform("mean") for c in (x, y))
     keys = [pair[c] for c in by]
     products = [series.groupby(keys).sum() for series in (a * b, a * a, b * b)]
-    scale = np.sqrt(products[1] * products[2])
+    scale = (products[1] * products[2]) ** 0.5
     return products[0] / scale.where(scale > 0)
 
 
@@ -284,7 +290,7 @@ def _changes(pairs: pd.DataFrame, columns: pd.Index) -> pd.DataFrame:
 
 _TEXT = {"dataset", "train_convention", "convention", "score", "criterion", "failure", "switched"}
 _WHOLE = {"split", "steps", "models", "failed", "splits", "used"}
-_TABLES = tuple(f.name for f in fields(Summary) if f.name != "manifest")
+_TABLES = tuple(f.name for f in fields(Summary) if f.init and f.name != "manifest")
 
 
 def write_summary(folder: str | os.PathLike[str], summary: Summary) -> None:

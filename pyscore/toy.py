@@ -56,14 +56,13 @@ def parabola(rows: int = ROWS, seed: int = 0) -> Array:
 
 
 def true_density(x: Array) -> Array:
-    """p(x) = ∫ N(x; [z², z], 0.01·I) N(z; 0.5, 0.15) dz of rows x (n, 2), by the trapezoidal rule over ±8 deviations.
+    """p(x) = ∫ N(x; [z², z], 0.01·I) N(z; 0.5, 0.15) dz of rows x (n, 2).
 
-    The integrand is smooth and vanishes at both ends, where the rule converges faster than any power of the step;
-    the step of 1/33 of the noise's deviation leaves rounding only.
+    By the trapezoidal rule over ±8 deviations of z: the integrand is smooth and vanishes at both ends, so that the
+    rule converges faster than any power of the step.
     """
-    z = MEAN + np.sqrt(VARIANCE) * np.linspace(-8.0, 8.0, 2049)
+    z = MEAN + np.sqrt(VARIANCE) * np.linspace(-8.0, 8.0, 513)
     prior = np.exp(-((z - MEAN) ** 2) / (2 * VARIANCE)) / np.sqrt(2 * np.pi * VARIANCE)
-    # exp(−‖x − [z², z]‖²/2σ²) is a product of two factors; one matrix of n·2049 numbers at a time
     distance = (x[:, :1] - z**2) ** 2 + (x[:, 1:] - z) ** 2
     return np.exp(-distance / (2 * NOISE)) @ prior * (z[1] - z[0]) / (2 * np.pi * NOISE)
 
@@ -91,7 +90,10 @@ def toy_model(path: str | os.PathLike[str] | None = None, callback: Callback | N
         found, tensors = read_tensors(path, KIND, VERSION)
         if found == header:
             return SVAE.from_parameters(tensors, "swish")
-    model = train(parabola(seed=TOY.seed), TOY, callback=callback, **SIZES).model
+    model = train(
+        parabola(seed=TOY.seed), TOY, latent_dim=SIZES["latent_dim"], hidden_dim=SIZES["hidden_dim"],
+        n_components=SIZES["n_components"], callback=callback,
+    ).model  # fmt: skip
     if path is not None:
         write_tensors(path, KIND, VERSION, header, model.parameters())
     return model
@@ -115,9 +117,9 @@ def density_maps(model: SVAE, side: int = SIDE) -> Maps:
 
 
 def off_data_mass(maps: Maps, coverage: float = 0.99) -> dict[str, float]:
-    """Share of each map's mass that lies where there are no data: outside the smallest region with `coverage` of p(x).
+    """Share of each map's mass that lies where there are no data.
 
-    The truth itself has 1 − `coverage` there.
+    That is outside the smallest region that holds `coverage` of p(x); the truth itself has 1 − `coverage` there.
     """
     order = np.argsort(-maps.true, axis=None, kind="stable")
     mass = np.cumsum(maps.true.ravel()[order]) / maps.true.sum()
@@ -127,6 +129,6 @@ def off_data_mass(maps: Maps, coverage: float = 0.99) -> dict[str, float]:
 
 
 def total_variation(maps: Maps) -> dict[str, float]:
-    """Distance ½∫|q − p| of each map from the true density, both normalised over the window; 0 = equal, 1 = disjoint."""
+    """Distance ½∫|q − p| of each map from the true density, both normalised over the window (0 = equal)."""
     true = maps.true / maps.true.sum()
     return {name: float(np.abs(q / q.sum() - true).sum() / 2) for name, q in maps.scores.items()}

@@ -1,5 +1,6 @@
 """Output folders of an experiment that never ran: AUCs drawn around chosen means, in the schema of the study."""
 
+import hashlib
 import itertools
 import json
 
@@ -15,7 +16,7 @@ MEANS = {"reconstruction": 0.70, "prior": 0.65, "joint": 0.75, "proposed_encoder
 
 
 def configs(grid=SMALL):
-    return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def rows(
@@ -25,13 +26,16 @@ def rows(
     out = []
     for config, convention, score in itertools.product(models, conventions, scores):
         key = repr((dataset, split, sorted(config.items()), score)).encode()
+        digest = hashlib.sha256(repr((dataset, split, sorted(config.items()))).encode()).hexdigest()[:16]
         rng = np.random.default_rng(list(key))
-        level = means.get(score, 0.6) + (0.02 if convention == "EXACT" else 0.0)
-        auc = np.clip(level + 0.03 * rng.standard_normal(5), 0, 1)
+        auc = means.get(score, 0.6) + 0.03 * rng.standard_normal(5)
+        if convention == "EXACT":  # the same models, a little better
+            auc += 0.02 + 0.002 * rng.standard_normal(5)
+        auc = np.clip(auc, 0, 1)
         out.append(
             {
                 **dict.fromkeys(SCHEMA.names), "dataset": dataset, "difficulty": "easy", "split": split,
-                "stack": "s", "config_hash": key.hex()[:16], **config, "steps": 10_000, "learning_rate": 1e-4,
+                "stack": "s", "config_hash": digest, **config, "steps": 10_000, "learning_rate": 1e-4,
                 "seed": split, "train_convention": train, "convention": convention, "score": score,
                 "auc_train": auc[0], "auc_test": auc[1], "auc_known1": auc[2], "auc_known5": auc[3],
                 "mean_log_density": -10 * rng.random(), "mmd": 0.01, "p_value": rng.random(), "width": 0.1,
@@ -52,7 +56,7 @@ def write(frame, path, schema=SCHEMA):
     pq.write_table(pa.Table.from_pandas(frame[columns], schema=types, preserve_index=False), path)
 
 
-def write_run(folder, datasets=DATASETS, splits=(0, 1, 2), *, sweep=True, ablation=True, baselines=True, **kwargs):
+def write_run(folder, datasets=DATASETS, splits=(0, 1), *, sweep=True, ablation=True, baselines=True, **kwargs):
     """Write a whole output folder."""
     for dataset, split in itertools.product(datasets, splits):
         frame = rows(dataset, split, configs(), **kwargs)
