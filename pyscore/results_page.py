@@ -156,10 +156,9 @@ class _Builder:
 
     def run(self) -> dict[str, Any]:
         runs, manifest = self.summary.runs, self.summary.manifest
-        named = {"versions": "pyscore", "backends": "backend"}
-        facts = {text: ", ".join(manifest.get(name, [])) for name, text in named.items()}
-        facts |= {name: str(manifest.get(name, "")) for name in ("machine", "python", "commit", "date")}
-        failures = self.summary.failures.groupby("failure")["models"].sum().reset_index()
+        names = ("pyscore", "backends", "machine", "commit", "date", "versions", "python")
+        facts = {name: ", ".join(manifest.get(name, [])) for name in names}
+        failures = self.summary.failures.groupby(["failure", "score"])["models"].sum().reset_index()
         return {
             "models": int(runs["models"].sum()),
             "failed": int(runs["failed"].sum()),
@@ -167,7 +166,7 @@ class _Builder:
             "facts": {name: value for name, value in facts.items() if value},
             "table": markdown(results_tables.runs_table(self.summary)),
             "not_run": self.not_run(),
-            "failures": markdown(failures.rename(columns={"failure": "reason"})),
+            "failures": markdown(failures.rename(columns={"failure": "reason", "score": "scores lost"})),
         }
 
     def not_run(self) -> list[str]:
@@ -215,7 +214,7 @@ class _Builder:
         selected = setting.of(self.summary.selected)
         present = [name for name in self.datasets if name in set(selected["dataset"])]
         splits = selected[["dataset", "split"]].drop_duplicates()
-        beside = self.summary.baselines.merge(splits, on=["dataset", "split"])
+        beside = self.summary.beside(setting).merge(splits, on=["dataset", "split"])
         boxes = self.figure(
             f"figure2-{setting.slug}", lambda: figures.auc_boxes(selected, present, SELECTIONS, beside)
         )
@@ -274,7 +273,9 @@ class _Builder:
             if len(rows):
                 draw = _deferred(_draw_ablation, rows)
                 links[f"{train} / {scored}"] = self.figure(f"ablation-{train}-{scored}".lower(), draw)
-        return {"table": markdown(results_tables.ablation_means(self.summary.ablation)), "figures": links}
+        ablation = self.summary.ablation
+        still = sorted(set(ablation["switched"]) - set(results_tables.moved(ablation)["switched"]))
+        return {"table": markdown(results_tables.ablation_means(ablation)), "figures": links, "still": still}
 
     # ── Figures 3 and 1, the prior ──
 

@@ -132,7 +132,7 @@ def _deviations(summary: Summary, setting: Setting, criterion: str) -> pd.DataFr
     rows = rows[rows["criterion"] == criterion]
     splits = rows[["dataset", "split"]].drop_duplicates()
     both = pd.concat([rows[["dataset", "score", "auc_test"]],
-                      summary.baselines.merge(splits)[["dataset", "score", "auc_test"]]])  # fmt: skip
+                      summary.beside(setting).merge(splits)[["dataset", "score", "auc_test"]]])  # fmt: skip
     return both.groupby(["dataset", "score"])["auc_test"].std().unstack()
 
 
@@ -225,10 +225,10 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
     ):
         means = part.groupby("score")[columns].mean()
         changed = means[means.index.isin(moved(part, "score")["score"])]
-        score, values = "none", pd.Series(0.0, columns)
-        if len(changed):
-            score = "proposed" if "proposed" in changed.index else str(changed["mean_change"].abs().idxmax())
-            values = changed.T[score]
+        if changed.empty:
+            continue
+        score = "proposed" if "proposed" in changed.index else str(changed["mean_change"].abs().idxmax())
+        values = changed.T[score]
         field = f"`{switch_label(str(switched), part)}`"
         rows.append(
             {"base": f"{train} / {scored}", "field switched": field, "score moved": score,

@@ -71,8 +71,16 @@ SCHEMA = pa.schema(
 )
 """Columns of ``results/``: one row a dataset, split, model, scoring convention and score."""
 ABLATION_SCHEMA = SCHEMA.append(pa.field("switched", _TEXT))
+"""`switched` is the field; "" marks rows to compare with that are not in ``results/``."""
 BASELINE_SCHEMA = pa.schema(
-    [("dataset", _TEXT), ("split", _WHOLE), ("score", _TEXT), ("auc_train", _REAL), ("auc_test", _REAL)]
+    [
+        ("dataset", _TEXT),
+        ("split", _WHOLE),
+        ("train_convention", _TEXT),
+        ("score", _TEXT),
+        ("auc_train", _REAL),
+        ("auc_test", _REAL),
+    ]
 )
 _IDENTITY = [*MODEL, "convention", "score"]
 
@@ -146,7 +154,7 @@ def read_study(folder: str | os.PathLike[str]) -> Study:
             [*_IDENTITY, "switched"], keep="last", ignore_index=True
         ),
         baselines=_read_all(folder / "baselines", BASELINE_SCHEMA, unread).drop_duplicates(
-            ["dataset", "split", "score"], keep="last", ignore_index=True
+            ["dataset", "split", "train_convention", "score"], keep="last", ignore_index=True
         ),
         manifest=_manifest(folder / "manifest.json", unread),
         unread=tuple(unread),

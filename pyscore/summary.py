@@ -82,11 +82,16 @@ class Summary:
             self._matrices[setting, criterion] = self._matrix(setting, criterion)
         return self._matrices[setting, criterion].copy()
 
+    def beside(self, setting: Setting) -> pd.DataFrame:
+        """Baselines on the data as the setting standardises them (a file that does not say is for all)."""
+        trained = self.baselines["train_convention"]
+        return self.baselines[trained.isna() | (trained == setting.train_convention)]
+
     def _matrix(self, setting: Setting, criterion: str) -> pd.DataFrame:
         rows = setting.of(self.selected)
         rows = rows[rows["criterion"] == criterion].dropna(subset="auc_test")
         splits = rows[["dataset", "split"]].drop_duplicates()
-        beside = self.baselines.merge(splits, on=["dataset", "split"]).dropna(subset="auc_test")
+        beside = self.beside(setting).merge(splits, on=["dataset", "split"]).dropna(subset="auc_test")
         both = pd.concat([frame[["dataset", "split", "score", "auc_test"]] for frame in (rows, beside)])
         table = both.groupby(["dataset", "score"])["auc_test"].agg(["mean", "size"]).reset_index()
         needed = table["dataset"].map(splits.groupby("dataset").size())
@@ -123,19 +128,21 @@ def summarise(study: Study) -> Summary:
     everything = main_grid(easy)
     grid = complete_splits(everything)
     return Summary(
-        selected=_selected(grid),
+        selected=_with_costly(_selected(grid), ablation),
         runs=_runs(everything, grid),
         failures=_failures(easy),
         sweep=_sweep(complete_splits(sweep_rows(easy))),
         ablation=_ablation(everything, ablation),
-        baselines=study.baselines.sort_values(["dataset", "split", "score"], ignore_index=True),
+        baselines=study.baselines.sort_values(
+            ["dataset", "split", "train_convention", "score"], ignore_index=True
+        ),
         goodness=_goodness(grid),
         signal=_signal(grid),
         manifest={
-            **study.manifest,
+            **_facts(study.manifest),
             "unread": list(study.unread),
             "rows_of_other_difficulties": len(study.models) - len(easy),
-            "versions": sorted(study.models["version"].dropna().unique()),
+            "pyscore": sorted(study.models["version"].dropna().unique()),
             "backends": sorted(study.models["backend"].dropna().unique()),
         },
     )
@@ -163,6 +170,40 @@ def _selected(rows: pd.DataFrame) -> pd.DataFrame:
     return together.infer_objects().sort_values([*GROUP, "criterion"], kind="stable", ignore_index=True)
 
 
+SEARCHING = ("projected", "corrected", "laplace")
+"""Scores that search for a minimum at every row: measured of models that were selected by `proposed` alone."""
+
+
+def _with_costly(selected: pd.DataFrame, ablation: pd.DataFrame) -> pd.DataFrame:
+    """Add the scores of `SEARCHING`, where measured, of the model that each criterion selects by `proposed`."""
+    rows = usable(ablation[(ablation["switched"] == "") & ablation["score"].isin(SEARCHING)])
+    models = selected[selected["score"] == "proposed"].drop(
+        columns=["score", "auc_train", "auc_test", "mean_log_density"]
+    )
+    key = [name for name in (*GROUP, *CONFIG) if name != "score"]
+    measured = rows[[*key, "score", "auc_train", "auc_test", "mean_log_density"]]
+    if measured.empty:
+        return selected
+    found = models.merge(measured, on=key)
+    present = set(selected["score"])
+    found = found[~found["score"].isin(present)]
+    if found.empty:
+        return selected
+    together = pd.concat([selected.astype(object), found[selected.columns].astype(object)], ignore_index=True)
+    return together.infer_objects().sort_values([*GROUP, "criterion"], kind="stable", ignore_index=True)
+
+
+def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says of machine, code and versions: its own fields, and those of its runs."""
+    found: dict[str, Any] = {}
+    for entry in (manifest, *(run for run in manifest.get("runs", {}).values() if isinstance(run, dict))):
+        for name in ("machine", "commit", "python", "date", "command", "versions"):
+            value = entry.get(name)
+            items = [f"{k} {v}" for k, v in value.items()] if isinstance(value, dict) else [value] if value else []
+            found[name] = sorted({*found.get(name, []), *map(str, items)})
+    return {name: values for name, values in found.items() if values}
+
+
 def _unique_models(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.drop_duplicates(list(MODEL))
 
@@ -170,22 +211,34 @@ def _unique_models(rows: pd.DataFrame) -> pd.DataFrame:
 def _runs(rows: pd.DataFrame, complete: pd.DataFrame) -> pd.DataFrame:
     """Models trained and failed of each dataset, split and training, their time, and if the split is used."""
     by = ["dataset", "split", *TRAINING]
-    scored = rows[rows["failure"].isna()]
+    scored, lost = _scored_and_lost(rows)
     grouped = _unique_models(scored).groupby(by)
     table = grouped.agg(models=("seed", "size"), seconds_train=("seconds_train", "sum"))
     # A model is scored once a convention; its rows all carry that time.
     once = scored.drop_duplicates([*MODEL, "convention"])
     table["seconds_score"] = once.groupby(by)["seconds_score"].sum()
-    failed = rows[rows["failure"].notna()].drop_duplicates(list(MODEL)).groupby(by).size().rename("failed")
+    failed = _unique_models(lost).groupby(by).size().rename("failed")
     table = table.join(failed, how="outer").fillna(0)
     table["used"] = table.index.isin(pd.MultiIndex.from_frame(complete[by])).astype(int)
     return table.astype({"models": int, "failed": int}).reset_index()
 
 
+def _scored_and_lost(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of models that have a score, and of those whose every row is a failure."""
+    alive = rows["failure"].isna().groupby([rows[name] for name in MODEL], dropna=False).transform("any")
+    return rows[alive], rows[~alive]
+
+
 def _failures(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many models of each dataset and training failed, by reason."""
-    failed = rows[rows["failure"].notna()].drop_duplicates(list(MODEL))
-    return failed.groupby(["dataset", *TRAINING, "failure"]).size().rename("models").reset_index()
+    """How many models of each dataset and training failed, or have no value of a score, by reason."""
+    _, lost = _scored_and_lost(rows)
+    by = ["dataset", *TRAINING, "failure", "score"]
+    whole = _unique_models(lost).assign(score="all")
+    part = rows[rows["failure"].notna() & ~rows.index.isin(lost.index)].drop_duplicates(
+        [*MODEL, "score", "failure"]
+    )
+    counted = [frame.groupby(by).size().rename("models").reset_index() for frame in (whole, part)]
+    return pd.concat(counted, ignore_index=True) if len(part) else counted[0]
 
 
 def _sweep(rows: pd.DataFrame) -> pd.DataFrame:
@@ -234,6 +287,8 @@ def _correlation(frame: pd.DataFrame, by: list[str], x: str, y: str) -> pd.Serie
 
 # ── ablation ─────────────────────────────────────────────────────────────────────────────────────────────
 
+ALL = "all training fields"
+"""What stands in `switched` for models that were trained by EXACT instead of ORIGINAL."""
 _SAME = [name for name in MODEL if name != "train_convention"]
 
 
@@ -245,10 +300,13 @@ def _ablation(rows: pd.DataFrame, ablation: pd.DataFrame) -> pd.DataFrame:
     """
     by = ["train_convention", "convention", "switched", "score", "dataset"]
     columns = [*by, "splits", "models", "mean_change", "supervised_change", "unsupervised_change"]
-    varied = ablation[ablation["switched"].fillna("") != ""]
+    named = ablation["switched"].fillna("") != ""
+    exact = ablation[~named & (ablation["train_convention"] == "EXACT")]
+    varied = pd.concat(
+        [_with_base(ablation[named]), _with_base(exact).assign(switched=ALL, base_train="ORIGINAL")]
+    )
     if varied.empty:
         return pd.DataFrame(columns=columns)
-    varied = _with_base(varied)
     base = _with_base(pd.concat([ablation[ablation["switched"].fillna("") == ""][rows.columns], rows]))
     key = [*_SAME, "score", "base_train", "base_scoring"]
     base = base[(base["base_train"] == base["train_convention"]) & (base["base_scoring"] == base["convention"])]
