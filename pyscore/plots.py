@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -81,6 +82,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     if kind not in ("png", "svg", "pdf"):
         raise InvalidInput(f"`path` must end in .png, .svg or .pdf; got {str(path)!r}.")
     undated = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with atomic_write(path) as file:
+    # Without a salt the identifiers inside an .svg would be random.
+    with rc_context({"svg.hashsalt": "pyscore"}), atomic_write(path) as file:
         figure.savefig(file, format=kind, dpi=150, metadata=undated)
     return path

@@ -393,6 +393,36 @@ def reproduce(
     )
 
 
+def results(
+    run: Path | None = None,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("docs/results.md"),
+    tables: Path = Path("docs/results"),
+    from_summary: Path | None = None,
+    check: bool = False,
+    json: Json = False,
+) -> None:
+    """Make the page of results: what the paper claims, what the experiment gave, tables and figures.
+
+    Parameters
+    ----------
+    run
+        Output folder of the experiment; it may still be running.
+    output
+        The page, in Markdown.
+    tables
+        Folder for the tables (CSV) and figures (SVG, PNG) that the page is made of.
+    from_summary
+        Make the page again from such a folder, without the run.
+    check
+        Write nothing; exit status 1 unless the page is what the tables give.
+    """
+    from pyscore.cli.results import run_results
+
+    run_results(run, output, tables, from_summary, check=check, json=json)
+
+
 @bench_app.command(name="kernels")
 def bench_kernels(
     *,

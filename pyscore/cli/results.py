@@ -1,0 +1,61 @@
+"""`pyscore results`: from the output folder of the experiment to tables, figures and a page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pyscore import results_page, toy
+from pyscore.cli.output import emit, print_error, print_frame, spinner, training_progress
+from pyscore.errors import InvalidInput
+from pyscore.study import read_study
+from pyscore.summary import summarise, write_summary
+
+__all__ = ["run_results"]
+
+
+def run_results(
+    run: Path | None, output: Path, tables: Path, from_summary: Path | None, *, check: bool, json: bool
+) -> None:
+    """Write tables, figures and page, or with `check` only compare the page with its tables."""
+    if (run is None) == (from_summary is None):
+        raise InvalidInput(
+            "give either the output folder of an experiment, or --from-summary and a folder of tables."
+        )
+    if check:
+        _check(from_summary or tables, output)
+        return
+    folder = from_summary or tables
+    if run is not None:
+        with spinner("reading the run"):
+            write_summary(folder, summarise(read_study(run)))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _train_toy(folder)
+    with spinner("drawing"):
+        page = results_page.write_page(folder, output)
+    facts = {"page": str(output), "tables": str(folder), "figures": len(page.figures)}
+    if json:
+        emit({**facts, "verdicts": page.verdicts.to_dict("records")}, json=True)
+        return
+    shown = page.verdicts[["claim", "setting", "verdict", "count"]]
+    print_frame(shown, title="the paper's claims; settings are trained / scored")
+    emit(facts, json=False)
+
+
+def _train_toy(folder: Path) -> None:
+    if not (folder / results_page.TOY_FILE).is_file():
+        with training_progress("toy problem") as callback:
+            toy.toy_model(folder / results_page.TOY_FILE, callback)
+
+
+def _check(folder: Path, output: Path) -> None:
+    """Exit with status 1 unless the page is what the tables give."""
+    if not output.is_file():
+        raise InvalidInput(f"there is no page {str(output)!r} to check.")
+    with spinner("checking"):
+        page = results_page.build_page(folder, results_page.links_from(output, folder))
+    if page.text != output.read_text(encoding="utf-8"):
+        print_error(
+            f"{output} is not what the tables of {folder} give. Run `pyscore results --from-summary {folder}`."
+        )
+        sys.exit(1)

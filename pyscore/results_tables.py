@@ -1,0 +1,304 @@
+"""The tables of the results page: from a summary to DataFrames of text, and from those to Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pyscore import data
+from pyscore.claims import both_counts, probability
+from pyscore.comparison import Ranking, merge_twins, ranking
+from pyscore.convention import Convention, get_convention
+from pyscore.data import DATASETS
+from pyscore.selection import CRITERIA
+from pyscore.study import PAPER_GRID
+from pyscore.summary import Setting, Summary
+
+__all__ = [
+    "BASELINE_LABELS",
+    "auc_cells",
+    "auc_table",
+    "criteria_means",
+    "markdown",
+    "rank_scores",
+    "signal_means",
+]
+
+BASELINE_LABELS = {
+    "knn": "kNN",
+    "isolation_forest": "isolation forest",
+    "pca": "PCA",
+    "ppca": "PPCA",
+}
+"""Names of the baselines' files, and what the page calls them."""
+
+SHOWN = (
+    "reconstruction", "prior", "joint", "jacobian_decoder", "proposed_encoder", "proposed", "projected",
+    "corrected", "laplace", "importance",
+)  # fmt: skip
+"""Scores of the tables, in this order; `latent_reconstruction` and `jacobian_encoder` stand in auc.csv alone."""
+
+
+MAIN_SCORES = ("reconstruction", "prior", "joint", "proposed_encoder", "proposed")
+"""Scores of the smaller tables; the others stand in the CSV files."""
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A frame of text and numbers as a Markdown table; numbers to the right."""
+    if frame.empty:
+        return ""
+    right = [pd.api.types.is_numeric_dtype(frame[c]) or c in frame.attrs.get("right", ()) for c in frame.columns]
+    lines = [[_cell(c) for c in frame.columns], ["---:" if r else "---" for r in right]]
+    lines += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def label(score: str) -> str:
+    """What a table calls a score or a baseline."""
+    return BASELINE_LABELS.get(score, score)
+
+
+def ordered_datasets(names: Iterable[str]) -> list[str]:
+    """The paper's order, then others by name."""
+    known = {name: i for i, name in enumerate(DATASETS)}
+    return sorted(names, key=lambda name: (known.get(name, len(known)), name))
+
+
+def ordered_scores(names: Iterable[str]) -> list[str]:
+    """Scores in the order of `SHOWN`, then the baselines."""
+    order = [*SHOWN, *BASELINE_LABELS]
+    return [name for name in order if name in set(names)]
+
+
+def auc_table(summary: Summary, chosen: Sequence[Setting]) -> pd.DataFrame:
+    """Mean, deviation and number of splits of the test AUC by setting, criterion, dataset and score."""
+    parts = []
+    for setting in chosen:
+        rows = setting.of(summary.selected).dropna(subset="auc_test")
+        grouped = rows.groupby(["criterion", "dataset", "score"])["auc_test"]
+        table = grouped.agg(mean="mean", deviation="std", splits="size").reset_index()
+        table.insert(0, "setting", setting.label)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def auc_cells(summary: Summary, setting: Setting, criterion: str) -> pd.DataFrame:
+    """Datasets by scores and baselines, "0.842 ± 0.012", the highest mean of a row in bold."""
+    means = summary.matrix(setting, criterion)
+    columns = ordered_scores(means.columns)
+    means = means.reindex(index=ordered_datasets(means.index), columns=columns)
+    spread = _deviations(summary, setting, criterion).reindex(index=means.index, columns=columns)
+    rows = []
+    for dataset in means.index:
+        best = means.loc[dataset].max()
+        cells = {
+            label(c): _auc(means.loc[dataset, c], spread.loc[dataset, c], means.loc[dataset, c] == best)
+            for c in columns
+        }
+        rows.append({"dataset": dataset, **cells})
+    averages = means.mean()[means.notna().all()]
+    rows.append(
+        {
+            "dataset": f"mean of {len(means)}",
+            **{label(c): _auc(averages.get(c, math.nan), math.nan) for c in columns},
+        }
+    )
+    frame = pd.DataFrame(rows)
+    frame.attrs["right"] = tuple(label(c) for c in columns)
+    return frame
+
+
+def _auc(mean: float, deviation: float, best: bool = False) -> str:
+    if math.isnan(mean):
+        return "–"
+    text = f"{mean:.3f}" if math.isnan(deviation) else f"{mean:.3f} ± {deviation:.3f}"
+    return f"**{text}**" if best else text
+
+
+def _deviations(summary: Summary, setting: Setting, criterion: str) -> pd.DataFrame:
+    rows = setting.of(summary.selected)
+    rows = rows[rows["criterion"] == criterion]
+    splits = rows[["dataset", "split"]].drop_duplicates()
+    both = pd.concat([rows[["dataset", "score", "auc_test"]],
+                      summary.beside(setting).merge(splits)[["dataset", "score", "auc_test"]]])  # fmt: skip
+    return both.groupby(["dataset", "score"])["auc_test"].std().unstack()
+
+
+def rank_scores(summary: Summary, setting: Setting, criterion: str) -> Ranking | None:
+    """Ranks of scores and baselines over independent problems; None where the test is not defined.
+
+    Only methods that have a value on every problem with both main scores take part.
+    """
+    matrix = merge_twins(summary.matrix(setting, criterion))
+    if not {"reconstruction", "proposed"} <= set(matrix.columns):
+        return None
+    matrix = matrix[ordered_scores(matrix.columns)].dropna(subset=["reconstruction", "proposed"])
+    matrix = matrix.dropna(axis=1)
+    if matrix.shape[0] < 2 or matrix.shape[1] < 3:
+        return None
+    return ranking(matrix)
+
+
+def criteria_means(summary: Summary, setting: Setting) -> pd.DataFrame:
+    """Mean over the datasets of the test AUC, scores by criterion; the same datasets in all cells of a row."""
+    columns = [*CRITERIA, "median", "oracle"]
+    matrices = {c: summary.matrix(setting, c) for c in columns}
+    rows = []
+    for score in ordered_scores(set().union(*(m.columns for m in matrices.values()))):
+        if score in BASELINE_LABELS:
+            continue
+        table = pd.DataFrame({c: m[score] for c, m in matrices.items() if score in m}).reindex(columns=columns)
+        present = table.dropna(axis=1, how="all").dropna()
+        rows.append({"score": score, "datasets": len(present), **present.mean().reindex(columns).to_dict()})
+    return pd.DataFrame(rows)
+
+
+def signal_means(summary: Summary, chosen: Sequence[Setting]) -> pd.DataFrame:
+    """Mean over datasets of Spearman's correlation (averaged over splits) of criterion and test AUC."""
+    rows = []
+    for setting in chosen:
+        table = setting.of(summary.signal)
+        by_dataset = table.groupby(["score", "dataset"])[["supervised", "unsupervised"]].mean()
+        means = by_dataset.groupby("score").mean()
+        rows += [
+            {"setting": setting.label, "score": score, "train AUC": means.loc[score, "supervised"],
+             "train log-density": means.loc[score, "unsupervised"]}
+            for score in ordered_scores(means.index)
+        ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def sweep_means(sweep: pd.DataFrame, chosen: Sequence[Setting]) -> pd.DataFrame:
+    """Mean ± deviation of the test AUC by latent dimension."""
+    rows = []
+    for setting in chosen:
+        table = setting.of(sweep)
+        for score in ("reconstruction", "proposed"):
+            grouped = table[table["score"] == score].groupby("latent_dim")["auc_test"].agg(["mean", "std"])
+            if len(grouped):
+                cells = {
+                    f"k = {int(k)}": _auc(m, s)
+                    for k, (m, s) in zip(grouped.index, grouped.to_numpy(), strict=True)
+                }
+                rows.append({"setting": setting.label, "score": score, **cells})
+    return pd.DataFrame(rows)
+
+
+def switch_label(field: str, rows: pd.DataFrame) -> str:
+    """`field → value`: what the field becomes when it is switched in the convention that the rows vary."""
+    if field not in Convention.fields():
+        return field
+    first = rows.iloc[0]
+    kind = "train_convention" if field in Convention.fields("training") else "convention"
+    base = get_convention("exact" if first[kind] == "EXACT" else "original")
+    return f"{field} → {getattr(base.switched(field), field)}"
+
+
+def moved(rows: pd.DataFrame, by: str = "switched") -> pd.DataFrame:
+    """Rows of an ablation whose field (or score) changes something anywhere."""
+    columns = ["mean_change", "supervised_change", "unsupervised_change"]
+    largest = rows[columns].abs().groupby(rows[by]).max().max(axis=1)
+    return rows[rows[by].isin(largest.index[largest > 0])]
+
+
+def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
+    """One row a field and base convention: mean change over the datasets, of the score that it moves.
+
+    That is `proposed` where it moves it, otherwise the score that it moves most.
+    """
+    columns = ["mean_change", "supervised_change", "unsupervised_change"]
+    rows = []
+    for (train, scored, switched), part in ablation.groupby(
+        ["train_convention", "convention", "switched"], sort=True
+    ):
+        means = part.groupby("score")[columns].mean()
+        changed = means[means.index.isin(moved(part, "score")["score"])]
+        if changed.empty:
+            continue
+        score = "proposed" if "proposed" in changed.index else str(changed["mean_change"].abs().idxmax())
+        values = changed.T[score]
+        field = f"`{switch_label(str(switched), part)}`"
+        rows.append(
+            {"base": f"{train} / {scored}", "field switched": field, "score moved": score,
+             "datasets": part["dataset"].nunique(), "all models": values["mean_change"],
+             "supervised": values["supervised_change"], "unsupervised": values["unsupervised_change"]}
+        )  # fmt: skip
+    frame = pd.DataFrame(rows)
+    if len(frame):
+        frame["order"] = -np.abs(frame["unsupervised"])
+        frame = frame.sort_values(["base", "order"], kind="stable").drop(columns="order")
+        for name in ("all models", "supervised", "unsupervised"):
+            frame[name] = frame[name].map(lambda v: "–" if math.isnan(v) else f"{v:+.3f}")
+        frame.attrs["right"] = ("all models", "supervised", "unsupervised")
+    return frame
+
+
+def setting_duels(summary: Summary, setting: Setting, base: Setting, criterion: str) -> list[dict[str, Any]]:
+    """One row a score: a setting against another, over the datasets that have both."""
+    first, second = summary.matrix(setting, criterion), summary.matrix(base, criterion)
+    rows = []
+    for score in MAIN_SCORES:
+        if score not in first or score not in second:
+            continue
+        pair = pd.DataFrame({"setting": first[score], "base": second[score]}).dropna()
+        if pair.empty:
+            continue
+        all_, merged = both_counts(pair)
+        rows.append(
+            {
+                "selection": criterion, "score": score, "setting": setting.label,
+                "better on": f"{all_.wins} of {all_.n}", "worse on": str(all_.losses),
+                "mean change": f"{all_.difference:+.3f}", "Wilcoxon": probability(merged.p_value),
+            }
+        )  # fmt: skip
+    return rows
+
+
+# ── what was run ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def expected_models(d: int) -> int:
+    """Models of the paper's grid for d features."""
+    latent = sum(k <= d for k in PAPER_GRID["latent_dim"])
+    return latent * math.prod(len(values) for name, values in PAPER_GRID.items() if name != "latent_dim")
+
+
+def runs_table(summary: Summary) -> pd.DataFrame:
+    """One row a dataset and training: splits and models that were run, of those that the paper's grid has."""
+    runs = summary.runs
+    columns = dict(data.overview().set_index("dataset")["columns"])
+    rows = []
+    for dataset in ordered_datasets({*data.DATASETS, *runs["dataset"]}):
+        mine = runs[runs["dataset"] == dataset]
+        parts = [part for _, part in mine.groupby(["train_convention", "steps", "learning_rate"])]
+        rows += [_runs_row(dataset, columns.get(dataset), part) for part in parts or [mine]]
+    frame = pd.DataFrame(rows)
+    frame.attrs["right"] = ("features", "models a split", "hours")
+    return frame
+
+
+def _runs_row(dataset: str, d: int | None, part: pd.DataFrame) -> dict[str, Any]:
+    used, hours = part[part["used"] == 1], (part["seconds_train"].sum() + part["seconds_score"].sum()) / 3600
+    trained = [
+        f"{r['train_convention']}, {r['steps']:,} steps of {r['learning_rate']:g}"
+        for r in part.to_dict("records")[:1]
+    ]
+    count = int((used["models"] + used["failed"]).max()) if len(used) else 0
+    return {
+        "dataset": dataset, "features": "–" if d is None else str(d), "trained": "".join(trained) or "–",
+        "splits used": len(used),
+        "models a split": str(count) if d is None else f"{count} of {expected_models(d)}",
+        "failed": int(part["failed"].sum()), "hours": f"{hours:.2f}",
+    }  # fmt: skip
