@@ -49,17 +49,32 @@ class Pool(NamedTuple):
         return cls(z, x)
 
     def starts(self, x: Array, count: int) -> Array:
-        """Return (n, count, k) starts: the first draw, and the nearest in each of count − 1 parts of the rest.
+        """Return (n, count, k) starts: the first draw, and the nearest image in each of count − 1 cells of codes.
 
-        Parts, since the overall nearest ones tend to lie together. No start depends on the other rows of x.
+        Cells, since the overall nearest ones tend to lie together. No start depends on the other rows of x.
         """
         chosen = np.zeros((len(x), count), np.int64)
-        parts = np.array_split(np.arange(1, len(self.z)), max(count - 1, 1))
-        for place, part in enumerate(parts[: count - 1], start=1):
-            images = self.x[part]
+        cells = _cells(self.z, count - 1)
+        for place in range(1, count):
+            cell = np.flatnonzero(cells == place - 1)
+            if not cell.size:  # fewer different draws than cells
+                continue
+            images = self.x[cell]
             distance = np.sum(images**2, axis=1) - 2 * x @ images.T  # less ‖x‖², which all share
-            chosen[:, place] = part[np.argmin(distance, axis=1)]
+            chosen[:, place] = cell[np.argmin(distance, axis=1)]
         return self.z[chosen]
+
+
+def _cells(z: Array, count: int) -> Array:
+    """Voronoi cell (p,) of each code, around `count` of them, each as far as can be from those before."""
+    nearest, cell = np.full(len(z), np.inf), np.zeros(len(z), np.int64)
+    anchor = 0
+    for place in range(count):
+        distance = np.sum((z - z[anchor]) ** 2, axis=1)
+        cell[distance < nearest] = place
+        nearest = np.minimum(nearest, distance)
+        anchor = int(np.argmax(nearest))
+    return cell
 
 
 def project(
