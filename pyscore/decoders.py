@@ -53,11 +53,11 @@ class Decoder(Protocol):
     eps: float
     """Machine epsilon of `__call__`, `jacobian` and `bend`."""
 
-    def __call__(self, z: Array) -> Array:
+    def __call__(self, z: Array, /) -> Array:
         """Return the rows (n, d) of codes (n, k), as precisely as the projection wants them."""
         ...
 
-    def values(self, z: Array) -> Array:
+    def values(self, z: Array, /) -> Array:
         """Return the rows (n, d) of codes (n, k) in the dtype of the scorer, as `log_volume` has them."""
         ...
 
@@ -217,9 +217,12 @@ class TorchMap:
     def _blocks(self, work: Callable[..., tuple[Tensor, ...]], *rows: Array, tangents: int) -> list[Array]:
         """Apply `work` to blocks of the rows and join its outputs, as float64."""
         n, pieces = len(rows[0]), []
+        if n == 0:  # no module has to cope with an empty batch
+            some = self._blocks(work, *(np.zeros((2, *a.shape[1:])) for a in rows), tangents=tangents)
+            return [part[:0] for part in some]
         with torch.no_grad(), _explained(self._name):
             step = self._block_rows(rows[0], tangents)
-            for start in range(0, max(n, 1), step):
+            for start in range(0, n, step):
                 block = [self._tensor(a[start : start + step]) for a in rows]
                 pieces.append([part.detach().cpu().numpy().astype(np.float64) for part in work(*block)])
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
@@ -228,8 +231,8 @@ class TorchMap:
         """Rows of a block: its tangents at the widest layer take BLOCK_BYTES."""
         if not self._width:
             with _Widest() as seen:
-                self._evaluate(self._tensor(np.zeros((1, rows.shape[1]))))
-            self._width = max(seen.numel, rows.shape[1])
+                self._evaluate(self._tensor(np.zeros((2, rows.shape[1]))))
+            self._width = max(seen.numel // 2, rows.shape[1])
         return max(1, BLOCK_BYTES // (self._width * self._dtype.itemsize * (tangents + 1)))
 
 
@@ -243,7 +246,8 @@ class _explained:
         return
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, RuntimeError | TypeError | NotImplementedError | IndexError):
+        torchs_own = isinstance(error, RuntimeError | TypeError | ValueError | IndexError)
+        if torchs_own and not isinstance(error, InvalidInput):
             said = str(error).splitlines()[0].rstrip(".") if str(error) else "no message"
             raise InvalidInput(
                 f"`{self._name}` failed: {type(error).__name__}: {said}. It is given flat "
@@ -280,7 +284,7 @@ def adopt(name: str, function: Any, dtype: torch.dtype, device: str) -> Any:
 
 
 def check_rows(name: str, function: Callable[[Array], Array], rows: Array, eps: float) -> None:
-    """Raise unless a map gives each row the same result again, alone, and beside other rows.
+    """Raise unless a map gives each row the same result again, and beside other rows.
 
     Compared to √eps·max|output|, half of the digits: rounding depends on the size of a batch, while batch
     statistics and random draws move the output by far more.
@@ -299,8 +303,9 @@ def check_rows(name: str, function: Callable[[Array], Array], rows: Array, eps: 
             "F.dropout(training=True), a sampled code). Return the mean instead, and put modules that a function "
             "uses in eval mode."
         )
-    alone = np.concatenate([function(rows[i : i + 1]) for i in range(len(rows))])
-    if np.abs(first - alone).max(initial=0.0) > bound:
+    half = (len(rows) + 1) // 2  # no single rows, which a batch normalisation in training mode refuses
+    apart = np.concatenate([function(rows[:half]), function(rows[half:])])
+    if np.abs(first - apart).max(initial=0.0) > bound:
         raise InvalidInput(
             f"the result of `{name}` for a row depends on the other rows of its batch: batch normalisation in "
             "training mode, or without running statistics? Call .eval() on the modules that a function uses, and "

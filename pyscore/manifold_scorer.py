@@ -19,7 +19,7 @@ from sklearn.exceptions import NotFittedError
 from pyscore import _validate as check
 from pyscore import reference, sampling
 from pyscore._validate import Array, Latent
-from pyscore.decoders import CompiledMap, Decoder, TorchMap, adopt, check_rows
+from pyscore.decoders import CompiledMap, TorchMap, adopt, check_rows
 from pyscore.errors import InvalidInput, NumericalWarning
 from pyscore.priors import GaussianMixture, Prior, StandardNormal, UniformSphere
 from pyscore.projection import Pool, Projected, project
@@ -132,9 +132,11 @@ class ManifoldScorer:
         self._check_parameters()
         vars(self).pop("sigma2_", None)  # a fit that fails leaves no half-fitted scorer
         x = self._first_rows(X)
+        own = adopt("decoder", self.decoder, self._torch_dtype, self.device)
         self._encoder = self._make_encoder(x)
         self.latent_dim_ = self._find_latent_dim(x)
-        self._decoder, self.path, self.path_reason = self._make_decoder()
+        self._decoder, self.path_reason = self._map("decoder", own, self.latent_dim_, (self.latent_dim_,))
+        self.path = self._decoder.path
         codes = None if self._encoder is None else self._encoder.values(x)
         self.prior_ = self._make_prior(codes)
         self._latent: Latent = "sphere" if self.prior_.spherical else "euclidean"
@@ -189,12 +191,9 @@ class ManifoldScorer:
         check.finite("X", x, limit=1e15)
         return x
 
-    def _map(self, name: str, function: Any, inputs: int | None, shape: tuple[int, ...]) -> tuple[Any, str]:
+    def _map(self, name: str, own: Any, inputs: int, shape: tuple[int, ...]) -> tuple[CompiledMap | TorchMap, str]:
         """Return a map by the compiled kernels if it is an MLP on the CPU, else by torch.func; and why."""
-        own = adopt(name, function, self._torch_dtype, self.device)
-        found: MLP | NotMLP = NotMLP(f"device is {self.device!r}")
-        if self.device == "cpu":
-            found = NotMLP("the number of its inputs is not known") if inputs is None else recognise(own, inputs)
+        found = recognise(own, inputs) if self.device == "cpu" else NotMLP(f"device is {self.device!r}")
         if isinstance(found, MLP):
             return CompiledMap(found), f"`{name}` is an MLP with activation {found.activation!r}"
         return TorchMap(own, name, self._torch_dtype, self.device, shape), f"`{name}`: {found.reason}"
@@ -203,7 +202,8 @@ class ManifoldScorer:
         self.encoder_path: str | None = None
         if self.encoder is None:
             return None
-        encoder, _ = self._map("encoder", self.encoder, self.n_features_in_, self._event_shape)
+        own = adopt("encoder", self.encoder, self._torch_dtype, self.device)
+        encoder, _ = self._map("encoder", own, self.n_features_in_, self._event_shape)
         self.encoder_path = encoder.path
         check_rows("encoder", encoder.values, x, float(np.finfo(self.dtype).eps))
         return encoder
@@ -227,10 +227,6 @@ class ManifoldScorer:
             said = ", ".join(f"{name}: {k}" for name, k in known.items())
             raise InvalidInput(f"`latent_dim` must be the same everywhere; got {said}.")
         return next(iter(known.values()))
-
-    def _make_decoder(self) -> tuple[Decoder, str, str]:
-        decoder, reason = self._map("decoder", self.decoder, self.latent_dim_, (self.latent_dim_,))
-        return decoder, decoder.path, reason
 
     def _check_decoder(self, codes: Array) -> None:
         check_rows("decoder", self._decoder.values, codes, float(np.finfo(self.dtype).eps))

@@ -151,14 +151,15 @@ def _descend(
 ) -> tuple[Array, Array, Array]:
     """Levenberg-Marquardt in units of the data's size: its bound on rounding takes an objective of order one."""
     unit = scale or 1.0
-    found = levenberg_marquardt(
-        x / unit,
-        z,
-        lambda z: decoder(z) / unit,
-        lambda z: decoder.jacobian(z) / unit,
-        lambda z, weights: decoder.bend(z, weights / unit),
-        latent=latent,
-        steps=steps,
-        eps=decoder.eps,
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # a step too far is not taken, whatever it overflows to
+        found = levenberg_marquardt(
+            x / unit,
+            z,
+            lambda z: decoder(z) / unit,
+            lambda z: decoder.jacobian(z) / unit,
+            lambda z, weights: decoder.bend(z, weights / unit),
+            latent=latent,
+            steps=steps,
+            eps=decoder.eps,
+        )
     return found.z, found.gradient_norm * unit**2, found.iterations
