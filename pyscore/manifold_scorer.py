@@ -141,7 +141,7 @@ class ManifoldScorer:
         self.prior_ = self._make_prior(codes)
         self._latent: Latent = "sphere" if self.prior_.spherical else "euclidean"
         self.manifold_dim_ = self.latent_dim_ - (self._latent == "sphere")
-        pool = self.prior_.sample(POOL, sampling.generator(self.seed, "projection"))
+        pool = self._draw_pool()
         self._check_decoder(pool)
         self._pool = Pool.of(pool, self._decoder)
         self.sigma2_ = self._find_sigma2(x)
@@ -170,11 +170,12 @@ class ManifoldScorer:
 
     def _first_rows(self, rows: ArrayLike) -> Array:
         """Return the rows of `fit` flat, and learn their shape."""
-        shape = np.shape(rows)[1:]
+        rows = _as_array(rows)
+        shape = rows.shape[1:]
         self._event_shape = tuple(shape if self.event_shape is None else self.event_shape)
         self.n_features_in_ = int(np.prod(self._event_shape))
         if len(shape) == 0 or self.n_features_in_ == 0:
-            raise InvalidInput(f"`X` must have rows of at least one feature; got shape {np.shape(rows)}.")
+            raise InvalidInput(f"`X` must have rows of at least one feature; got shape {rows.shape}.")
         x = self._rows(rows)
         if len(x) == 0:
             raise InvalidInput("`X` must have at least one row to fit to; got none.")
@@ -182,12 +183,13 @@ class ManifoldScorer:
 
     def _rows(self, rows: ArrayLike) -> Array:
         """Return rows flat (n, d) and finite, from (n, d) or (n, *event_shape)."""
+        rows = _as_array(rows)
         d, shape = self.n_features_in_, self._event_shape
-        image = np.ndim(rows) > 2 or len(shape) == 0
-        if image and np.shape(rows)[1:] != shape:
-            raise InvalidInput(f"`X` must have shape (n, {d}) or (n, *{shape}); got {np.shape(rows)}.")
-        flat = np.reshape(rows, (len(np.asarray(rows)), d)) if image else rows
-        x = check.matrix("X", flat, d, why=f"The scorer has {d} features, event_shape {shape}.")
+        if rows.ndim > 2:
+            if rows.shape[1:] != shape:
+                raise InvalidInput(f"`X` must have shape (n, {d}) or (n, *{shape}); got {rows.shape}.")
+            rows = rows.reshape(len(rows), d)
+        x = check.matrix("X", rows, d, why=f"The scorer has {d} features, event_shape {shape}.")
         check.finite("X", x, limit=1e15)
         return x
 
@@ -254,6 +256,15 @@ class ManifoldScorer:
                 "pyscore.priors.GaussianMixture."
             )
         return GaussianMixture.fit(codes, self.n_components, seed=self.seed)
+
+    def _draw_pool(self) -> Array:
+        """Return POOL codes of the prior, which may be a user's own and so is checked."""
+        k = self.latent_dim_
+        drawn = self.prior_.sample(POOL, sampling.generator(self.seed, "projection"))
+        pool = check.array("prior.sample", drawn, (POOL, k))
+        check.finite("prior.sample", pool)
+        check.vector("prior.log_density", self.prior_.log_density(pool), POOL)
+        return pool
 
     def _find_sigma2(self, x: Array) -> float | None:
         if self.normal_dim_ == 0:
@@ -439,6 +450,13 @@ class ManifoldScorer:
     def _require_fitted(self) -> None:
         if not hasattr(self, "sigma2_"):
             raise NotFittedError("this ManifoldScorer is not fitted yet. Call fit with the training rows first.")
+
+
+def _as_array(rows: ArrayLike) -> Array:
+    try:
+        return np.asarray(rows)
+    except ValueError:  # nested sequences of different lengths: its error says so
+        return check.matrix("X", rows)
 
 
 def _ranked(density: Array, volume: Array) -> Array:
