@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyscore.backends import available_backends, get_backend
     from pyscore.data import load
     from pyscore.fitted import FittedModel, fit
+    from pyscore.manifold_scorer import ManifoldScorer
     from pyscore.model import SVAE
     from pyscore.scores import SCORES, score, score_table, score_terms
     from pyscore.training import TrainConfig, train
@@ -29,6 +30,7 @@ __all__ = [
     "SVAE",
     "Convention",
     "FittedModel",
+    "ManifoldScorer",
     "PyscoreError",
     "TrainConfig",
     "available_backends",
@@ -45,6 +47,7 @@ _LAZY = {
     "SCORES": "scores",
     "SVAE": "model",
     "FittedModel": "fitted",
+    "ManifoldScorer": "manifold_scorer",
     "TrainConfig": "training",
     "available_backends": "backends",
     "fit": "fitted",
@@ -55,7 +58,7 @@ _LAZY = {
     "score_terms": "scores",
     "train": "training",
 }
-_SUBMODULES = {"backends", "data", "fitted", "kernels", "model", "reference", "scores", "training"}
+_SUBMODULES = {"backends", "data", "fitted", "kernels", "model", "priors", "reference", "scores", "training"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pyscore._validate import Array, Latent
-from pyscore.reference import Projection, move, tangent_frame
+from pyscore.reference import EPS, Projection, move, tangent_frame
 
 __all__ = [
     "adam_descent",
@@ -92,6 +92,7 @@ def levenberg_marquardt(
     *,
     latent: Latent,
     steps: int,
+    eps: float = EPS,
 ) -> Projection:
     """argmin_z ½‖x − decode(z)‖², with the Gauss-Newton curvature JᵀJ, or the whole Hessian JᵀJ − Σ e_m ∇²f_m."""
 
@@ -107,7 +108,7 @@ def levenberg_marquardt(
         hessian = hessian - bend(z, residual)
         return 0.5 * np.sum(residual**2, axis=1), *riemannian(z, gradient, hessian, latent)
 
-    return damped_newton(z, model, latent=latent, steps=steps)
+    return damped_newton(z, model, latent=latent, steps=steps, eps=eps)
 
 
 def riemannian(z: Array, gradient: Array, hessian: Array, latent: Latent) -> tuple[Array, Array]:
@@ -120,14 +121,13 @@ def riemannian(z: Array, gradient: Array, hessian: Array, latent: Latent) -> tup
     return (down @ gradient[..., None])[..., 0], down @ (hessian - radial) @ frame
 
 
-def damped_newton(z: Array, model: Model, *, latent: Latent, steps: int) -> Projection:
+def damped_newton(z: Array, model: Model, *, latent: Latent, steps: int, eps: float = EPS) -> Projection:
     """Minimise each row's objective by saddle-free Newton steps δ = −Q (|Λ| + λ max|Λ|)⁻¹ Qᵀg, H = QΛQᵀ.
 
     A step is taken if it lowers the objective, or, where that has reached rounding level, the gradient. λ falls
     by ten after a success and grows by ten after a failure, row by row. A row is done when a step below rounding
-    level no longer helps.
+    level no longer helps. `eps` is the precision in which the model is evaluated.
     """
-    eps = float(np.finfo(np.float64).eps)
     start = z
     f, g, h = first, _, _ = model(z)
     damping = np.full(len(z), 1e-4)

@@ -8,11 +8,13 @@ Where the original and the mathematics disagree, the field of `Convention` that 
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike
 from scipy import special
 
@@ -34,6 +36,7 @@ __all__ = [
     "log_importance",
     "log_laplace",
     "log_likelihood",
+    "log_likelihood_normal",
     "log_prior",
     "log_prior_jacobian_decoder",
     "log_prior_jacobian_encoder",
@@ -232,6 +235,29 @@ def log_likelihood(
     return -0.5 * np.sum((x - x_hat) ** 2 / variance, axis=1) - 0.5 * (constant + log_determinant)
 
 
+def log_likelihood_normal(squared_residual: ArrayLike, sigma2: float, dimensions: int) -> Array:
+    """log N(e; 0, σ²I) of a residual e that lies in `dimensions` normal directions: −½‖e‖²/σ² − (dim/2) log 2πσ².
+
+    Parameters
+    ----------
+    squared_residual : (n,) array, ‖x − f(z)‖²
+    sigma2 : float, variance of the noise in each direction
+    dimensions : int
+        d − k for a manifold that is the image of R^k, d − k + 1 for that of a sphere in R^k.
+
+    Returns
+    -------
+    (n,) array, nats.
+
+    Notes
+    -----
+    The paper (below equation (6)) evaluates it in all d directions, which differs by a constant.
+    """
+    squared_residual = check.vector("squared_residual", squared_residual)
+    sigma2 = check.real("sigma2", sigma2, above=0.0)
+    return -0.5 * squared_residual / sigma2 - 0.5 * dimensions * np.log(2 * np.pi * sigma2)
+
+
 def latent_error(z: ArrayLike, z_hat: ArrayLike) -> Array:
     """Σ (z − ẑ)², where ẑ = mu(decode(z)) is the code that comes back.
 
@@ -255,7 +281,10 @@ def _log_0f1(kappa: Array, k: int) -> Array:
     """log ₀F₁(; k/2; κ²/4) = log Γ(k/2) − (k/2−1) log(κ/2) + log I_{k/2−1}(κ): 0 at κ = 0, free of poles."""
     nu = 0.5 * k - 1.0
     small, large = _split_kappa(kappa, nu)
-    bessel = special.gammaln(nu + 1) - nu * np.log(0.5 * large) + np.log(special.ive(nu, large)) + large
+    if nu >= LARGE_ORDER:
+        bessel = _log_0f1_large_order(large, nu)
+    else:
+        bessel = special.gammaln(nu + 1) - nu * np.log(0.5 * large) + np.log(special.ive(nu, large)) + large
     return np.where(kappa == small, np.log1p(_series_0f1(small, nu)), bessel)
 
 
@@ -275,11 +304,51 @@ def _series_0f1(kappa: Array, nu: float) -> Array:
     return series
 
 
+LARGE_ORDER = 200.0
+"""Order ν from which I_ν comes from its uniform expansion: `ive` underflows to 0 from ν = 393 on."""
+
+
+@functools.cache
+def _debye(terms: int = 7) -> list[Polynomial]:
+    """U_0 … of the uniform expansion of I_ν: U_j+1 = ½p²(1−p²)U_j' + ⅛∫₀ᵖ(1−5t²)U_j dt. DLMF 10.41.9."""
+    u = [Polynomial([1.0])]
+    for _ in range(terms - 1):
+        integral = (Polynomial([1.0, 0.0, -5.0]) * u[-1]).integ()
+        u.append(0.5 * Polynomial([0.0, 0.0, 1.0, 0.0, -1.0]) * u[-1].deriv() + 0.125 * integral)
+    return u
+
+
+def _log_0f1_large_order(kappa: Array, nu: float) -> Array:
+    """log ₀F₁(; ν+1; κ²/4) for large ν, uniformly in κ: DLMF 10.41.3 with the Γ of Stirling, poles cancelled.
+
+    (t−ν) − ν log((t+ν)/2ν) − ½ log(t/ν) + s(ν) + log Σ_j U_j(ν/t)/ν^j with t = √(ν²+κ²), s Stirling's series.
+    The first term that is left out, U_7/ν⁷, is below 2e-16 for ν ≥ 200.
+    """
+    t = np.hypot(nu, kappa)
+    excess = kappa * (kappa / (t + nu))  # t − ν
+    stirling = 1 / (12 * nu) - 1 / (360 * nu**3) + 1 / (1260 * nu**5)
+    tail = sum(u(nu / t) / nu**j for j, u in enumerate(_debye()) if j)
+    half_log = 0.5 * np.log1p(excess / nu)  # ½ log(t/ν)
+    return excess - nu * np.log1p(excess / (2 * nu)) - half_log + stirling + np.log1p(tail)
+
+
+def _bessel_ratio_large_order(kappa: Array, nu: float) -> Array:
+    """I_{ν+1}(κ)/I_ν(κ) = I_ν'/I_ν − ν/κ for large ν: DLMF 10.41.5 over 10.41.3, without their common part."""
+    t = np.hypot(nu, kappa)
+    p, u = nu / t, _debye()
+    change = sum((0.5 * p * u[j - 1](p) + p * p * u[j - 1].deriv()(p)) / nu**j for j in range(1, len(u)))
+    series = sum(u[j](p) / nu**j for j in range(len(u)))
+    # V_j − U_j = −(1−p²)(½p U_{j−1} + p² U'_{j−1}), and 1 − p² = (κ/t)².
+    return kappa / (t + nu) - kappa / t * change / series
+
+
 def _bessel_ratio(kappa: Array, k: int) -> Array:
     """A_k(κ) = I_{k/2}(κ) / I_{k/2−1}(κ), the mean of z·mu under vMF; κ/k for κ → 0."""
     nu = 0.5 * k - 1.0
     small, large = _split_kappa(kappa, nu)
     series = small / k * (1 + _series_0f1(small, nu + 1)) / (1 + _series_0f1(small, nu))
+    if nu >= LARGE_ORDER:
+        return np.where(kappa == small, series, _bessel_ratio_large_order(large, nu))
     return np.where(kappa == small, series, special.ive(nu + 1, large) / special.ive(nu, large))
 
 
@@ -1049,9 +1118,6 @@ def log_density_corrected(
     residual = np.sum((x - check.array("x_hat", x_hat, x.shape)) ** 2, axis=1)
     sigma2 = check.real("sigma2", sigma2, above=0.0)
 
-    def normal_directions(count: int) -> Array:
-        return -0.5 * residual / sigma2 - 0.5 * count * np.log(2 * np.pi * sigma2)
-
     check.choice("latent", latent, ("sphere", "euclidean"))
     floored = convention.corrected_volume == "floored"
     if latent == "sphere":
@@ -1061,7 +1127,8 @@ def log_density_corrected(
                 "corrected_volume='exact' and the prior's components `mu_u`, `kappa_u`. Use EXACT."
             )
         volume = log_volume(jacobian @ tangent_frame(z))
-        return log_prior(z, mu_u, kappa_u, convention=convention) + normal_directions(d - k + 1) - volume
+        noise = log_likelihood_normal(residual, sigma2, d - k + 1)
+        return log_prior(z, mu_u, kappa_u, convention=convention) + noise - volume
     if floored and sigma2 != 1.0:
         raise InvalidInput(f"`sigma2` must be 1 under corrected_volume='floored'; got {sigma2!r}.")
     _, s, vt = np.linalg.svd(jacobian, full_matrices=False)
@@ -1070,7 +1137,8 @@ def log_density_corrected(
         volume = 2 * np.sum(np.log(s + VOLUME_FLOOR), axis=1) if floored else log_volume(jacobian)
     coordinates = np.squeeze(vt @ z[:, :, None], axis=2)
     log_pz = -0.5 * np.sum(coordinates**2 / spread + np.log(spread), axis=1) - 0.5 * k * LOG_TWO_PI
-    noise = normal_directions(d - k) if d > k else np.zeros(n)  # the original: no noise term without room for it
+    # The original: no noise term without room for it.
+    noise = log_likelihood_normal(residual, sigma2, d - k) if d > k else np.zeros(n)
     return log_pz + noise - volume
 
 

@@ -34,6 +34,7 @@ STREAMS = {
     "initialise": 0, "train": 1, "importance": 2, "goodness": 3, "validation": 4,
     "known_anomalies": 20, "costly_rows": 21, "classifier": 22,
     "toy": 50,
+    "projection": 60,
 }  # fmt: skip
 
 

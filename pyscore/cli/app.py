@@ -393,6 +393,7 @@ def reproduce(
     )
 
 
+@app.command
 def results(
     run: Path | None = None,
     /,
