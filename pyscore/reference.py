@@ -45,9 +45,11 @@ __all__ = [
     "mmd_null",
     "mmd_p_value",
     "mmd_variance",
+    "normal_dimensions",
     "normalize",
     "pairwise_distance",
     "project",
+    "residual_variance",
     "roc_auc",
     "sample_vmf",
     "tangent_frame",
@@ -1001,6 +1003,44 @@ def project(
     return levenberg_marquardt(x, z, decode, jacobian, bend, latent=latent, steps=steps)
 
 
+def normal_dimensions(d: int, k: int, latent: Latent) -> int:
+    """Directions normal to the manifold: d−k for Euclidean codes in R^k, d−k+1 for codes on the sphere in R^k."""
+    check.choice("latent", latent, ("sphere", "euclidean"))
+    tangent = check.integer("k", k, at_least=1) - (latent == "sphere")
+    check.integer("d", d, at_least=tangent, hint="A manifold has no more dimensions than its space.")
+    return d - tangent
+
+
+def residual_variance(x: ArrayLike, x_hat: ArrayLike, k: int, *, latent: Latent = "sphere") -> float:
+    """σ² = Σ‖x − x̂‖² / (n·m), over the m = d−k+1 (sphere) or d−k (Euclidean) normal dimensions.
+
+    Parameters
+    ----------
+    x, x_hat : (n, d) arrays, x̂ the projections of the n rows onto the manifold
+    k : int, latent dimension
+    latent : {"sphere", "euclidean"}
+
+    Returns
+    -------
+    float, the maximum-likelihood estimate where the residuals are normal to the manifold.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no normal dimension, or no row leaves the manifold: σ² = 0 has no density.
+    """
+    x = check.matrix("x", x)
+    residual = x - check.array("x_hat", x_hat, x.shape)
+    count = len(x) * normal_dimensions(x.shape[1], k, latent)
+    variance = float(np.sum(residual**2)) / count if count else 0.0
+    if not 0 < variance < np.inf:
+        raise InvalidInput(
+            f"σ² can't be estimated from {len(x)} row(s) with {x.shape[1]} features and k = {k}: the mean squared "
+            f"residual over {count} normal coordinates is {variance!r}. Give `sigma2` as a number."
+        )
+    return variance
+
+
 def log_density_corrected(
     x: ArrayLike,
     x_hat: ArrayLike,
@@ -1053,6 +1093,7 @@ def log_density_corrected(
         return -0.5 * residual / sigma2 - 0.5 * count * np.log(2 * np.pi * sigma2)
 
     check.choice("latent", latent, ("sphere", "euclidean"))
+    normal = normal_dimensions(d, k, latent) if d >= k else 0
     floored = convention.corrected_volume == "floored"
     if latent == "sphere":
         if floored or mu_u is None:
@@ -1061,7 +1102,7 @@ def log_density_corrected(
                 "corrected_volume='exact' and the prior's components `mu_u`, `kappa_u`. Use EXACT."
             )
         volume = log_volume(jacobian @ tangent_frame(z))
-        return log_prior(z, mu_u, kappa_u, convention=convention) + normal_directions(d - k + 1) - volume
+        return log_prior(z, mu_u, kappa_u, convention=convention) + normal_directions(normal) - volume
     if floored and sigma2 != 1.0:
         raise InvalidInput(f"`sigma2` must be 1 under corrected_volume='floored'; got {sigma2!r}.")
     _, s, vt = np.linalg.svd(jacobian, full_matrices=False)
@@ -1070,7 +1111,7 @@ def log_density_corrected(
         volume = 2 * np.sum(np.log(s + VOLUME_FLOOR), axis=1) if floored else log_volume(jacobian)
     coordinates = np.squeeze(vt @ z[:, :, None], axis=2)
     log_pz = -0.5 * np.sum(coordinates**2 / spread + np.log(spread), axis=1) - 0.5 * k * LOG_TWO_PI
-    noise = normal_directions(d - k) if d > k else np.zeros(n)  # the original: no noise term without room for it
+    noise = normal_directions(normal) if normal else np.zeros(n)  # the original: no noise term without room for it
     return log_pz + noise - volume
 
 
