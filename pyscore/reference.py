@@ -35,6 +35,7 @@ __all__ = [
     "log_laplace",
     "log_likelihood",
     "log_prior",
+    "log_prior_derivatives",
     "log_prior_jacobian_decoder",
     "log_prior_jacobian_encoder",
     "log_vmf",
@@ -425,6 +426,25 @@ def log_prior(
         )
     kappa_u = check.vector("kappa_u", kappa_u, mu_u.shape[0])
     return _log_mean_exp(kappa_u * cosines + log_vmf_normaliser(kappa_u, mu_u.shape[1]))
+
+
+def log_prior_derivatives(
+    z: Array, mu_u: Array, kappa_u: Array, *, convention: Convention = EXACT
+) -> tuple[Array, Array, Array]:
+    """`log_prior` (n,) with its gradient (n, k) and Hessian (n, k, k) in R^k.
+
+    With weights w_j ∝ vMF(z; mu_j, κ_j): gradient Σ w_j κ_j mu_j = m, Hessian Σ w_j κ_j² mu_j mu_jᵀ − m mᵀ.
+    """
+    log_pz = log_prior(z, mu_u, kappa_u, convention=convention)
+    if convention.prior_density == "unit_kappa":
+        kappa_u = np.ones_like(kappa_u)
+    exponent = kappa_u * (z @ mu_u.T) + log_vmf_normaliser(kappa_u, z.shape[1])
+    weight = np.exp(exponent - exponent.max(axis=1, keepdims=True))
+    weight /= weight.sum(axis=1, keepdims=True)
+    pull = kappa_u[:, None] * mu_u
+    gradient = weight @ pull
+    hessian = np.einsum("np,pi,pj->nij", weight, pull, pull) - gradient[:, :, None] * gradient[:, None, :]
+    return log_pz, gradient, hessian
 
 
 # ── Volumes ──────────────────────────────────────────────────────────────────────────────────────────────

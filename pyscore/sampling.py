@@ -32,7 +32,7 @@ ROUNDS = 10_000
 
 STREAMS = {
     "initialise": 0, "train": 1, "importance": 2, "goodness": 3, "validation": 4,
-    "known_anomalies": 20, "costly_rows": 21, "classifier": 22,
+    "known_anomalies": 20, "costly_rows": 21, "classifier": 22, "manifold": 70,
 }  # fmt: skip
 
 

@@ -403,8 +403,7 @@ def laplace(model: SVAE, x: Array, z: Array, sigma2: float, convention: Conventi
     components = model.encode_pseudo_inputs(convention=convention)
 
     def prior(z: Array) -> tuple[Array, Array, Array]:
-        log_pz = reference.log_prior(z, *components, convention=convention)
-        return log_pz, *_prior_derivatives(z, *components, convention)
+        return reference.log_prior_derivatives(z, *components, convention=convention)
 
     objective = negative_log_joint(
         x, model.decode, model.decoder_jacobian, model.decoder_bend, prior, sigma2,
@@ -413,16 +412,3 @@ def laplace(model: SVAE, x: Array, z: Array, sigma2: float, convention: Conventi
     mode = damped_newton(reference.normalize(z), objective, latent="sphere", steps=100).z
     value, _, hessian = objective(mode)
     return reference.log_laplace(-value, hessian)
-
-
-def _prior_derivatives(z: Array, mu_u: Array, kappa_u: Array, convention: Convention) -> tuple[Array, Array]:
-    """Gradient (n, k) and Hessian (n, k, k) of log Σ_j exp(κ_j z·mu_j + log C(κ_j)) in R^k."""
-    if convention.prior_density == "unit_kappa":
-        kappa_u = np.ones_like(kappa_u)
-    exponent = kappa_u * (z @ mu_u.T) + reference.log_vmf_normaliser(kappa_u, z.shape[1])
-    weight = np.exp(exponent - exponent.max(axis=1, keepdims=True))
-    weight /= weight.sum(axis=1, keepdims=True)
-    pull = kappa_u[:, None] * mu_u
-    gradient = weight @ pull
-    hessian = np.einsum("np,pi,pj->nij", weight, pull, pull) - gradient[:, :, None] * gradient[:, None, :]
-    return gradient, hessian
