@@ -19,8 +19,8 @@ from pyscore.training import TrainConfig
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "exact-density.md"
-SIGMAS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
-ROWS = 1000
+SIGMAS = (0.2, 0.1, 0.05, 0.02, 0.01)
+ROWS = 500
 MAP_NATS = 10.0
 SEEDS = (0, 1, 2)
 CONFIG = TrainConfig(beta=0.1, steps=1500, learning_rate=5e-3)
