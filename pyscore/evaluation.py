@@ -27,12 +27,13 @@ def auc_rows(
     labels: ArrayLike,
     names: Iterable[str] | None = None,
     *,
+    sigma2: ArrayLike = 1.0,
     convention: Convention,
     backend: str | Backend = "numpy",
     seed: int = 0,
 ) -> pd.DataFrame:
     """One row a score: ``score``, ``convention``, ``auc``, ``mean_log_density`` (finite rows)."""
-    table = scoring.score_table(model, x, names, convention=convention, backend=backend, seed=seed)
+    table = scoring.score_table(model, x, names, sigma2=sigma2, convention=convention, backend=backend, seed=seed)
     rows: list[dict[str, Any]] = []
     for name in table.columns:
         values = table[name].to_numpy()

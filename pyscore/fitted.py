@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
+from pyscore import _validate as check
 from pyscore import scores as scoring
+from pyscore._validate import Array
 from pyscore.backends import Backend
 from pyscore.convention import Convention
-from pyscore.errors import ModelFileError, PyscoreError
+from pyscore.errors import InvalidInput, ModelFileError, PyscoreError
 from pyscore.model import SVAE
 from pyscore.preprocessing import Standardiser
 from pyscore.storage import read_tensors, write_tensors
@@ -35,26 +38,59 @@ class FittedModel:
     convention: Convention
     training: dict[str, Any] = field(default_factory=dict)
     """Configuration of the training, as it stands in the file."""
+    residual_variance: float | None = None
+    """σ² of the training residuals (see `scores.residual_variance`), in standardised units."""
 
     def scores(
         self,
         table: Any,
         names: Iterable[str] | None = None,
         *,
+        sigma2: ArrayLike | Literal["residual"] = 1.0,
         convention: Convention | None = None,
         backend: str | Backend = "numpy",
         seed: int = 0,
     ) -> pd.DataFrame:
-        """Log-densities (nats, higher = more normal) of raw rows, a DataFrame or array; see `score_table`."""
+        """Log-densities (nats, higher = more normal) of raw rows, a DataFrame or array; see `score_table`.
+
+        They are densities of the standardised features: those of the raw ones are lower by Σ log deviation.
+        `sigma2` is in standardised units, too; ``"residual"`` is the variance of the training residuals.
+        """
         x, _ = features(table, self.standardiser.columns)
         return scoring.score_table(
             self.model,
             self.standardiser.transform(x),
             names,
+            sigma2=self.noise_variance(sigma2),
             convention=convention or self.convention,
             backend=backend,
             seed=seed,
         )
+
+    def noise_variance(self, sigma2: ArrayLike | Literal["residual"]) -> ArrayLike:
+        """Return `sigma2` itself, or the variance of the training residuals for ``"residual"``.
+
+        Raises
+        ------
+        InvalidInput
+            If the model has none: it was saved by an older version, or built by hand.
+        """
+        if not isinstance(sigma2, str):
+            return sigma2
+        if sigma2 != "residual":
+            raise InvalidInput(f"`sigma2` must be a number, one a feature, or 'residual'; got {sigma2!r}.")
+        if self.residual_variance is None:
+            raise InvalidInput(
+                "`sigma2` can't be 'residual': this model holds no variance of its training residuals. "
+                "Fit it again, or give `sigma2` as a number."
+            )
+        return self.residual_variance
+
+    def projection_report(self, table: Any, *, convention: Convention | None = None) -> pd.DataFrame:
+        """How well each raw row was projected onto the manifold; see `scores.projection_report`."""
+        x, _ = features(table, self.standardiser.columns)
+        z = self.standardiser.transform(x)
+        return scoring.projection_report(self.model, z, convention=convention or self.convention)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file with a JSON header; atomically."""
@@ -66,6 +102,7 @@ class FittedModel:
             "columns": list(self.standardiser.columns),
             "convention": self.convention.to_dict(),
             "training": self.training,
+            "residual_variance": self.residual_variance,
         }
         tensors = self.model.parameters()
         tensors |= {"scaler.mean": self.standardiser.mean, "scaler.deviation": self.standardiser.deviation}
@@ -86,6 +123,7 @@ class FittedModel:
             columns, training = _typed(header, "columns", list), _typed(header, "training", dict)
             model = SVAE.from_parameters(tensors, _typed(header, "activation", str))
             convention = Convention.from_dict(_typed(header, "convention", dict))
+            variance = _variance(header.get("residual_variance"))  # files of older versions lack it
         except (KeyError, TypeError) as error:
             raise ModelFileError(f"{str(path)!r} is not a valid pyscore model: {error} missing or bad.") from None
         except PyscoreError as error:
@@ -93,7 +131,11 @@ class FittedModel:
         standardiser = Standardiser(mean, deviation, tuple(map(str, columns)))
         if problem := _inconsistency(model, standardiser):
             raise ModelFileError(f"{str(path)!r} is not a valid pyscore model: {problem}.")
-        return cls(model, standardiser, convention, training)
+        return cls(model, standardiser, convention, training, variance)
+
+
+def _variance(value: Any) -> float | None:
+    return None if value is None else check.real("residual_variance", value, above=0.0)
 
 
 def _typed(header: dict[str, Any], name: str, kind: type) -> Any:
@@ -150,4 +192,13 @@ def fit(
         standardiser.transform(x), config, latent_dim=k, hidden_dim=hidden_dim, n_components=n_components,
         activation=activation, dtype=dtype, device=device, callback=callback, checkpoint=checkpoint,
     )  # fmt: skip
-    return FittedModel(trained.model, standardiser, config.convention, config.to_dict())
+    variance = estimate_variance(trained.model, standardiser.transform(x))
+    return FittedModel(trained.model, standardiser, config.convention, config.to_dict(), variance)
+
+
+def estimate_variance(model: SVAE, x: Array) -> float | None:
+    """Return `scores.residual_variance`, or None where the rows lie on the manifold, so that there is none."""
+    try:
+        return scoring.residual_variance(model, x)
+    except InvalidInput:
+        return None

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from pyscore._validate import Array, Latent
-from pyscore.reference import EPS, Projection, move, tangent_frame
+from pyscore.convention import EXACT, Convention
+from pyscore.reference import EPS, Projection, log_likelihood, move, tangent_frame
 
 __all__ = [
     "adam_descent",
@@ -16,6 +17,7 @@ __all__ = [
     "beta_power",
     "damped_newton",
     "levenberg_marquardt",
+    "negative_log_joint",
     "riemannian",
     "tangent_basis",
 ]
@@ -119,6 +121,34 @@ def riemannian(z: Array, gradient: Array, hessian: Array, latent: Latent) -> tup
     down = np.swapaxes(frame, 1, 2)
     radial = np.sum(z * gradient, axis=1)[:, None, None] * np.eye(z.shape[1])
     return (down @ gradient[..., None])[..., 0], down @ (hessian - radial) @ frame
+
+
+def negative_log_joint(
+    x: Array,
+    decode: Callable[[Array], Array],
+    jacobian: Callable[[Array], Array],
+    bend: Callable[[Array, Array], Array],
+    prior: Callable[[Array], tuple[Array, Array, Array]],
+    sigma2: float,
+    *,
+    latent: Latent,
+    convention: Convention = EXACT,
+) -> Model:
+    """Return −log p(x, z) = −log N(x; decode(z), σ²I) − log p(z) with its gradient and Hessian along the codes.
+
+    `prior` gives log p(z) (n,), its gradient (n, k) and its Hessian (n, k, k), both those of R^k.
+    """
+
+    def objective(z: Array) -> tuple[Array, Array, Array]:
+        x_hat, j = decode(z), jacobian(z)
+        residual = (x - x_hat) / sigma2
+        log_pz, prior_gradient, prior_hessian = prior(z)
+        gradient = -np.einsum("ndk,nd->nk", j, residual) - prior_gradient
+        hessian = np.swapaxes(j, 1, 2) @ j / sigma2 - bend(z, residual) - prior_hessian
+        log_joint = log_likelihood(x, x_hat, sigma2, convention=convention) + log_pz
+        return -log_joint, *riemannian(z, gradient, hessian, latent)
+
+    return objective
 
 
 def damped_newton(z: Array, model: Model, *, latent: Latent, steps: int, eps: float = EPS) -> Projection:

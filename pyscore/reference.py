@@ -38,6 +38,7 @@ __all__ = [
     "log_likelihood",
     "log_likelihood_normal",
     "log_prior",
+    "log_prior_derivatives",
     "log_prior_jacobian_decoder",
     "log_prior_jacobian_encoder",
     "log_vmf",
@@ -48,9 +49,11 @@ __all__ = [
     "mmd_null",
     "mmd_p_value",
     "mmd_variance",
+    "normal_dimensions",
     "normalize",
     "pairwise_distance",
     "project",
+    "residual_variance",
     "roc_auc",
     "sample_vmf",
     "tangent_frame",
@@ -492,6 +495,25 @@ def log_prior(
         )
     kappa_u = check.vector("kappa_u", kappa_u, mu_u.shape[0])
     return _log_mean_exp(kappa_u * cosines + log_vmf_normaliser(kappa_u, mu_u.shape[1]))
+
+
+def log_prior_derivatives(
+    z: Array, mu_u: Array, kappa_u: Array, *, convention: Convention = EXACT
+) -> tuple[Array, Array, Array]:
+    """`log_prior` (n,) with its gradient (n, k) and Hessian (n, k, k) in R^k.
+
+    With weights w_j ∝ vMF(z; mu_j, κ_j): gradient Σ w_j κ_j mu_j = m, Hessian Σ w_j κ_j² mu_j mu_jᵀ − m mᵀ.
+    """
+    log_pz = log_prior(z, mu_u, kappa_u, convention=convention)
+    if convention.prior_density == "unit_kappa":
+        kappa_u = np.ones_like(kappa_u)
+    exponent = kappa_u * (z @ mu_u.T) + log_vmf_normaliser(kappa_u, z.shape[1])
+    weight = np.exp(exponent - exponent.max(axis=1, keepdims=True))
+    weight /= weight.sum(axis=1, keepdims=True)
+    pull = kappa_u[:, None] * mu_u
+    gradient = weight @ pull
+    hessian = np.einsum("np,pi,pj->nij", weight, pull, pull) - gradient[:, :, None] * gradient[:, None, :]
+    return log_pz, gradient, hessian
 
 
 # ── Volumes ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -1070,6 +1092,44 @@ def project(
     return levenberg_marquardt(x, z, decode, jacobian, bend, latent=latent, steps=steps)
 
 
+def normal_dimensions(d: int, k: int, latent: Latent) -> int:
+    """Directions normal to the manifold: d−k for Euclidean codes in R^k, d−k+1 for codes on the sphere in R^k."""
+    check.choice("latent", latent, ("sphere", "euclidean"))
+    tangent = check.integer("k", k, at_least=1) - (latent == "sphere")
+    check.integer("d", d, at_least=tangent, hint="A manifold has no more dimensions than its space.")
+    return d - tangent
+
+
+def residual_variance(x: ArrayLike, x_hat: ArrayLike, k: int, *, latent: Latent = "sphere") -> float:
+    """σ² = Σ‖x − x̂‖² / (n·m), over the m = d−k+1 (sphere) or d−k (Euclidean) normal dimensions.
+
+    Parameters
+    ----------
+    x, x_hat : (n, d) arrays, x̂ the projections of the n rows onto the manifold
+    k : int, latent dimension
+    latent : {"sphere", "euclidean"}
+
+    Returns
+    -------
+    float, the maximum-likelihood estimate where the residuals are normal to the manifold.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no normal dimension, or no row leaves the manifold: σ² = 0 has no density.
+    """
+    x = check.matrix("x", x)
+    residual = x - check.array("x_hat", x_hat, x.shape)
+    count = len(x) * normal_dimensions(x.shape[1], k, latent)
+    variance = float(np.sum(residual**2)) / count if count else 0.0
+    if not 0 < variance < np.inf:
+        raise InvalidInput(
+            f"σ² can't be estimated from {len(x)} row(s) with {x.shape[1]} features and k = {k}: the mean squared "
+            f"residual over {count} normal coordinates is {variance!r}. Give `sigma2` as a number."
+        )
+    return variance
+
+
 def log_density_corrected(
     x: ArrayLike,
     x_hat: ArrayLike,
@@ -1119,6 +1179,7 @@ def log_density_corrected(
     sigma2 = check.real("sigma2", sigma2, above=0.0)
 
     check.choice("latent", latent, ("sphere", "euclidean"))
+    normal = normal_dimensions(d, k, latent) if d >= k else 0
     floored = convention.corrected_volume == "floored"
     if latent == "sphere":
         if floored or mu_u is None:
@@ -1127,7 +1188,7 @@ def log_density_corrected(
                 "corrected_volume='exact' and the prior's components `mu_u`, `kappa_u`. Use EXACT."
             )
         volume = log_volume(jacobian @ tangent_frame(z))
-        noise = log_likelihood_normal(residual, sigma2, d - k + 1)
+        noise = log_likelihood_normal(residual, sigma2, normal)
         return log_prior(z, mu_u, kappa_u, convention=convention) + noise - volume
     if floored and sigma2 != 1.0:
         raise InvalidInput(f"`sigma2` must be 1 under corrected_volume='floored'; got {sigma2!r}.")
@@ -1138,7 +1199,7 @@ def log_density_corrected(
     coordinates = np.squeeze(vt @ z[:, :, None], axis=2)
     log_pz = -0.5 * np.sum(coordinates**2 / spread + np.log(spread), axis=1) - 0.5 * k * LOG_TWO_PI
     # The original: no noise term without room for it.
-    noise = log_likelihood_normal(residual, sigma2, d - k) if d > k else np.zeros(n)
+    noise = log_likelihood_normal(residual, sigma2, normal) if normal else np.zeros(n)
     return log_pz + noise - volume
 
 

@@ -35,6 +35,7 @@ STREAMS = {
     "known_anomalies": 20, "costly_rows": 21, "classifier": 22,
     "toy": 50,
     "projection": 60,
+    "manifold": 70,
 }  # fmt: skip
 
 

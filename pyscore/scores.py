@@ -20,11 +20,22 @@ from pyscore._validate import Array
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import EXACT, Convention, get_convention
 from pyscore.errors import InvalidInput
-from pyscore.minimise import damped_newton, riemannian
+from pyscore.minimise import damped_newton, negative_log_joint
 from pyscore.model import SVAE
 from pyscore.sampling import VMFDraws
 
-__all__ = ["IMPORTANCE_DRAWS", "SCORES", "Score", "available_scores", "score", "score_table", "score_terms"]
+__all__ = [
+    "IMPORTANCE_DRAWS",
+    "SCORES",
+    "Score",
+    "available_scores",
+    "project",
+    "projection_report",
+    "residual_variance",
+    "score",
+    "score_table",
+    "score_terms",
+]
 
 IMPORTANCE_DRAWS = 100
 
@@ -281,14 +292,83 @@ def _row_draws(x: Array, kappa: Array, k: int, s: int, seed: int) -> VMFDraws:
     return VMFDraws(np.concatenate([r.epsilon for r in rows]), np.concatenate([r.v for r in rows]))
 
 
+def project(
+    model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention | str = EXACT
+) -> reference.Projection:
+    """Nearest points of the manifold: argmin_z ‖x − decode(z)‖² on the sphere, from the encoder's codes.
+
+    Parameters
+    ----------
+    model : SVAE
+    x : (n, d) array, standardised as the training data were
+    steps : int, at most so many Newton steps
+    convention : Convention, or ``"exact"`` or ``"original"`` (100 ADAM steps off the sphere)
+
+    Returns
+    -------
+    Projection
+        `z` (n, k), `gradient_norm` ‖Jᵀe‖ along the sphere, and `iterations` (n,). Under EXACT no row is further
+        from its point than decode(encode(x)) is; the minimum is the local one that the encoder's code leads to.
+
+    Notes
+    -----
+    Section 3.3. See `reference.project`, and `projection_report` for a table.
+    """
+    convention = get_convention(convention)
+    x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
+    check.finite("x", x, limit=1e15)
+    check.integer("steps", steps, at_least=0)
+    start, _ = model.encode(x, convention=convention)
+    return reference.project(
+        x, start, model.decode, model.decoder_jacobian, model.decoder_bend, steps=steps, convention=convention
+    )
+
+
+def projection_report(
+    model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention | str = EXACT
+) -> pd.DataFrame:
+    """How well each row was projected.
+
+    Returns
+    -------
+    DataFrame (n rows)
+        ``encoder_distance`` ‖x − f(g(x))‖, ``distance`` ‖x − f(z')‖ at the projection, ``gradient_norm`` ‖Jᵀe‖
+        there (zero at a minimum) and ``iterations``.
+    """
+    convention = get_convention(convention)
+    found = project(model, x, steps=steps, convention=convention)
+    x = check.matrix("x", x)
+    encoded, _ = model.encode(x, convention=convention)
+    return pd.DataFrame(
+        {
+            "encoder_distance": np.linalg.norm(x - model.decode(encoded), axis=1),
+            "distance": np.linalg.norm(x - model.decode(found.z), axis=1),
+            "gradient_norm": found.gradient_norm,
+            "iterations": found.iterations,
+        }
+    )
+
+
+RESIDUAL_ROWS = 1000
+
+
+def residual_variance(model: SVAE, x: ArrayLike, *, convention: Convention | str = EXACT) -> float:
+    """σ² of rows x (n, d): mean squared distance to the manifold over the d−k+1 normal dimensions.
+
+    At most `RESIDUAL_ROWS` rows, evenly spaced, are projected: a relative standard error of
+    √(2/(1000·(d−k+1))), below 5 %. See `reference.residual_variance`.
+    """
+    x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
+    x = x[np.unique(np.linspace(0, len(x) - 1, min(len(x), RESIDUAL_ROWS)).round().astype(np.int64))]
+    x_hat = model.decode(project(model, x, convention=convention).z)
+    return reference.residual_variance(x, x_hat, model.latent_dim)
+
+
 def _at_projection(
     model: SVAE, x: Array, wanted: frozenset[str], engine: Backend, sigma2: ArrayLike, convention: Convention
 ) -> dict[str, Array]:
     """Terms at the nearest point of the manifold instead of the encoder's, found in float64."""
-    start, _ = model.encode(x, convention=convention)
-    z = reference.project(
-        x, start, model.decode, model.decoder_jacobian, model.decoder_bend, convention=convention
-    ).z
+    z = project(model, x, convention=convention).z
     components = model.encode_pseudo_inputs(convention=convention)
     table: dict[str, Array] = {}
     if any(term.startswith("projected") for term in wanted):
@@ -322,30 +402,13 @@ def laplace(model: SVAE, x: Array, z: Array, sigma2: float, convention: Conventi
     """Laplace's log p(x), from the posterior mode found on the sphere from the start z; see `log_laplace`."""
     components = model.encode_pseudo_inputs(convention=convention)
 
-    def objective(z: Array) -> tuple[Array, Array, Array]:
-        """−log p(x, z) with its gradient and Hessian along the sphere."""
-        x_hat, j = model.decode(z), model.decoder_jacobian(z)
-        residual = (x - x_hat) / sigma2
-        prior_gradient, prior_hessian = _prior_derivatives(z, *components, convention)
-        gradient = -np.einsum("ndk,nd->nk", j, residual) - prior_gradient
-        hessian = np.swapaxes(j, 1, 2) @ j / sigma2 - model.decoder_bend(z, residual) - prior_hessian
-        log_joint = reference.log_likelihood(x, x_hat, sigma2, convention=convention)
-        log_joint += reference.log_prior(z, *components, convention=convention)
-        return -log_joint, *riemannian(z, gradient, hessian, "sphere")
+    def prior(z: Array) -> tuple[Array, Array, Array]:
+        return reference.log_prior_derivatives(z, *components, convention=convention)
 
+    objective = negative_log_joint(
+        x, model.decode, model.decoder_jacobian, model.decoder_bend, prior, sigma2,
+        latent="sphere", convention=convention,
+    )  # fmt: skip
     mode = damped_newton(reference.normalize(z), objective, latent="sphere", steps=100).z
     value, _, hessian = objective(mode)
     return reference.log_laplace(-value, hessian)
-
-
-def _prior_derivatives(z: Array, mu_u: Array, kappa_u: Array, convention: Convention) -> tuple[Array, Array]:
-    """Gradient (n, k) and Hessian (n, k, k) of log Σ_j exp(κ_j z·mu_j + log C(κ_j)) in R^k."""
-    if convention.prior_density == "unit_kappa":
-        kappa_u = np.ones_like(kappa_u)
-    exponent = kappa_u * (z @ mu_u.T) + reference.log_vmf_normaliser(kappa_u, z.shape[1])
-    weight = np.exp(exponent - exponent.max(axis=1, keepdims=True))
-    weight /= weight.sum(axis=1, keepdims=True)
-    pull = kappa_u[:, None] * mu_u
-    gradient = weight @ pull
-    hessian = np.einsum("np,pi,pj->nij", weight, pull, pull) - gradient[:, :, None] * gradient[:, None, :]
-    return gradient, hessian

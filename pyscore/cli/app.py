@@ -130,6 +130,8 @@ def score(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     scores: str = "proposed",
+    sigma2: float | Literal["residual"] = 1.0,
+    projection: Annotated[bool, Parameter(negative="")] = False,
     convention: ConventionName | None = None,
     backend: str = "torch",
     seed: int = 0,
@@ -147,6 +149,11 @@ def score(
         A .csv or .parquet file for the scores; by default the first rows are printed.
     scores
         Names separated by commas, or "all".
+    sigma2
+        Variance of the noise in standardised units: a number, or residual, that of the training residuals.
+    projection
+        Add how the rows were projected onto the manifold: distance from the encoder's point and from the nearest
+        one, the norm of the gradient there, and the number of iterations.
     convention
         exact or original; by default the model's own.
     backend
@@ -162,7 +169,10 @@ def score(
     fitted = FittedModel.load(model)
     chosen = get_convention(convention) if convention else fitted.convention
     frame = read_table(table)
-    result = score_in_blocks(fitted, frame, _names(scores), convention=chosen, backend=backend, seed=seed)
+    result = score_in_blocks(
+        fitted, frame, _names(scores), sigma2=sigma2, projection=projection,
+        convention=chosen, backend=backend, seed=seed,
+    )  # fmt: skip
     if output is not None:
         write_table(output, result)
         facts = {"scores": str(output), "rows": len(result), "convention": chosen.name, "backend": backend}
@@ -185,6 +195,7 @@ def evaluate(
     split: int = 0,
     seeds: int = 1,
     scores: str = "all",
+    sigma2: float | Literal["residual"] = 1.0,
     convention: ConventionName | None = None,
     latent_dim: int | None = None,
     hidden_dim: int = 32,
@@ -212,6 +223,8 @@ def evaluate(
         Number of models trained on that split, seeds 0, 1, …; the table gives mean and deviation.
     scores
         Names separated by commas, or "all".
+    sigma2
+        See `pyscore score`.
     convention
         exact or original; by default the saved model's, or exact.
     latent_dim, hidden_dim, n_components, beta, c, steps, learning_rate
@@ -223,7 +236,7 @@ def evaluate(
 
     names = _names(scores)
     if model is not None:
-        evaluation.saved_model(Path(source), model, label, names, convention, backend, json=json)
+        evaluation.saved_model(Path(source), model, label, names, convention, backend, sigma2=sigma2, json=json)
         return
     from pyscore.training import TrainConfig
 
@@ -231,7 +244,7 @@ def evaluate(
         beta=beta, c=c, steps=steps, learning_rate=learning_rate, convention=get_convention(convention or "exact")
     )
     sizes = {"latent_dim": latent_dim, "hidden_dim": hidden_dim, "n_components": n_components}
-    evaluation.dataset(source, split, seeds, names, config, sizes, backend, json=json)
+    evaluation.dataset(source, split, seeds, names, config, sizes, backend, sigma2=sigma2, json=json)
 
 
 @data_app.command(name="fetch")

@@ -12,7 +12,7 @@ from pyscore import data, evaluation, plots, scores
 from pyscore.baselines import BASELINES
 from pyscore.cli.output import emit, print_frame, training_progress
 from pyscore.convention import EXACT, ORIGINAL, Convention
-from pyscore.fitted import FittedModel
+from pyscore.fitted import FittedModel, estimate_variance
 from pyscore.training import TrainConfig, train
 
 __all__ = ["run_demo"]
@@ -59,7 +59,8 @@ def _train(dataset: data.Dataset, convention: Convention, steps: int, seed: int)
     config = TrainConfig(steps=steps, seed=seed, convention=convention)
     with training_progress(f"training, {convention.name:<8}") as callback:
         trained = train(split.x_train, config, callback=callback)
-    return FittedModel(trained.model, split.standardiser, convention, config.to_dict())
+    variance = estimate_variance(trained.model, split.x_train)
+    return FittedModel(trained.model, split.standardiser, convention, config.to_dict(), variance)
 
 
 def _aucs(fitted: FittedModel, dataset: data.Dataset, seed: int) -> pd.Series:

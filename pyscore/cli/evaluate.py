@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from pyscore.cli.output import emit, print_frame, training_progress
 from pyscore.convention import get_convention
 from pyscore.errors import InvalidInput
 from pyscore.fitted import FittedModel
+from pyscore.scores import residual_variance
 from pyscore.tables import features, read_table, split_labels
 from pyscore.training import TrainConfig, train
 
@@ -28,6 +29,7 @@ def saved_model(
     convention: str | None,
     backend: str,
     *,
+    sigma2: float | Literal["residual"] = 1.0,
     json: bool,
 ) -> None:
     """Print the AUCs of a saved model on a labelled table."""
@@ -37,7 +39,10 @@ def saved_model(
         raise InvalidInput("`--label` must name the column that is 0 for normal and 1 for anomalous rows.")
     frame, labels = split_labels(read_table(table), label)
     x = fitted.standardiser.transform(features(frame, fitted.standardiser.columns)[0])
-    rows = evaluation.auc_rows(fitted.model, x, np.asarray(labels), names, convention=chosen, backend=backend)
+    variance = fitted.noise_variance(sigma2)
+    rows = evaluation.auc_rows(
+        fitted.model, x, np.asarray(labels), names, sigma2=variance, convention=chosen, backend=backend
+    )
     _show(rows, f"{table.name}: {len(frame)} rows, model {model.name}", json)
 
 
@@ -50,6 +55,7 @@ def dataset(
     sizes: dict[str, Any],
     backend: str,
     *,
+    sigma2: float | Literal["residual"] = 1.0,
     json: bool,
 ) -> None:
     """Train `seeds` models on one split of a dataset and print mean and deviation of their test AUCs."""
@@ -67,6 +73,7 @@ def dataset(
             split.x_test,
             split.y_test,
             names,
+            sigma2=residual_variance(trained.model, split.x_train) if sigma2 == "residual" else sigma2,
             convention=config.convention,
             backend=backend,
             seed=seed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pandas as pd
 
 from pyscore.cli.output import row_progress
@@ -18,15 +20,21 @@ def score_in_blocks(
     frame: pd.DataFrame,
     names: list[str] | None,
     *,
+    sigma2: float | Literal["residual"] = 1.0,
     convention: Convention,
     backend: str,
     seed: int,
+    projection: bool = False,
 ) -> pd.DataFrame:
-    """Score a frame block by block: a row's scores do not depend on its block."""
+    """Score a frame block by block: a row's scores do not depend on its block; and report its projection."""
+    variance = fitted.noise_variance(sigma2)
     parts = []
     with row_progress("scoring", len(frame)) as advance:
         for start in range(0, len(frame), BLOCK_ROWS):
             block = frame.iloc[start : start + BLOCK_ROWS]
-            parts.append(fitted.scores(block, names, convention=convention, backend=backend, seed=seed))
+            part = fitted.scores(block, names, sigma2=variance, convention=convention, backend=backend, seed=seed)
+            if projection:
+                part = part.join(fitted.projection_report(block, convention=convention))
+            parts.append(part)
             advance(len(block))
     return pd.concat(parts, ignore_index=True)
