@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from pyscore import exact_density as ed
 from pyscore.manifolds import Ellipsoid, Manifold, Parabola, SwissRoll, circle, ellipse, sphere
@@ -183,7 +184,7 @@ def trained() -> None:
         rows += _trained_rows(manifold.name, runs)
         for axes, name in zip(line, ed.TRAINED, strict=True):
             truth, scored = runs[0].truth, runs[0].scores[name]
-            axes.plot(truth, scored, ".", ms=2, alpha=0.5, color=COLOURS[0], rasterized=True)
+            axes.plot(truth, scored, ".", ms=2, alpha=0.5, color=COLOURS[0])
             ends = np.quantile(truth, [0, 1])
             axes.plot(ends, ends, color=COLOURS[1], lw=1)
             low, high = np.quantile(np.concatenate([truth, scored]), [0.005, 1])
@@ -194,8 +195,16 @@ def trained() -> None:
         axes.set_xlabel("true log p(x), nats", fontsize=8)
     for axes in panels[:, 0]:
         axes.set_ylabel("score, nats", fontsize=8)
-    save_figure(figure, DOCS / "images" / "exact-density-trained.svg")
+    shrink(save_figure(figure, DOCS / "images" / "exact-density-trained.png"))
     write_table("trained", rows)
+
+
+def shrink(path: Path) -> None:
+    """Write a PNG again with a palette of 32 colours: thousands of dots make a large file otherwise."""
+    with Image.open(path) as image:
+        small = image.convert("RGB").quantize(32)
+    with atomic_write(path) as file:
+        small.save(file, format="PNG", optimize=True)
 
 
 def _trained_rows(name: str, runs: list[ed.TrainedDensity]) -> list[dict[str, str]]:
