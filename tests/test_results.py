@@ -368,8 +368,8 @@ def test_facts_of_the_manifest(tmp_path, folder):
     manifest = {"runs": {"a": {"machine": "x, 2 cores", "versions": {"numpy": "2.3"}, "grid": {"name": "paper"}}}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     page = page_of(tmp_path, folder)
-    assert "Machine: x, 2 cores." in page.text
-    assert "Versions: numpy 2.3." in page.text
+    assert "machine: x, 2 cores;" in page.text
+    assert "versions: numpy 2.3." in page.text
     (tmp_path / "manifest.json").write_text("[]{")
     assert "Could not be read: manifest.json" in page_of(tmp_path, folder).text
 
