@@ -401,6 +401,8 @@ def test_one_auc_turns_a_verdict(full_summary, folder, losses, supervised, unsup
     assert verdict(page, "unsupervised")["verdict"] == unsupervised
     assert verdict(page, "supervised")["wins"] == 10 - losses
     assert f"ORIGINAL / ORIGINAL: **{10 - losses} of 10" in page.text
+    for name in data.DATASETS[:losses]:
+        assert name in verdict(page, "supervised")["detail"]
 
 
 def test_what_is_not_run_leaves_a_claim_open_unless_it_is_lost(tmp_path, folder):
