@@ -72,11 +72,13 @@ def both_counts(pair: pd.DataFrame) -> tuple[Duel, Duel]:
 
 
 def _sentence(pair: pd.DataFrame, merged: Duel) -> str:
-    """Means, and the test on independent problems."""
+    """Means, the test on independent problems, and where the first is not better."""
     first, second = pair.columns
+    lost = list(pair.index[pair[first] <= pair[second]])
     return (
         f"mean AUC {pair[first].mean():.3f} against {pair[second].mean():.3f}; "
         f"Wilcoxon {probability(merged.p_value)} over {merged.n} problems"
+        + (f"; not better on {', '.join(lost)}" if lost else "")
     )
 
 

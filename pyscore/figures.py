@@ -228,10 +228,11 @@ def ablation_changes(changes: pd.DataFrame, labels: dict[str, str] | None = None
             if len(values):
                 axis.plot(values.mean(), y, marker="D", ms=7, color=COLOURS[1], ls="")
         axis.axvline(0, color="0.6", lw=1)
+        axis.locator_params(axis="x", nbins=6)
         axis.set_title(title, fontsize=11, loc="left")
-        axis.set_xlabel("change of test AUC (right = the switched field is better)")
         axis.grid(axis="x", color="0.92", lw=0.8)
         axis.set_axisbelow(True)
+    figure.supxlabel("change of test AUC; right of 0: the value after the arrow is better", fontsize=10)
     axes[0].set_ylim(-0.6, len(order) - 0.4)
     axes[0].set_yticks(range(len(order)), [(labels or {}).get(name, name) for name in order])
     axes[0].plot([], [], ls="", marker="o", mfc="w", mec=COLOURS[0], label="one dataset")

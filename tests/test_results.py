@@ -368,8 +368,8 @@ def test_facts_of_the_manifest(tmp_path, folder):
     manifest = {"runs": {"a": {"machine": "x, 2 cores", "versions": {"numpy": "2.3"}, "grid": {"name": "paper"}}}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     page = page_of(tmp_path, folder)
-    assert "Machine: x, 2 cores." in page.text
-    assert "Versions: numpy 2.3." in page.text
+    assert "machine: x, 2 cores;" in page.text
+    assert "versions: numpy 2.3." in page.text
     (tmp_path / "manifest.json").write_text("[]{")
     assert "Could not be read: manifest.json" in page_of(tmp_path, folder).text
 
@@ -401,6 +401,8 @@ def test_one_auc_turns_a_verdict(full_summary, folder, losses, supervised, unsup
     assert verdict(page, "unsupervised")["verdict"] == unsupervised
     assert verdict(page, "supervised")["wins"] == 10 - losses
     assert f"ORIGINAL / ORIGINAL: **{10 - losses} of 10" in page.text
+    for name in data.DATASETS[:losses]:
+        assert name in verdict(page, "supervised")["detail"]
 
 
 def test_what_is_not_run_leaves_a_claim_open_unless_it_is_lost(tmp_path, folder):
