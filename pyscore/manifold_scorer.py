@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 from pyscore import _validate as check
 from pyscore import reference, sampling
 from pyscore._validate import Array, Latent
+from pyscore.backends import get_backend
 from pyscore.decoders import CompiledMap, TorchMap, adopt, check_rows
 from pyscore.errors import InvalidInput, NumericalWarning
 from pyscore.priors import GaussianMixture, Prior, StandardNormal, UniformSphere
@@ -86,6 +87,8 @@ class ManifoldScorer:
     ------
     InvalidInput
         If a module draws at random, its rows depend on their batch, or shapes do not fit.
+    BackendUnavailable
+        If torch does not see the device.
 
     Notes
     -----
@@ -166,6 +169,7 @@ class ManifoldScorer:
             check.choice("sigma2", self.sigma2, ("residual",))
         else:
             check.real("sigma2", self.sigma2, above=0.0)
+        get_backend("torch", dtype=self.dtype, device=self.device)  # the same complaints
         self._torch_dtype = torch.float32 if check.floating("dtype", self.dtype) == np.float32 else torch.float64
 
     def _first_rows(self, rows: ArrayLike) -> Array:
