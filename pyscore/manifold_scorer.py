@@ -239,12 +239,12 @@ class ManifoldScorer:
         d = self._decoder.values(codes[:1]).shape[1]
         if d != self.n_features_in_:
             raise InvalidInput(f"`decoder` must return {self.n_features_in_} features a row, as X has; got {d}.")
-        self.normal_dim_ = d - self.manifold_dim_
-        if self.normal_dim_ < 0:
+        if d < self.manifold_dim_:
             raise InvalidInput(
                 f"the manifold must have at most as many dimensions as the data, {d}; got {self.manifold_dim_}. "
                 "Such a decoder has no density: use fewer latent dimensions."
             )
+        self.normal_dim_ = reference.normal_dimensions(d, self.latent_dim_, self._latent)
 
     def _make_prior(self, codes: Array | None) -> Prior:
         k = self.latent_dim_
@@ -275,8 +275,8 @@ class ManifoldScorer:
             return None
         if not isinstance(self.sigma2, str):
             return float(self.sigma2)
-        squared = np.sum((x - self._decoder.values(self._codes(x))) ** 2, axis=1)
-        sigma2 = float(squared.mean() / self.normal_dim_)
+        x_hat = self._decoder.values(self._codes(x))
+        sigma2 = reference.residual_variance(x, x_hat, self.latent_dim_, latent=self._latent)
         rounding = float(np.finfo(self.dtype).eps) * float(np.abs(x).max())
         if sigma2 <= rounding**2:
             raise InvalidInput(

@@ -606,7 +606,9 @@ def test_bad_rows():
         ManifoldScorer(DECODER).score_samples(X)
 
 
-def test_rows_on_the_manifold_have_no_residual_to_estimate_from():
-    flat = linear(np.eye(4)[:, :2])
-    with pytest.raises(InvalidInput, match="lie on the manifold to rounding"):
-        ManifoldScorer(flat, lambda x: x[:, :2]).fit(X * [1, 1, 0, 0])
+@pytest.mark.parametrize("turned", [False, True], ids=["exactly", "to rounding"])
+def test_rows_on_the_manifold_have_no_residual_to_estimate_from(turned):
+    basis = (rotation(np.random.default_rng(1), 4) if turned else np.eye(4))[:, :2]
+    columns = torch.as_tensor(basis)
+    with pytest.raises(InvalidInput, match="can't be estimated"):
+        ManifoldScorer(linear(basis), lambda x: x @ columns).fit(X[:, :2] @ basis.T)
