@@ -63,7 +63,7 @@ def draw(scorer, images, density, labels, picture):
     order = np.argsort(density)[:12]
     figure = Figure(figsize=(10, 2.6), layout="constrained")
     figure.suptitle(
-        f"Lowest `proposed` density of {len(images)} images, and what is decoded; orange: the unseen {HELD_OUT}"
+        f"Lowest `proposed` density of {len(images)} images; orange: the unseen {HELD_OUT}; below: decoded"
     )
     back = scorer.decode(scorer.encode(images[order])).reshape(-1, 8, 8)
     for column, axes in enumerate(figure.subplots(2, len(order)).T):
