@@ -62,7 +62,9 @@ def draw(scorer, images, density, labels, picture):
     """The most anomalous test images with what the decoder makes of them."""
     order = np.argsort(density)[:12]
     figure = Figure(figsize=(10, 2.6), layout="constrained")
-    figure.suptitle(f"Lowest `proposed` density of {len(images)} test images: above as they are, below decoded")
+    figure.suptitle(
+        f"Lowest `proposed` density of {len(images)} images; orange: the unseen {HELD_OUT}; below: decoded"
+    )
     back = scorer.decode(scorer.encode(images[order])).reshape(-1, 8, 8)
     for column, axes in enumerate(figure.subplots(2, len(order)).T):
         for ax, image in zip(axes, (images[order[column], 0], back[column]), strict=True):
@@ -85,7 +87,7 @@ def main(steps=1500, picture="conv_vae_digits.png"):
     vae = ConvVAE()
     train(vae, torch.as_tensor(x_train), steps)
 
-    # A mixture of Gaussians fitted to the codes describes ten clusters better than N(0, I) does.
+    # A mixture of Gaussians fitted to the codes describes nine clusters better than N(0, I) does.
     scorer = ManifoldScorer(vae.decoder, vae.encode, prior="gaussian_mixture", n_components=9).fit(x_train)
     print(f"decoder: {scorer.path} ({scorer.path_reason}); sigma2 = {scorer.sigma2_:.4f}")
     densities = scorer.score_table(x_test, ["reconstruction", "prior", "proposed"])

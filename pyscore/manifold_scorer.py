@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 from pyscore import _validate as check
 from pyscore import reference, sampling
 from pyscore._validate import Array, Latent
+from pyscore.backends import get_backend
 from pyscore.decoders import CompiledMap, TorchMap, adopt, check_rows
 from pyscore.errors import InvalidInput, NumericalWarning
 from pyscore.priors import GaussianMixture, Prior, StandardNormal, UniformSphere
@@ -86,6 +87,8 @@ class ManifoldScorer:
     ------
     InvalidInput
         If a module draws at random, its rows depend on their batch, or shapes do not fit.
+    BackendUnavailable
+        If torch does not see the device.
 
     Notes
     -----
@@ -166,6 +169,7 @@ class ManifoldScorer:
             check.choice("sigma2", self.sigma2, ("residual",))
         else:
             check.real("sigma2", self.sigma2, above=0.0)
+        get_backend("torch", dtype=self.dtype, device=self.device)  # the same complaints
         self._torch_dtype = torch.float32 if check.floating("dtype", self.dtype) == np.float32 else torch.float64
 
     def _first_rows(self, rows: ArrayLike) -> Array:
@@ -235,12 +239,12 @@ class ManifoldScorer:
         d = self._decoder.values(codes[:1]).shape[1]
         if d != self.n_features_in_:
             raise InvalidInput(f"`decoder` must return {self.n_features_in_} features a row, as X has; got {d}.")
-        self.normal_dim_ = d - self.manifold_dim_
-        if self.normal_dim_ < 0:
+        if d < self.manifold_dim_:
             raise InvalidInput(
                 f"the manifold must have at most as many dimensions as the data, {d}; got {self.manifold_dim_}. "
                 "Such a decoder has no density: use fewer latent dimensions."
             )
+        self.normal_dim_ = reference.normal_dimensions(d, self.latent_dim_, self._latent)
 
     def _make_prior(self, codes: Array | None) -> Prior:
         k = self.latent_dim_
@@ -271,8 +275,8 @@ class ManifoldScorer:
             return None
         if not isinstance(self.sigma2, str):
             return float(self.sigma2)
-        squared = np.sum((x - self._decoder.values(self._codes(x))) ** 2, axis=1)
-        sigma2 = float(squared.mean() / self.normal_dim_)
+        x_hat = self._decoder.values(self._codes(x))
+        sigma2 = reference.residual_variance(x, x_hat, self.latent_dim_, latent=self._latent)
         rounding = float(np.finfo(self.dtype).eps) * float(np.abs(x).max())
         if sigma2 <= rounding**2:
             raise InvalidInput(

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import pyscore
 from pyscore import decoders, network, reference
 from pyscore.decoders import AGREEMENT
-from pyscore.errors import InvalidInput, NumericalWarning
+from pyscore.errors import BackendUnavailable, InvalidInput, NumericalWarning
 from pyscore.kernels import cpu
 from pyscore.manifold_scorer import MANIFOLD_SCORES, ManifoldScorer
 from pyscore.priors import GaussianMixture, UniformSphere, VMFMixture
@@ -557,11 +557,28 @@ DECODER = mlp((2, 8, 4))
         (lambda: {"starts": 0}, "`starts` must be an integer of at least 1"),
         (lambda: {"dtype": "float16"}, "`dtype` must be float32 or float64"),
         (lambda: {"event_shape": (2, 3)}, "must have shape"),
+        (lambda: {"device": "abacus"}, "`device` must be"),
     ],
 )
 def test_bad_arguments(arguments, text):
     with pytest.raises(InvalidInput, match=text):
         ManifoldScorer(**{"decoder": DECODER, **arguments()}).fit(X)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there():
+    with pytest.raises(BackendUnavailable, match="sees no CUDA GPU"):
+        ManifoldScorer(DECODER, device="cuda").fit(X)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch sees")
+def test_a_gpu_gives_the_same():
+    x = np.random.default_rng(0).standard_normal((50, 4))
+    here, there = (ManifoldScorer(DECODER, sigma2=0.5, device=d).fit(x) for d in ("cpu", "cuda"))
+    assert there.path == "torch.func"
+    got, want = there.score_samples(x), here.score_samples(x)
+    condition = np.linalg.cond(here._decoder.jacobian(here.encode(x)))
+    assert_close(got, want, k=512, scale=condition * (1 + np.abs(want)))
 
 
 def test_bad_rows():
@@ -589,7 +606,9 @@ def test_bad_rows():
         ManifoldScorer(DECODER).score_samples(X)
 
 
-def test_rows_on_the_manifold_have_no_residual_to_estimate_from():
-    flat = linear(np.eye(4)[:, :2])
-    with pytest.raises(InvalidInput, match="lie on the manifold to rounding"):
-        ManifoldScorer(flat, lambda x: x[:, :2]).fit(X * [1, 1, 0, 0])
+@pytest.mark.parametrize("turned", [False, True], ids=["exactly", "to rounding"])
+def test_rows_on_the_manifold_have_no_residual_to_estimate_from(turned):
+    basis = (rotation(np.random.default_rng(1), 4) if turned else np.eye(4))[:, :2]
+    columns = torch.as_tensor(basis)
+    with pytest.raises(InvalidInput, match="can't be estimated"):
+        ManifoldScorer(linear(basis), lambda x: x @ columns).fit(X[:, :2] @ basis.T)
