@@ -1,4 +1,4 @@
-"""What is to be run: grids of configurations, cut into stacks of models of one shape, each with a hash and seeds."""
+"""What is to be run: grids of configurations, cut into stacks of models of one shape."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class StackTask:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of everything that decides the numbers; where and how fast they are computed is not part of it."""
+        """SHA-256 of everything that decides the numbers; where they are computed is not part of it."""
         return _digest({**self.to_dict(), "schema": SCHEMA_VERSION})
 
     @property
