@@ -126,7 +126,8 @@ def _model_rows(meter: Meter, own: pd.DataFrame, fitted: bool, dear: bool) -> li
     """All rows of one model; `own` holds its rows under the two conventions."""
     table: list[dict[str, Any]] = []
     for base in BASES:
-        known = {row["score"]: row for row in own[own["convention"] == base.name].to_dict("records")}
+        records: list[dict[Any, Any]] = own[own["convention"] == base.name].to_dict("records")
+        known: dict[str, dict[str, Any]] = {row["score"]: row for row in records}
         if not known:
             continue
         blank = {**next(iter(known.values())), "failure": None}

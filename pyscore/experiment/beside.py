@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -58,7 +60,7 @@ def write_baselines(task: StackTask, store: Store) -> bool:
     path = store.part("baselines") / f"{stem}.parquet"
     if path.is_file():
         return False
-    facts = {"dataset": task.dataset, "difficulty": task.difficulty, "split": task.split}
+    facts: dict[str, Any] = {"dataset": task.dataset, "difficulty": task.difficulty, "split": task.split}
     areas = baseline_areas(split_of(task), seed=task.split)
     write_rows(path, areas.assign(**facts, train_convention=convention), BASELINE_SCHEMA)
     return True

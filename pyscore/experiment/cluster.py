@@ -104,7 +104,7 @@ def execute_on(
     writer = Writer(store, report)
     seen = watch or (lambda job, phase, share: None)
     waiting = deque(jobs)
-    out: dict[Future, tuple[Job, int]] = {}
+    out: dict[Future[Any], tuple[Job, int]] = {}
     completed = distributed.as_completed()
     try:
         while waiting or out:
@@ -126,7 +126,7 @@ def execute_on(
                     store.release(job.name, held)
     finally:
         for future, (job, held) in out.items():
-            future.cancel()
+            future.cancel()  # type: ignore[no-untyped-call]
             store.release(job.name, held)
     writer.retry()
     return report
@@ -138,7 +138,7 @@ def _room(client: Client) -> int:
     return max(1, WAITING_PER_THREAD * sum(worker["nthreads"] for worker in workers))
 
 
-def _collect(future: Future, job: Job, writer: Writer, report: Report, seen: Watch) -> None:
+def _collect(future: Future[Any], job: Job, writer: Writer, report: Report, seen: Watch) -> None:
     """Write the result of a finished future, or note why there is none."""
     if future.status == "finished":
         writer.save(job, future.result())
@@ -146,7 +146,7 @@ def _collect(future: Future, job: Job, writer: Writer, report: Report, seen: Wat
         return
     if future.status in ("cancelled", "lost"):
         raise ClusterError("the connection to the Dask scheduler was lost. Call again to go on where it stopped.")
-    error = future.exception()
+    error = future.exception()  # type: ignore[no-untyped-call]
     report.broken[job.name] = f"{type(error).__name__}: {error}"
     writer.store.log({"stack": job.name, "event": "broken", "reason": report.broken[job.name]})
     seen(job, BROKEN, 1.0)
