@@ -94,6 +94,8 @@ def run_stack(
         facts = {**facts_of(task, config, place), "seconds_train": seconds}
         if member.model is None:
             return failed_rows(task, facts, member.failure or "training failed")
+        if not all(np.isfinite(value).all() for value in member.model.parameters().values()):
+            return failed_rows(task, facts, "a parameter is not finite after training")
         try:
             disc = float("nan")
             if options.disc_steps:
