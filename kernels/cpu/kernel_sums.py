@@ -51,7 +51,7 @@ def _row(distance, c, e, columns_c, columns_e, squares_c, squares_e):
 
 @compiled
 def _run(first, last, distance, widths, symmetric, rows, columns, squares):
-    """Do the pairs of widths `first` … `last`; of a symmetric matrix only what is above the diagonal is looked at."""
+    """Do the pairs of widths `first` … `last`; of a symmetric matrix only the part above the diagonal."""
     n, m = distance.shape
     for pair in range(first, last):
         w = 2 * pair

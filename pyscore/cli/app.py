@@ -341,6 +341,7 @@ def reproduce(
     backend: Literal["numba", "torch"] = "numba",
     device: str = "cpu",
     threads: int | None = None,
+    ablation: Literal["scoring", "all"] | None = None,
     status: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
@@ -379,6 +380,9 @@ def reproduce(
         Where torch trains: cpu, cuda, cuda:1.
     threads
         Threads of the training; by default all cores.
+    ablation
+        Instead: switch each field of the convention alone. scoring, on the models of finished stacks; all, also
+        train the small grid with each training field switched.
     status
         Print what is done and missing in the output folder, and compute nothing.
     """
@@ -393,8 +397,7 @@ def reproduce(
         steps=steps, learning_rate=learning_rate, train_convention=get_convention(convention),
         costly_rows=costly_rows, disc_steps=disc_steps,
     )  # fmt: skip
-    command.reproduce(
-        output,
+    request = command.Request(
         datasets=_names(datasets, "datasets"),
         splits=[_whole(text) for text in _names(splits, "splits") or ["0", "1", "2", "3", "4"]],
         grid=grid,
@@ -402,8 +405,11 @@ def reproduce(
         jobs=jobs,
         scheduler=scheduler,
         place=Place(backend=backend, device=device, threads=threads),
-        json=json,
     )
+    if ablation is not None:
+        command.ablate(output, request, training=ablation == "all", json=json)
+    else:
+        command.reproduce(output, request, json=json)
 
 
 @app.command

@@ -8,70 +8,134 @@ import hashlib
 import json as jsonlib
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pyscore import __version__, data
-from pyscore.cli.output import emit, print_frame, task_progress
+from pyscore.cli.output import emit, print_frame, spinner, task_progress
 from pyscore.errors import InvalidInput
 from pyscore.experiment import cluster
+from pyscore.experiment.ablation import selected_models, training_tasks
+from pyscore.experiment.beside import write_baselines
 from pyscore.experiment.grid import GRIDS, Options, StackTask, tasks_of
+from pyscore.experiment.jobs import Job, Rescore, TrainingAblation
 from pyscore.experiment.runs import Place, cores
-from pyscore.experiment.schedule import Report, Watch, execute
-from pyscore.experiment.store import Store, read_results
+from pyscore.experiment.schedule import BROKEN, ELSEWHERE, FINISHED, FINISHED_BEFORE, Report, Watch, execute
+from pyscore.experiment.store import Store, out_of_disk, read_results
 
-__all__ = ["reproduce", "show_status"]
+__all__ = ["Request", "ablate", "reproduce", "show_status"]
 
 
-def reproduce(
-    folder: Path,
-    *,
-    datasets: list[str] | None,
-    splits: list[int],
-    grid: str,
-    options: Options,
-    jobs: int,
-    scheduler: str | None,
-    place: Place,
-    json: bool,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be run, and on what."""
+
+    datasets: list[str] | None
+    splits: list[int]
+    grid: str
+    options: Options
+    jobs: int = 1
+    scheduler: str | None = None
+    place: Place = field(default_factory=Place)
+
+    def tasks(self) -> list[StackTask]:
+        """All stacks, in the order of work."""
+        return tasks_of(GRIDS[self.grid], self.datasets or data.DATASETS, self.splits, self.options)
+
+
+def reproduce(folder: Path, request: Request, *, json: bool) -> None:
     """Run what is not finished; exit with 1 if something was not computed or not written."""
-    if jobs < 1:
-        raise InvalidInput(f"`--jobs` must be at least 1; got {jobs}.")
-    tasks = tasks_of(GRIDS[grid], datasets or data.DATASETS, splits, options)
-    for name in dict.fromkeys(task.dataset for task in tasks):
-        data.load(name)  # complains now rather than in an hour
+    tasks = _checked(request)
     store = Store(folder)
-    _announce(store, tasks, grid, options)
-    with _progress(tasks) as watch:
-        if scheduler is not None:
-            with cluster.connect(scheduler) as client:
-                report = cluster.execute_on(client, tasks, store, place=place, watch=watch)
-        elif jobs > 1:
-            threads = place.threads or max(1, cores() // jobs)
-            with cluster.local_cluster(jobs) as client:
-                placed = dataclasses.replace(place, threads=threads)
-                report = cluster.execute_on(client, tasks, store, place=placed, watch=watch)
-        else:
-            report = execute(tasks, store, place=place, watch=watch)
-    _finish(folder, report, json)
+    _announce(store, tasks, request)
+    _baselines(tasks, store)
+    report = _run([Job(task) for task in tasks], store, request)
+    emit({"output": str(folder), **report.to_dict()}, json=json)
+    if not report.complete:
+        sys.exit(1)
 
 
-def _announce(store: Store, tasks: Sequence[StackTask], grid: str, options: Options) -> None:
+def ablate(folder: Path, request: Request, *, training: bool, json: bool) -> None:
+    """Switch each scoring field on the models of finished stacks, and train with each training field switched."""
+    tasks = _checked(request)
+    store = Store(folder)
+    finished = [task for task in tasks if store.result_path(task).is_file()]
+    if not finished:
+        raise InvalidInput(
+            f"none of the {len(tasks)} stacks asked for is finished in {str(folder)!r}. Call without --ablation "
+            "first, with the same options."
+        )
+    if len(finished) < len(tasks):
+        emit_note(
+            f"{len(tasks) - len(finished)} of {len(tasks)} stacks are not finished: the ablation lacks them."
+        )
+    rows = pd.concat([pd.read_parquet(store.result_path(task)) for task in finished], ignore_index=True)
+    fitted, dear = frozenset(selected_models(rows)), frozenset(selected_models(rows, ["proposed"]))
+    own = rows.groupby("stack")["config_hash"].agg(frozenset)
+    jobs: list[Job] = [Rescore(task, fitted & own[task.name], dear & own[task.name]) for task in finished]
+    if training:
+        datasets = list(dict.fromkeys(task.dataset for task in tasks))
+        variants = training_tasks(datasets, request.splits, request.options)
+        jobs += [TrainingAblation(task, switched) for task, switched in variants]
+    report = _run(jobs, store, request)
+    emit({"output": str(folder), **report.to_dict()}, json=json)
+    if not report.complete:
+        sys.exit(1)
+
+
+def _checked(request: Request) -> list[StackTask]:
+    """Return the tasks; complains of what is wrong now rather than in an hour."""
+    if request.jobs < 1:
+        raise InvalidInput(f"`--jobs` must be at least 1; got {request.jobs}.")
+    tasks = request.tasks()
+    for name in dict.fromkeys(task.dataset for task in tasks):
+        data.load(name)
+    return tasks
+
+
+def _baselines(tasks: Sequence[StackTask], store: Store) -> None:
+    firsts = {(task.dataset, task.split): task for task in reversed(tasks)}
+    try:
+        with spinner("baselines") as note:
+            for (dataset, split), task in reversed(firsts.items()):
+                note(f"{dataset}, split {split}")
+                write_baselines(task, store)
+    except OSError as error:
+        if not out_of_disk(error):
+            raise
+        emit_note(f"baselines were not written ({error}); call again to get them.")
+
+
+def _run(jobs: Sequence[Job], store: Store, request: Request) -> Report:
+    """Do the jobs here, on processes of this machine, or on a cluster."""
+    place = request.place
+    with _progress(jobs) as watch:
+        if request.scheduler is not None:
+            with cluster.connect(request.scheduler) as client:
+                return cluster.execute_on(client, jobs, store, place=place, watch=watch)
+        if request.jobs > 1:
+            place = dataclasses.replace(place, threads=place.threads or max(1, cores() // request.jobs))
+            with cluster.local_cluster(request.jobs) as client:
+                return cluster.execute_on(client, jobs, store, place=place, watch=watch)
+        return execute(jobs, store, place=place, watch=watch)
+
+
+def _announce(store: Store, tasks: Sequence[StackTask], request: Request) -> None:
     """Enter a run into the manifest, and say what the folder holds that is not part of it."""
+    options = request.options
     datasets = list(dict.fromkeys(task.dataset for task in tasks))
-    splits = list(dict.fromkeys(task.split for task in tasks))
     stacks = [task.name for task in tasks]
     key = hashlib.sha256("\n".join(stacks).encode()).hexdigest()[:16]
     others = [run for name, run in store.runs().items() if name != key and run["options"] != _plain(options)]
     store.add_run(
         key,
         {
-            "grid": dataclasses.asdict(GRIDS[grid]),
+            "grid": dataclasses.asdict(GRIDS[request.grid]),
             "datasets": datasets,
-            "splits": splits,
+            "splits": request.splits,
             "options": _plain(options),
             "stacks": stacks,
             "notes": {name: data.NOTES[name] for name in datasets if name in data.NOTES},
@@ -104,44 +168,41 @@ def emit_note(text: str) -> None:
     sys.stderr.write(f"note: {text}\n")
 
 
-def _cost(task: StackTask) -> float:
-    """Multiplications of a stack, in some unit: what the time left is extrapolated from."""
+def _cost(job: Job) -> float:
+    """Multiplications of a job, in some unit: what the time left is extrapolated from."""
+    task = job.task
     h, d, k = task.hidden_dim, 20, task.latent_dim
-    return len(task.betas) * len(task.cs) * (task.options.steps * (4 * h * h + 4 * h * (d + k)) + 3e7)
+    training = 0 if isinstance(job, Rescore) else task.options.steps * (4 * h * h + 4 * h * (d + k))
+    return len(task.betas) * len(task.cs) * (training + 3e7)
 
 
 @contextlib.contextmanager
-def _progress(tasks: Sequence[StackTask]) -> Iterator[Watch]:
-    """Show progress over all stacks, weighted by their cost."""
-    cost = {task.name: _cost(task) for task in tasks}
+def _progress(jobs: Sequence[Job]) -> Iterator[Watch]:
+    """Show progress over all jobs, weighted by their cost."""
+    cost = {job.name: _cost(job) for job in jobs}
     done = dict.fromkeys(cost, 0.0)
     finished: set[str] = set()
-    with task_progress("stacks", len(tasks), sum(cost.values())) as (update, skip):
+    with task_progress("stacks", len(cost), sum(cost.values())) as (update, skip):
 
-        def watch(task: StackTask, phase: str, share: float) -> None:
-            name = task.name
-            if phase.startswith(("finished before", "another")):
+        def watch(job: Job, phase: str, share: float) -> None:
+            name, task = job.name, job.task
+            label = (
+                f"{task.dataset} {task.split} h{task.hidden_dim} k{task.latent_dim} p{task.n_components}: {phase}"
+            )
+            if phase in (FINISHED_BEFORE, ELSEWHERE):
                 skip(cost[name])  # takes no time, so that it must not count for the time left
             else:
                 step, done[name] = share * cost[name] - done[name], share * cost[name]
-                update(step, None, f"{task.dataset} {task.split} h{task.hidden_dim} k{task.latent_dim} "
-                       f"p{task.n_components}: {phase}")  # fmt: skip
-            if share >= 1.0 and name not in finished:
+                update(step, None, label)
+            if phase in (FINISHED_BEFORE, ELSEWHERE, FINISHED, BROKEN):
                 finished.add(name)
                 update(0.0, len(finished), None)
 
         yield watch
 
 
-def _finish(folder: Path, report: Report, json: bool) -> None:
-    """Say what became of the stacks."""
-    emit({"output": str(folder), **report.to_dict()}, json=json)
-    if report.unwritten or report.broken:
-        sys.exit(1)
-
-
 def show_status(folder: Path, *, json: bool) -> None:
-    """Print, for each run of a folder and dataset, how many stacks are done and missing and how many models failed."""
+    """Print how many stacks are done and missing, and how many models failed, for each run and dataset."""
     if not (folder / "manifest.json").is_file():
         raise InvalidInput(f"there is no run in {str(folder)!r}. Start one with `pyscore reproduce -o {folder}`.")
     store = Store(folder)

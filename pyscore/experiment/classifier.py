@@ -51,7 +51,7 @@ def train_disc(
     codes, _ = model.encode(x[rng.permutation(len(x))[:MOST_CODES]], convention=convention)
     samples = sample_prior(model, 2 * len(codes), rng, convention=convention)
     rows = np.concatenate([codes, samples]).astype(np.float32)
-    labels = np.repeat(np.float32([1, 0]), [len(codes), len(samples)])
+    labels = np.repeat(np.array([1, 0], np.float32), [len(codes), len(samples)])
     values = _initialise(rows.shape[1], rng)
     layers, m, v = _layers(values, rows.shape[1]), np.zeros_like(values), np.zeros_like(values)
     for step in range(1, steps + 1):

@@ -1,6 +1,6 @@
 """Stacks on the workers of a Dask cluster: on this machine, or wherever a scheduler has some.
 
-This process holds the claims and writes the files; a worker gets a task with its rows and sends result rows and
+This process holds the claims and writes the files; a worker gets a job with its rows and sends result rows and
 models back. Workers therefore need pyscore, but neither the output folder nor the datasets, and one that dies
 leaves nothing behind: the scheduler gives its stack to another, three times at most.
 """
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from pyscore.data import Split
 from pyscore.errors import BackendUnavailable, ClusterError
-from pyscore.experiment.grid import StackTask
-from pyscore.experiment.runs import Place, StackResult, run_stack, split_of
-from pyscore.experiment.schedule import Report, Watch, Writer, take
+from pyscore.experiment.jobs import Job
+from pyscore.experiment.runs import Place, StackResult
+from pyscore.experiment.schedule import BROKEN, FINISHED, Report, Splits, Watch, Writer, take
 from pyscore.experiment.store import Store
 
 if TYPE_CHECKING:
@@ -74,17 +74,17 @@ def connect(address: str) -> Iterator[Client]:
         yield client
 
 
-def _work(task: StackTask, split: Split, place: Place) -> StackResult:
+def _work(job: Job, split: Split, inputs: tuple[Any, ...], place: Place) -> StackResult:
     """Run on a worker."""
     import numba
 
     numba.set_num_threads(min(place.threads or 1, numba.config.NUMBA_NUM_THREADS))
-    return run_stack(task, split, place=place)
+    return job.work(split, inputs, place, None)
 
 
 def execute_on(
     client: Client,
-    tasks: Sequence[StackTask],
+    jobs: Sequence[Job],
     store: Store,
     *,
     place: Place | None = None,
@@ -100,38 +100,34 @@ def execute_on(
     distributed = _distributed()
     place = place or Place()
     place = replace(place, threads=place.threads or 1)
-    report = Report()
+    report, splits = Report(), Splits()
     writer = Writer(store, report)
-    seen = watch or (lambda task, phase, share: None)
-    waiting = deque(tasks)
-    splits: dict[tuple[str, str, int], Split] = {}
-    out: dict[Future, tuple[StackTask, int]] = {}
+    seen = watch or (lambda job, phase, share: None)
+    waiting = deque(jobs)
+    out: dict[Future[Any], tuple[Job, int]] = {}
     completed = distributed.as_completed()
     try:
         while waiting or out:
             while waiting and len(out) < _room(client):
-                task = waiting.popleft()
-                held = take(task, store, report, seen)
+                job = waiting.popleft()
+                held = take(job, store, report, seen)
                 if held is None:
                     continue
-                key = (task.dataset, task.difficulty, task.split)
-                if key not in splits:
-                    splits = {key: split_of(task)}
-                future = client.submit(_work, task, splits[key], place, pure=False)
-                out[future] = task, held
+                future = client.submit(_work, job, splits.of(job), job.inputs(store), place, pure=False)
+                out[future] = job, held
                 completed.add(future)
-                seen(task, "sent to a worker", 0.0)
+                seen(job, "sent to a worker", 0.0)
             if out:
                 future = next(completed)
-                task, held = out.pop(future)
+                job, held = out.pop(future)
                 try:
-                    _collect(future, task, writer, report, seen)
+                    _collect(future, job, writer, report, seen)
                 finally:
-                    store.release(task.name, held)
+                    store.release(job.name, held)
     finally:
-        for future, (task, held) in out.items():
-            future.cancel()
-            store.release(task.name, held)
+        for future, (job, held) in out.items():
+            future.cancel()  # type: ignore[no-untyped-call]
+            store.release(job.name, held)
     writer.retry()
     return report
 
@@ -142,15 +138,15 @@ def _room(client: Client) -> int:
     return max(1, WAITING_PER_THREAD * sum(worker["nthreads"] for worker in workers))
 
 
-def _collect(future: Future, task: StackTask, writer: Writer, report: Report, seen: Watch) -> None:
+def _collect(future: Future[Any], job: Job, writer: Writer, report: Report, seen: Watch) -> None:
     """Write the result of a finished future, or note why there is none."""
     if future.status == "finished":
-        writer.save(task, future.result())
-        seen(task, "finished", 1.0)
+        writer.save(job, future.result())
+        seen(job, FINISHED, 1.0)
         return
     if future.status in ("cancelled", "lost"):
         raise ClusterError("the connection to the Dask scheduler was lost. Call again to go on where it stopped.")
-    error = future.exception()
-    report.broken[task.name] = f"{type(error).__name__}: {error}"
-    writer.store.log({"stack": task.name, "event": "broken", "reason": report.broken[task.name]})
-    seen(task, "broken", 1.0)
+    error = future.exception()  # type: ignore[no-untyped-call]
+    report.broken[job.name] = f"{type(error).__name__}: {error}"
+    writer.store.log({"stack": job.name, "event": "broken", "reason": report.broken[job.name]})
+    seen(job, BROKEN, 1.0)

@@ -1,4 +1,4 @@
-"""What is to be run: grids of configurations, cut into stacks of models of one shape, each with a hash and seeds."""
+"""What is to be run: grids of configurations, cut into stacks of models of one shape."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class StackTask:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of everything that decides the numbers; where and how fast they are computed is not part of it."""
+        """SHA-256 of everything that decides the numbers; where they are computed is not part of it."""
         return _digest({**self.to_dict(), "schema": SCHEMA_VERSION})
 
     @property
@@ -149,12 +149,13 @@ def tasks_of(
     unknown = [name for name in datasets if name not in overview.index]
     if unknown or not datasets:
         raise InvalidInput(
-            f"`datasets` must be names out of {', '.join(overview.index)}; got {unknown[0] if unknown else 'none'!r}."
+            f"`datasets` must be out of {', '.join(overview.index)}; got {unknown[0] if unknown else 'none'}."
         )
     if not splits:
         raise InvalidInput("`splits` must hold at least one split; got none.")
     for split in splits:
         check.integer("splits", split, at_least=0)
+    widths = {str(name): int(columns) for name, columns in overview["columns"].items()}
     size = overview["normal"] + overview["easy"]
     ordered = sorted(dict.fromkeys(datasets), key=lambda name: (size[name], name))
     return [
@@ -164,5 +165,5 @@ def tasks_of(
         )
         for split in dict.fromkeys(splits)
         for name in ordered
-        for h, k, p in grid.shapes(int(overview.loc[name, "columns"]))
+        for h, k, p in grid.shapes(widths[name])
     ]  # fmt: skip

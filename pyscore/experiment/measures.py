@@ -10,8 +10,9 @@ their AUC does not exist. ``auc_known1`` and ``auc_known5`` are always those of 
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +30,12 @@ from pyscore.model import SVAE
 from pyscore.reference import roc_auc
 from pyscore.sampling import VMFDraws
 
-__all__ = ["CHEAP", "COSTLY", "KNOWN", "MEASURES", "Rows", "costly_rows", "known_auc", "measure"]
+__all__ = ["CHEAP", "COSTLY", "DEAR", "KNOWN", "MEASURES", "Meter", "Rows", "costly_rows", "known_auc"]
 
 COSTLY = ("importance",)
-CHEAP = tuple(name for name in scoring.SCORES if name not in (*COSTLY, "projected", "corrected", "laplace"))
+DEAR = ("projected", "corrected", "laplace")
+"""Measured of selected models only; see `ablation`."""
+CHEAP = tuple(name for name in scoring.SCORES if name not in (*COSTLY, *DEAR))
 KNOWN = (1, 5)
 """Numbers of known anomalies."""
 DRAWS_OF_KNOWN = 5
@@ -54,7 +57,7 @@ class Rows:
 
     @classmethod
     def of(cls, split: Split, seed: int) -> Rows:
-        """All rows of a split; the draws of known anomalies are those of the split's seed, for every model alike."""
+        """All rows of a split; its seed draws the known anomalies, the same for every model."""
         x = np.concatenate([split.x_train, split.x_test])
         return cls(
             x, len(split.x_train), np.concatenate([split.y_train, split.y_test]), _known(split.y_train, seed)
@@ -100,51 +103,67 @@ def known_auc(scores: Array, labels: NDArray[np.int64], draws: Sequence[NDArray[
     return float(np.mean(areas))
 
 
-def measure(
-    model: SVAE,
-    split: Split,
-    rows: Rows,
-    sample: Rows | None,
-    *,
-    conventions: Sequence[Convention],
-    seed: int,
-    engine: Backend | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Yield one row a convention and score: the columns of `MEASURES`, ``rows_train``, ``rows_test``, …
+@dataclass(frozen=True, eq=False)
+class Meter:
+    """One model and the rows that it is measured on."""
 
-    Parameters
-    ----------
-    model : SVAE
-    split : Split, whose training rows the goodness of fit looks at
-    rows : Rows, for the cheap scores
-    sample : Rows, for `importance`; None leaves it out
-    conventions : conventions of the scores
-    seed : int, of the draws of `importance` and of the goodness of fit
-    engine : Backend, by default numba in the model's dtype
+    model: SVAE
+    split: Split
+    rows: Rows
+    """For the scores of `CHEAP`."""
+    sample: Rows | None
+    """For all others; None leaves them out."""
+    seed: int
+    """Of the draws of `importance` and of the goodness of fit."""
 
-    Warns
-    -----
-    NumericalWarning
-        Of singular Jacobians, whose rows rank last; see `score_table`.
+    @functools.cached_property
+    def _engine(self) -> Backend:
+        return get_backend("numba", dtype=self.model.dtype)
 
-    Notes
-    -----
-    A score that is NaN at some row (it overflowed) has NaN measures, and ``failure`` says so.
-    """
-    engine = engine or get_backend("numba", dtype=model.dtype)
-    draws = _importance_draws(model, sample, seed) if sample is not None else None
-    for convention in conventions:
+    def measure(self, convention: Convention) -> list[dict[str, Any]]:
+        """Everything under one convention, one row a score: `MEASURES`, ``rows_train``, ``rows_test``, …
+
+        Warns
+        -----
+        NumericalWarning
+            Of singular Jacobians, whose rows rank last; see `score_table`.
+
+        Notes
+        -----
+        A score that is NaN at some row (it overflowed) has NaN measures, and ``failure`` says so.
+        """
         start = time.perf_counter()
-        fit = goodness_of_fit(model, split.x_train, split.y_train, seed=seed, convention=convention, compiled=True)
-        table = scoring.score_table(model, rows.x, CHEAP, convention=convention, backend=engine)
-        values = {name: (table[name].to_numpy(), rows) for name in table}
-        if sample is not None:
-            some = scoring.score_table(model, sample.x, COSTLY, convention=convention, backend=engine, draws=draws)
-            values |= {name: (some[name].to_numpy(), sample) for name in some}
-        shared = {"convention": convention.name, "mmd": fit.mmd, "p_value": fit.p_value, "width": fit.width}
-        measured = [{"score": name, **_areas(*value)} for name, value in values.items()]
+        fit = self.fit(convention)
+        measured = self.areas(convention, (*CHEAP, *(COSTLY if self.sample is not None else ())))
         seconds = time.perf_counter() - start
-        yield from ({**shared, **row, "seconds_score": seconds} for row in measured)
+        return [{"convention": convention.name, **fit, **row, "seconds_score": seconds} for row in measured]
+
+    def fit(self, convention: Convention) -> dict[str, float]:
+        """Goodness of fit of the prior: ``mmd``, ``p_value``, ``width``."""
+        x, y = self.split.x_train, self.split.y_train
+        fit = goodness_of_fit(self.model, x, y, seed=self.seed, convention=convention, compiled=True)
+        return dict(fit._asdict())
+
+    def areas(self, convention: Convention, names: Sequence[str]) -> list[dict[str, Any]]:
+        """AUCs and mean density of scores, one row each."""
+        found = []
+        for rows, chosen in (
+            (self.rows, [name for name in names if name in CHEAP]),
+            (self.sample, [name for name in names if name not in CHEAP]),
+        ):
+            if rows is not None and chosen:
+                draws = self._draws(rows) if "importance" in chosen else None
+                table = scoring.score_table(
+                    self.model, rows.x, chosen, convention=convention, backend=self._engine, draws=draws
+                )
+                found += [{"score": name, **_areas(table[name].to_numpy(), rows)} for name in chosen]
+        return found
+
+    def _draws(self, rows: Rows) -> VMFDraws:
+        """Draws of `importance`: they depend on the concentrations alone, which all conventions share."""
+        _, kappa = self.model.encode(rows.x, convention=ORIGINAL)
+        rng = sampling.generator(self.seed, "importance")
+        return sampling.draw_vmf(np.repeat(kappa, scoring.IMPORTANCE_DRAWS), self.model.latent_dim, rng)
 
 
 def _areas(log_density: Array, rows: Rows) -> dict[str, Any]:
@@ -160,10 +179,3 @@ def _areas(log_density: Array, rows: Rows) -> dict[str, Any]:
         mean = float(np.mean(log_density[:n]))  # −inf if any row is: such a model cannot be selected
     areas = {"auc_train": roc_auc(scores[:n], y[:n]), "auc_test": roc_auc(scores[n:], y[n:])}
     return {**areas, **known, "mean_log_density": mean, **sizes, "failure": None}
-
-
-def _importance_draws(model: SVAE, sample: Rows, seed: int) -> VMFDraws:
-    """Draws of `importance`: they depend on the concentrations alone, which all conventions share."""
-    _, kappa = model.encode(sample.x, convention=ORIGINAL)
-    rng = sampling.generator(seed, "importance")
-    return sampling.draw_vmf(np.repeat(kappa, scoring.IMPORTANCE_DRAWS), model.latent_dim, rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,16 +15,26 @@ import pandas as pd
 
 from pyscore import __version__, data
 from pyscore.data import Split
-from pyscore.errors import NumericalWarning
+from pyscore.errors import NumericalWarning, PyscoreError
 from pyscore.experiment.classifier import train_disc
 from pyscore.experiment.grid import StackTask
-from pyscore.experiment.measures import CHEAP, COSTLY, MEASURES, Rows, measure
+from pyscore.experiment.measures import CHEAP, COSTLY, MEASURES, Meter, Rows
 from pyscore.experiment.store import SCHEMA
 from pyscore.model import SVAE
 from pyscore.stacked import StackMember, train_stack
 from pyscore.training import TrainConfig
 
-__all__ = ["Place", "StackResult", "cores", "run_stack", "split_of"]
+__all__ = [
+    "Place",
+    "Progress",
+    "StackResult",
+    "cores",
+    "facts_of",
+    "failed_rows",
+    "run_stack",
+    "split_of",
+    "spread",
+]
 
 Progress = Callable[[str, float], None]
 """Called with (phase, share of the stack that is done)."""
@@ -81,22 +91,36 @@ def run_stack(
     sample = rows.sample(options.costly_rows, task.split) if options.costly_rows else None
 
     def measured(config: TrainConfig, member: StackMember) -> list[dict[str, Any]]:
-        facts = {**_facts(task, config, place), "seconds_train": seconds}
+        facts = {**facts_of(task, config, place), "seconds_train": seconds}
         if member.model is None:
-            return _failed(task, facts, member.failure or "training failed")
-        disc = float("nan")
-        if options.disc_steps:
-            disc = train_disc(member.model, split.x_train, steps=options.disc_steps, seed=config.seed)
-        found = measure(member.model, split, rows, sample, conventions=options.conventions, seed=config.seed)
+            return failed_rows(task, facts, member.failure or "training failed")
+        if not all(np.isfinite(value).all() for value in member.model.parameters().values()):
+            return failed_rows(task, facts, "a parameter is not finite after training")
+        try:
+            disc = float("nan")
+            if options.disc_steps:
+                disc = train_disc(member.model, split.x_train, steps=options.disc_steps, seed=config.seed)
+            meter = Meter(member.model, split, rows, sample, config.seed)
+            found = [row for convention in options.conventions for row in meter.measure(convention)]
+        except PyscoreError as error:  # codes that are NaN, say
+            return failed_rows(task, facts, f"not measurable: {error}")
         return [{**facts, "train_disc": disc, **row} for row in found]
 
     table: list[dict[str, Any]] = []
-    with warnings.catch_warnings(), ThreadPoolExecutor(place.threads or cores()) as pool:
-        warnings.simplefilter("ignore", NumericalWarning)  # singular rows rank last; the mean density tells
-        for index, part in enumerate(pool.map(measured, configs, members)):
-            table += part
-            report("measuring", TRAINING_SHARE + (1 - TRAINING_SHARE) * (index + 1) / len(configs))
+    for index, part in enumerate(spread(measured, configs, members, threads=place.threads)):
+        table += part
+        report("measuring", TRAINING_SHARE + (1 - TRAINING_SHARE) * (index + 1) / len(configs))
     return StackResult(pd.DataFrame(table, columns=SCHEMA.names), [m.model for m in members])
+
+
+def spread(work: Callable[..., Any], *arguments: Sequence[Any], threads: int | None) -> Iterator[Any]:
+    """`map` on threads, by default as many as there are cores; warnings of singular Jacobians are not shown.
+
+    Rows with one rank last, and a model with one has a mean density of −inf, which says it better.
+    """
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads or cores()) as pool:
+        warnings.simplefilter("ignore", NumericalWarning)
+        yield from pool.map(work, *arguments)
 
 
 def cores() -> int:
@@ -104,7 +128,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _facts(task: StackTask, config: TrainConfig, place: Place) -> dict[str, Any]:
+def facts_of(task: StackTask, config: TrainConfig, place: Place) -> dict[str, Any]:
     """Columns that say what a row is about."""
     where = place.backend if place.device == "cpu" else f"{place.backend} {place.device}"
     return {
@@ -127,7 +151,7 @@ def _facts(task: StackTask, config: TrainConfig, place: Place) -> dict[str, Any]
     }
 
 
-def _failed(task: StackTask, facts: dict[str, Any], reason: str) -> list[dict[str, Any]]:
+def failed_rows(task: StackTask, facts: dict[str, Any], reason: str) -> list[dict[str, Any]]:
     """Rows of a model that was not trained."""
     scores = (*CHEAP, *(COSTLY if task.options.costly_rows else ()))
     nothing = dict.fromkeys((*MEASURES, "train_disc", "seconds_score"), float("nan"))

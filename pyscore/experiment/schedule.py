@@ -1,4 +1,4 @@
-"""Running many stacks in this process, one after the other; and what every way of running them shares."""
+"""Running many jobs in this process, one after the other; and what every way of running them shares."""
 
 from __future__ import annotations
 
@@ -6,11 +6,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pyscore.data import Split
-from pyscore.experiment.grid import StackTask
-from pyscore.experiment.runs import Place, Progress, StackResult, run_stack, split_of
+from pyscore.experiment.jobs import Job
+from pyscore.experiment.runs import Place, Progress, StackResult, split_of
 from pyscore.experiment.store import Store, out_of_disk
 
-__all__ = ["Report", "Watch", "Writer", "execute", "take"]
+__all__ = [
+    "BROKEN",
+    "ELSEWHERE",
+    "FINISHED",
+    "FINISHED_BEFORE",
+    "Report",
+    "Splits",
+    "Watch",
+    "Writer",
+    "execute",
+    "take",
+]
+
+
+FINISHED, FINISHED_BEFORE = "finished", "finished before"
+ELSEWHERE, BROKEN = "another process works on it", "broken"
+"""Last phases of a job, as a `Watch` is told."""
 
 
 @dataclass
@@ -28,14 +44,19 @@ class Report:
     broken: dict[str, str] = field(default_factory=dict)
     """Not computed, with the reason: a worker that died time and again, say."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether everything was computed and written, here or elsewhere."""
+        return not (self.unwritten or self.broken)
+
     def to_dict(self) -> dict[str, object]:
         """Return counts and reasons."""
         counts = {name: len(getattr(self, name)) for name in ("finished", "skipped", "elsewhere")}
         return {**counts, "failed_models": self.failed_models, "unwritten": self.unwritten, "broken": self.broken}
 
 
-Watch = Callable[[StackTask, str, float], None]
-"""Called with (task, phase, share that is done)."""
+Watch = Callable[[Job, str, float], None]
+"""Called with (job, phase, share that is done)."""
 
 
 class Writer:
@@ -43,18 +64,18 @@ class Writer:
 
     def __init__(self, store: Store, report: Report) -> None:
         self.store, self.report = store, report
-        self._waiting: dict[str, tuple[StackTask, StackResult]] = {}
+        self._waiting: dict[str, tuple[Job, StackResult]] = {}
 
-    def save(self, task: StackTask, result: StackResult) -> None:
+    def save(self, job: Job, result: StackResult) -> None:
         """Write, after whatever waits."""
-        self._waiting[task.name] = task, result
+        self._waiting[job.name] = job, result
         self.retry()
 
     def retry(self) -> None:
         """Try all that waits once more."""
-        for name, (task, result) in list(self._waiting.items()):
+        for name, (job, result) in list(self._waiting.items()):
             try:
-                self.store.save(task, *result)
+                job.save(self.store, result)
             except OSError as error:
                 if not out_of_disk(error):
                     raise
@@ -72,42 +93,54 @@ class Writer:
                 self.store.log({"stack": name, "event": "failed", "model": config_hash, "reason": reason})
 
 
-def take(task: StackTask, store: Store, report: Report, seen: Watch) -> int | None:
-    """Claim a stack that is to be computed; returns what `Store.release` wants, or None if there is no need."""
-    held = None if store.done(task) else store.try_claim(task.name)
-    if held is not None and not store.done(task):  # not finished between the two questions either
+def take(job: Job, store: Store, report: Report, seen: Watch) -> int | None:
+    """Claim a job that is to be done; returns what `Store.release` wants, or None if there is no need."""
+    path = job.path(store)
+    held = None if path.is_file() else store.try_claim(job.name)
+    if held is not None and not path.is_file():  # not finished between the two questions either
         return held
     if held is not None:
-        store.release(task.name, held)
-    done = store.done(task)
-    (report.skipped if done else report.elsewhere).append(task.name)
-    seen(task, "finished before" if done else "another process works on it", 1.0)
+        store.release(job.name, held)
+    done = path.is_file()
+    (report.skipped if done else report.elsewhere).append(job.name)
+    seen(job, FINISHED_BEFORE if done else ELSEWHERE, 1.0)
     return None
 
 
+class Splits:
+    """Rows of a task's split; those of the last one are kept, since jobs come split by split."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, Split] | None = None
+
+    def of(self, job: Job) -> Split:
+        """Load and split, or return what is kept."""
+        task = job.task
+        key = (task.dataset, task.difficulty, task.split, task.options.train_convention)
+        if self._last is None or self._last[0] != key:
+            self._last = key, split_of(task)
+        return self._last[1]
+
+
 def execute(
-    tasks: Sequence[StackTask], store: Store, *, place: Place | None = None, watch: Watch | None = None
+    jobs: Sequence[Job], store: Store, *, place: Place | None = None, watch: Watch | None = None
 ) -> Report:
-    """Run the stacks that are not finished in this process, one after the other."""
-    report = Report()
+    """Do the jobs that are not finished in this process, one after the other."""
+    report, splits, place = Report(), Splits(), place or Place()
     writer = Writer(store, report)
-    seen = watch or (lambda task, phase, share: None)
-    splits: dict[tuple[str, str, int], Split] = {}
-    for task in tasks:
-        held = take(task, store, report, seen)
+    seen = watch or (lambda job, phase, share: None)
+    for job in jobs:
+        held = take(job, store, report, seen)
         if held is None:
             continue
         try:
-            key = (task.dataset, task.difficulty, task.split)
-            if key not in splits:
-                splits = {key: split_of(task)}
-            writer.save(task, run_stack(task, splits[key], place=place, progress=_progress(seen, task)))
-            seen(task, "finished", 1.0)
+            writer.save(job, job.work(splits.of(job), job.inputs(store), place, _progress(seen, job)))
+            seen(job, FINISHED, 1.0)
         finally:
-            store.release(task.name, held)
+            store.release(job.name, held)
     writer.retry()
     return report
 
 
-def _progress(seen: Watch, task: StackTask) -> Progress:
-    return lambda phase, share: seen(task, phase, share)
+def _progress(seen: Watch, job: Job) -> Progress:
+    return lambda phase, share: seen(job, phase, share)

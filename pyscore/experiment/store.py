@@ -3,6 +3,8 @@
     OUT/manifest.json                what was asked for: one entry a run, by hash
     OUT/results/<stack>.parquet      one a finished stack; its being there is what "finished" means
     OUT/models/<stack>.safetensors   all models of the stack
+    OUT/ablation/*.parquet           rows with a field of the convention switched; see `ablation`
+    OUT/baselines/*.parquet          one a dataset and split; see `beside`
     OUT/claims/<stack>               held by the process that works on the stack
     OUT/log.jsonl                    what went wrong, a line each
 
@@ -109,14 +111,11 @@ class Store:
         """Where its models lie."""
         return self.folder / "models" / f"{task.name}.safetensors"
 
-    def done(self, task: StackTask) -> bool:
-        """Whether a stack is finished."""
-        return self.result_path(task).is_file()
-
-    def save(self, task: StackTask, rows: pd.DataFrame, models: list[SVAE | None]) -> None:
-        """Write models, then rows: whoever finds the rows finds the models."""
-        save_models(self.models_path(task), task, models)
-        write_rows(self.result_path(task), rows)
+    def part(self, name: str) -> Path:
+        """Return a folder in the output folder, made if it is missing."""
+        path = self.folder / name
+        path.mkdir(exist_ok=True)
+        return path
 
     def models(self, task: StackTask) -> list[SVAE | None]:
         """Models of a finished stack in the order of `task.configs()`; None for those that failed."""

@@ -1,0 +1,206 @@
+"""The ablation: each field of Convention switched alone, from ORIGINAL and from EXACT.
+
+*Scoring fields* are switched on the trained models of a finished stack (`rescore`); only the scores and measures
+that a field touches are computed again (`TOUCHES`). Two kinds are too dear for all models:
+
+- the goodness of fit (0.2 s for each of five fields and two conventions) is measured again of the models that
+  are selected for any score (`selected_models`);
+- the scores that search for a minimum at every row (`DEAR`, up to 15 s) are measured of the models selected for
+  `proposed`, on the sample of `costly_rows`, under both conventions and with `projection` and `corrected_volume`
+  switched.
+
+*Training fields* need new models: stacks of the small grid whose training convention has one field switched
+(`training_tasks`), measured like any other.
+
+Rows have one column more than results: ``switched``, the field; ``""`` marks what is there to compare with (the
+dear scores under the two conventions, and models trained under EXACT).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pyscore.convention import EXACT, ORIGINAL, Convention
+from pyscore.data import Split
+from pyscore.errors import PyscoreError
+from pyscore.experiment.grid import GRIDS, Options, StackTask, tasks_of
+from pyscore.experiment.measures import CHEAP, COSTLY, DEAR, KNOWN, Meter, Rows
+from pyscore.experiment.runs import Place, Progress, spread
+from pyscore.experiment.store import SCHEMA
+from pyscore.model import SVAE
+from pyscore.scores import available_scores
+
+__all__ = ["ABLATION_SCHEMA", "TOUCHES", "rescore", "selected_models", "training_tasks"]
+
+ABLATION_SCHEMA = SCHEMA.append(pa.field("switched", pa.string()))
+BASES = (ORIGINAL, EXACT)
+
+_WITH_PRIOR = tuple(name for name in CHEAP if name not in ("reconstruction", "latent_reconstruction"))
+_WITH_LIKELIHOOD = ("reconstruction", "joint", "proposed_encoder", "proposed")
+TOUCHES: dict[str, tuple[str, ...]] = {
+    "volume_weight": ("jacobian_encoder", "jacobian_decoder", "proposed_encoder", "proposed"),
+    "jacobian": ("jacobian_decoder", "proposed"),
+    "encoder_jacobian": ("jacobian_encoder", "proposed_encoder"),
+    "prior_density": (*_WITH_PRIOR, *COSTLY),
+    "importance": COSTLY,
+    "latent_error_sign": ("latent_reconstruction",),
+    "log_two_pi": (*_WITH_LIKELIHOOD, *COSTLY),
+    "norm_eps": (*CHEAP, *COSTLY),
+}
+"""Scoring field → the scores whose values depend on it."""
+FIT_FIELDS = ("width_distance", "mmd_variance", "p_value", "goodness_rows", "norm_eps")
+"""Scoring fields that move the goodness of fit alone (and `norm_eps`): measured of selected models."""
+DEAR_FIELDS: dict[str, tuple[str, ...]] = {"projection": DEAR, "corrected_volume": ("corrected",)}
+"""Scoring field → the dear scores that are measured with it switched."""
+
+
+def selected_models(rows: pd.DataFrame, scores: Sequence[str] | None = None) -> set[str]:
+    """Hashes of the models that are chosen for a score (by default any) and convention, by one of two rules.
+
+    Per dataset and split: the highest ``auc_train``; the highest ``mean_log_density``.
+    """
+    alive = rows[rows["failure"].isna()]
+    if scores is not None:
+        alive = alive[alive["score"].isin(scores)]
+    chosen: set[str] = set()
+    for column in ("auc_train", "mean_log_density"):
+        finite = alive[np.isfinite(alive[column])]
+        best = finite.groupby(["dataset", "difficulty", "split", "convention", "score"])[column].idxmax()
+        chosen |= set(finite.loc[best, "config_hash"])
+    return chosen
+
+
+def rescore(
+    task: StackTask,
+    models: Sequence[SVAE | None],
+    base: pd.DataFrame,
+    split: Split,
+    *,
+    fitted: frozenset[str] = frozenset(),
+    dear: frozenset[str] = frozenset(),
+    place: Place | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Rows of a finished stack with each scoring field switched alone.
+
+    Parameters
+    ----------
+    task : StackTask
+    models : its models, None where training failed
+    base : DataFrame, the rows of its result file
+    split : Split
+    fitted : hashes of the models whose goodness of fit is measured, too
+    dear : hashes of those whose `DEAR` scores are
+    place, progress : see `run_stack`
+    """
+    rows = Rows.of(split, task.split)
+    sample = rows.sample(task.options.costly_rows, task.split) if task.options.costly_rows else None
+    report = progress or (lambda phase, share: None)
+    configs = task.configs()
+
+    def switched(seed: int, key: str, model: SVAE | None) -> list[dict[str, Any]]:
+        if model is None:
+            return []
+        own = base[base["config_hash"] == key]
+        own = own[own["failure"].isna() | (own["rows_train"] > 0)]
+        if own.empty:
+            return []
+        return _model_rows(Meter(model, split, rows, sample, seed), own, key in fitted, key in dear)
+
+    table: list[dict[str, Any]] = []
+    arguments = [c.seed for c in configs], [task.model_hash(c) for c in configs], models
+    for index, part in enumerate(spread(switched, *arguments, threads=place.threads if place else None)):
+        table += part
+        report("re-scoring", (index + 1) / len(configs))
+    return pd.DataFrame(table, columns=ABLATION_SCHEMA.names)
+
+
+def _model_rows(meter: Meter, own: pd.DataFrame, fitted: bool, dear: bool) -> list[dict[str, Any]]:
+    """All rows of one model; `own` holds its rows under the two conventions."""
+    table: list[dict[str, Any]] = []
+    for base in BASES:
+        records: list[dict[Any, Any]] = own[own["convention"] == base.name].to_dict("records")
+        known: dict[str, dict[str, Any]] = {row["score"]: row for row in records}
+        if not known:
+            continue
+        blank = {**next(iter(known.values())), "failure": None}
+        if dear:
+            table += [{**blank, **row, "switched": ""} for row in _areas(meter, base, _defined(DEAR, base))]
+        for name in Convention.fields("scoring"):
+            changed = base.switched(name)
+            found = _switched(meter, name, changed, known, fitted)
+            if dear:
+                more = _areas(meter, changed, _defined(DEAR_FIELDS.get(name, ()), changed))
+                found += [{**blank, **row} for row in more]
+            table += [{**row, "convention": changed.name, "switched": name} for row in found]
+    return table
+
+
+def _switched(
+    meter: Meter, name: str, changed: Convention, known: dict[str, dict[str, Any]], fitted: bool
+) -> list[dict[str, Any]]:
+    """Rows of the scores and measures that one field touches; `known` are those before, by score."""
+    if name == "known_anomalies":
+        # ORIGINAL's sets hold no anomaly, and there is no AUC of one class (Q23); EXACT's are in the results.
+        gone = {f"auc_known{count}": float("nan") for count in KNOWN}
+        return [{**row, **gone} for row in known.values()] if changed.known_anomalies == "normals" else []
+    touched = _areas(meter, changed, [score for score in TOUCHES.get(name, ()) if score in known])
+    found = [{**known[row["score"]], **row} for row in touched]
+    if fitted and name in FIT_FIELDS:
+        fit = meter.fit(changed)
+        found = [{**row, **fit} for row in found or known.values()]
+    return found
+
+
+def _areas(meter: Meter, convention: Convention, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Measured rows, or one with the reason for each score that cannot be computed."""
+    try:
+        return meter.areas(convention, names)
+    except PyscoreError as error:
+        nothing = dict.fromkeys(
+            ("auc_train", "auc_test", "auc_known1", "auc_known5", "mean_log_density"), float("nan")
+        )
+        return [{"score": name, **nothing, "failure": str(error)} for name in names]
+
+
+def _defined(names: Sequence[str], convention: Convention) -> tuple[str, ...]:
+    return tuple(name for name in names if name in available_scores(convention))
+
+
+# ── training fields ──
+
+
+@dataclass(frozen=True)
+class TrainingVariant:
+    """A training convention, and which of its fields is switched."""
+
+    convention: Convention
+    switched: str
+
+
+def training_variants() -> list[TrainingVariant]:
+    """EXACT, for comparison (results/ holds ORIGINAL), and each training field switched from both."""
+    variants = [TrainingVariant(EXACT, "")]
+    for base in BASES:
+        variants += [TrainingVariant(base.switched(f), f) for f in Convention.fields("training")]
+    return variants
+
+
+def training_tasks(
+    datasets: Sequence[str], splits: Sequence[int], options: Options
+) -> list[tuple[StackTask, str]]:
+    """Stacks of the small grid for every training variant, with the switched field."""
+    return [
+        (task, variant.switched)
+        for variant in training_variants()
+        for task in tasks_of(
+            GRIDS["small"], datasets, splits, dataclasses.replace(options, train_convention=variant.convention)
+        )
+    ]

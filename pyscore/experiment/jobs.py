@@ -1,0 +1,100 @@
+"""The three kinds of work that a scheduler hands out: train a stack, train it for the ablation, re-score it.
+
+A job is split so that it can travel: `inputs` is read where the folder is, `work` runs anywhere and needs nothing
+but its arguments, `save` writes where the folder is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pyscore.data import Split
+from pyscore.experiment.ablation import ABLATION_SCHEMA, rescore
+from pyscore.experiment.grid import StackTask
+from pyscore.experiment.runs import Place, Progress, StackResult, run_stack
+from pyscore.experiment.store import SCHEMA, Store, save_models, write_rows
+
+__all__ = ["Job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Train and measure a stack; the base of the other kinds."""
+
+    task: StackTask
+
+    @property
+    def name(self) -> str:
+        """Of its files and of its claim."""
+        return self.task.name
+
+    def path(self, store: Store) -> Path:
+        """Where its rows lie once it is finished."""
+        return store.result_path(self.task)
+
+    def inputs(self, store: Store) -> tuple[Any, ...]:
+        """What `work` needs out of the folder."""
+        return ()
+
+    def work(self, split: Split, inputs: tuple[Any, ...], place: Place, progress: Progress | None) -> StackResult:
+        """Compute."""
+        return run_stack(self.task, split, place=place, progress=progress)
+
+    def save(self, store: Store, result: StackResult) -> None:
+        """Write models, then rows: whoever finds the rows finds the models."""
+        save_models(store.models_path(self.task), self.task, result.models)
+        write_rows(self.path(store), result.rows, SCHEMA)
+
+
+@dataclass(frozen=True)
+class TrainingAblation(Job):
+    """Train and measure a stack whose training convention has a field switched."""
+
+    switched: str
+
+    def path(self, store: Store) -> Path:
+        """Beside the other rows of the ablation."""
+        return store.part("ablation") / f"{self.name}.parquet"
+
+    def save(self, store: Store, result: StackResult) -> None:
+        """Write models and rows."""
+        save_models(store.models_path(self.task), self.task, result.models)
+        write_rows(self.path(store), result.rows.assign(switched=self.switched), ABLATION_SCHEMA)
+
+
+@dataclass(frozen=True)
+class Rescore(Job):
+    """Switch the scoring fields on the models of a finished stack."""
+
+    fitted: frozenset[str] = frozenset()
+    dear: frozenset[str] = frozenset()
+    """Hashes of the models whose goodness of fit, and whose dear scores, are measured; see `ablation.rescore`."""
+
+    @property
+    def name(self) -> str:
+        """Of its file and of its claim."""
+        return f"rescored-{self.task.name}"
+
+    def path(self, store: Store) -> Path:
+        """Beside the other rows of the ablation."""
+        return store.part("ablation") / f"{self.name}.parquet"
+
+    def inputs(self, store: Store) -> tuple[Any, ...]:
+        """Models and rows of the stack."""
+        return store.models(self.task), pd.read_parquet(store.result_path(self.task))
+
+    def work(self, split: Split, inputs: tuple[Any, ...], place: Place, progress: Progress | None) -> StackResult:
+        """Re-score."""
+        models, base = inputs
+        rows = rescore(
+            self.task, models, base, split, fitted=self.fitted, dear=self.dear, place=place, progress=progress
+        )
+        return StackResult(rows, [])
+
+    def save(self, store: Store, result: StackResult) -> None:
+        """Write rows."""
+        write_rows(self.path(store), result.rows, ABLATION_SCHEMA)

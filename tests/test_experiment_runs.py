@@ -1,0 +1,241 @@
+"""Runs of the experiment that are killed, run twice at once, run out of disk, or lose a worker."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_runs
+from tiny_runs import OPTIONS, jobs, tasks
+
+from pyscore.errors import BackendUnavailable, ClusterError, ModelFileError
+from pyscore.experiment import cluster, store
+from pyscore.experiment.runs import run_stack
+from pyscore.experiment.schedule import execute
+from pyscore.experiment.store import SCHEMA, Store, read_results
+
+TIMES = ["seconds_train", "seconds_score"]
+
+
+def script(*arguments, timeout=200):
+    """Run tiny_runs.py in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, tiny_runs.__file__, *map(str, arguments)],
+        capture_output=True, text=True, timeout=timeout, env=environment, check=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Rows of four stacks, and the folder, computed in one go."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    report = execute(jobs(4), Store(folder))
+    assert report.finished == [t.name for t in tasks(4)]
+    return folder, read_results(folder).drop(columns=TIMES)
+
+
+def rows_of(folder, count):
+    """Rows of the first stacks, without times; every file is whole."""
+    frames = [pd.read_parquet(Store(folder).result_path(task)) for task in tasks(count)]
+    return pd.concat(frames, ignore_index=True).drop(columns=TIMES)
+
+
+def expect(uninterrupted, count):
+    frame = uninterrupted[1]
+    return frame[frame["stack"].isin([t.name for t in tasks(count)])].reset_index(drop=True)
+
+
+def test_rows_of_a_run(uninterrupted):
+    folder, rows = uninterrupted
+    assert list(pd.read_parquet(next(folder.glob("results/*"))).columns) == SCHEMA.names
+    assert len(rows) == 4 * 2 * 8  # stacks × models × cheap scores
+    assert rows["failure"].isna().all()
+    assert (
+        rows[["auc_train", "auc_test", "auc_known1", "auc_known5"]].apply(lambda c: c.between(0, 1)).all(axis=None)
+    )
+    assert np.isfinite(rows[["mean_log_density", "mmd", "p_value", "width"]]).all(axis=None)
+    assert rows.groupby("stack")["config_hash"].nunique().eq(2).all()
+
+
+def test_a_second_call_computes_nothing(uninterrupted):
+    folder, _ = uninterrupted
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    report = execute(jobs(4), Store(folder))
+    assert (report.finished, len(report.skipped)) == ([], 4)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_killed_and_resumed(uninterrupted, tmp_path):
+    """One dies with the models of a stack written, but not its rows; the next amid the models of a second one."""
+    out = tmp_path / "out"
+    script("kill", out, 2, 3)
+    assert len(list(out.glob("results/*.parquet"))) == 1
+    assert len(list(out.glob("*/.*.tmp"))) == 2, "what was being written"
+    report = execute(jobs(), Store(out))
+    assert (len(report.skipped), len(report.finished), report.elsewhere) == (1, 2, []), "no dead claim is left"
+    pd.testing.assert_frame_equal(rows_of(out, 3), expect(uninterrupted, 3), check_exact=True)
+
+
+def test_two_processes_on_one_folder(uninterrupted, tmp_path):
+    out = tmp_path / "out"
+    script("together", out, 2)
+    finished = [json.loads(Path(f"{out}-{i}.json").read_text()) for i in range(2)]
+    assert sorted(finished[0] + finished[1]) == sorted(t.name for t in tasks()), "each stack once"
+    pd.testing.assert_frame_equal(rows_of(out, 3), expect(uninterrupted, 3), check_exact=True)
+
+
+def test_a_worker_is_killed(uninterrupted, tmp_path):
+    pytest.importorskip("distributed")
+    out = tmp_path / "out"
+    report = json.loads(script("cluster", out).stdout.splitlines()[-1])
+    assert not report.pop("victim_alive")
+    assert (report["finished"], report["broken"], report["unwritten"]) == (4, {}, {})
+    pd.testing.assert_frame_equal(rows_of(out, 4), expect(uninterrupted, 4), check_exact=True)
+
+
+def test_claims(tmp_path):
+    here, there = Store(tmp_path), Store(tmp_path)
+    with here.claim("a") as ours:
+        assert ours
+        with there.claim("a") as theirs, there.claim("b") as other:
+            assert not theirs
+            assert other
+    with there.claim("a") as theirs:
+        assert theirs
+    assert list((tmp_path / "claims").iterdir()) == []
+
+
+def test_a_claim_dies_with_its_process(tmp_path):
+    mine = Store(tmp_path)
+    code = f"import fcntl; f = open({str(tmp_path / 'claims' / 'a')!r}, 'w'); fcntl.flock(f, 2); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with mine.claim("a") as ours:
+            assert not ours
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with mine.claim("a") as ours:
+        assert ours
+
+
+def test_no_locks_on_the_file_system(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="has no locks"), Store(tmp_path).claim("a") as ours:
+        assert ours
+
+
+class Disk:
+    """A disk that is full for a while: `write_tensors` and `write_rows` fail so many times."""
+
+    def __init__(self, monkeypatch, failures):
+        self.failures = failures
+        real = store.atomic_write
+
+        def write(path, mode="wb"):
+            if Path(path).suffix == ".parquet" and self.failures:
+                self.failures -= 1
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return real(path, mode)
+
+        monkeypatch.setattr(store, "atomic_write", write)
+
+
+def test_out_of_disk_for_a_while(uninterrupted, tmp_path, monkeypatch):
+    """The stack waits in memory, the run goes on, and the next write takes it along."""
+    Disk(monkeypatch, failures=1)
+    report = execute(jobs(2), Store(tmp_path))
+    assert sorted(report.finished) == sorted(t.name for t in tasks(2))
+    assert report.complete
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(e["stack"], e["event"]) for e in log] == [(tasks()[0].name, "not written")]
+    pd.testing.assert_frame_equal(rows_of(tmp_path, 2), expect(uninterrupted, 2), check_exact=True)
+
+
+def test_out_of_disk_to_the_end(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch, failures=100)
+    report = execute(jobs(2), Store(tmp_path))
+    assert list(report.unwritten) == [t.name for t in tasks(2)]
+    assert "No space left" in report.unwritten[tasks()[0].name]
+    assert not report.complete
+    assert list((tmp_path / "results").iterdir()) == []
+    disk.failures = 0
+    assert len(execute(jobs(1), Store(tmp_path)).finished) == 1
+
+
+def test_another_error_of_the_disk_is_not_swallowed(tmp_path, monkeypatch):
+    def write(path, mode="wb"):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(store, "atomic_write", write)
+    with pytest.raises(OSError, match="Input/output"):
+        execute(jobs(1), Store(tmp_path))
+
+
+def test_a_loss_of_nan_is_a_failed_row(tmp_path):
+    """β·MMD overflows float32: the loss is infinite in the first step."""
+    (job,) = jobs(1, betas=(1.0, 1e39))
+    report = execute([job], Store(tmp_path))
+    assert (report.failed_models, report.complete) == (1, True)
+    rows = read_results(tmp_path).set_index("beta")
+    assert rows.loc[1.0, "failure"].isna().all()
+    failed = rows.loc[1e39]
+    assert failed["failure"].str.contains("step").all()
+    assert len(failed) == 8
+    assert failed[["auc_train", "auc_test", "mmd", "mean_log_density"]].isna().all(axis=None)
+    assert [m is None for m in Store(tmp_path).models(job.task)] == [False, True]
+    assert "failed" in (tmp_path / "log.jsonl").read_text()
+
+
+def test_models_can_be_read_back(uninterrupted):
+    folder, _ = uninterrupted
+    (task, *_) = tasks()
+    again = run_stack(task).models
+    assert [m.digest() for m in Store(folder).models(task)] == [m.digest() for m in again]
+    path = Store(folder).models_path(task)
+    broken = path.with_name("broken.safetensors")
+    broken.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ModelFileError):
+        store.load_models(broken)
+    broken.unlink()
+
+
+def test_a_model_does_not_depend_on_its_stack(uninterrupted):
+    """One of the two alone: same seed, same model, same measures."""
+    (whole, *_) = tasks()
+    (alone, *_) = tasks(betas=(1.0,))
+    assert alone.hash != whole.hash
+    found = run_stack(alone).rows.drop(columns=[*TIMES, "stack"])
+    known = uninterrupted[1]
+    known = known[(known["stack"] == whole.name) & (known["beta"] == 1.0)].drop(columns="stack")
+    pd.testing.assert_frame_equal(found, known.reset_index(drop=True), check_exact=True, check_dtype=False)
+
+
+def test_without_dask(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(BackendUnavailable, match=r"pyscore-anomaly\[dask\]"), cluster.local_cluster(2):
+        pass
+
+
+def test_no_scheduler():
+    pytest.importorskip("distributed")
+    with pytest.raises(ClusterError, match="no Dask scheduler"), cluster.connect("nonsense://nowhere"):
+        pass
+
+
+def test_options_are_part_of_the_hash():
+    base = tasks(1)[0]
+    other = tasks(1, options=tiny_runs.Options(steps=21, conventions=OPTIONS.conventions))[0]
+    assert base.hash != other.hash
+    assert base.name != other.name
