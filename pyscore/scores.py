@@ -27,6 +27,8 @@ from pyscore.sampling import VMFDraws
 __all__ = ["IMPORTANCE_DRAWS", "SCORES", "Score", "available_scores", "score", "score_table", "score_terms"]
 
 IMPORTANCE_DRAWS = 100
+LARGEST = 1e15
+"""Largest magnitude of a standardised value: its square must leave room for sums in float32."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def score_terms(
                 "Use the EXACT convention, or leave it out."
             )
     x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
-    check.finite("x", x, limit=1e15)
+    check.finite("x", x, limit=LARGEST)
     wanted = dict.fromkeys(term for name in names for term in SCORES[name].terms)
     table: dict[str, Array] = {}
     if encoded := frozenset(_PASS_NAMES.get(t, t) for t in wanted if t in _ENCODED):
