@@ -10,7 +10,7 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from pyarrow import csv, ipc, parquet
 
 from pyscore.errors import DataUnavailable, InvalidInput
 
-__all__ = ["Block", "InputFile", "find_files", "inspect", "read_blocks"]
+__all__ = ["Block", "InputFile", "find_files", "inspect", "inspect_all", "read_blocks"]
 
 Kind = Literal["parquet", "csv", "tsv", "arrow"]
 SUFFIXES: dict[str, Kind] = {
@@ -46,6 +46,8 @@ class InputFile:
     """As the file itself says; None if it must be read to know."""
     types: tuple[tuple[str, pa.DataType], ...] = ()
     """How the columns of a CSV file are to be parsed."""
+    kept: tuple[tuple[str, pa.DataType], ...] = ()
+    """Columns to be carried along, and the types that they are to have: those of the first file."""
 
     def identity(self) -> list[Any]:
         """What must be the same for a run to be resumed."""
@@ -129,6 +131,12 @@ def _kind(name: str) -> Kind | None:
 # ── what is in them ──
 
 
+def inspect_all(paths: Sequence[str], features: Sequence[str], keep: Sequence[str] = ()) -> list[InputFile]:
+    """`inspect` for each file; the columns kept get the types that they have in the first one."""
+    files = [inspect(path, features, keep) for path in paths]
+    return [replace(file, kept=files[0].kept) for file in files]
+
+
 def inspect(path: str, features: Sequence[str], keep: Sequence[str] = ()) -> InputFile:
     """Look at the schema of a file: it must have the columns, and the features must be numbers.
 
@@ -151,11 +159,13 @@ def inspect(path: str, features: Sequence[str], keep: Sequence[str] = ()) -> Inp
     if twice:
         raise InvalidInput(f"{path!r} has the column {twice[0]!r} more than once. Rename one of them.")
     types: tuple[tuple[str, pa.DataType], ...] = ()
+    kept = tuple((name, _plain(schema.field(name).type)) for name in keep)
     if kind in ("csv", "tsv"):
         boolean = {name for name in features if pa.types.is_boolean(schema.field(name).type)}
         types = tuple((name, pa.bool_() if name in boolean else pa.float64()) for name in features)
         types += tuple((name, pa.string()) for name in keep if name not in features)
-    file = InputFile(os.path.abspath(path), kind, state.st_size, state.st_mtime_ns, rows, types)
+        kept = tuple((name, dict(types)[name]) for name in keep)  # a CSV file has no types: texts as they stand
+    file = InputFile(os.path.abspath(path), kind, state.st_size, state.st_mtime_ns, rows, types, kept)
     for name in features:
         if not _is_number(schema.field(name).type):
             raise _no_number(file, name, schema.field(name).type)
@@ -176,6 +186,10 @@ def _schema(path: str, kind: Kind) -> tuple[pa.Schema, int | None]:
             return reader.schema, rows
     with _open_text(path)[1] as stream, csv.open_csv(stream, parse_options=_dialect(kind)) as reader:
         return reader.schema, None
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -261,10 +275,26 @@ def read_blocks(
         first = start[1] if number == start[0] else 0
         try:
             for batch, share in _whole(_read_from(file, columns, first, rows, threads), rows):
-                yield Block(batch, number, file.path, first, share)
+                yield Block(_with_types(batch, file), number, file.path, first, share)
                 first += batch.num_rows
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _diagnosis(file, error) from error
+
+
+def _with_types(batch: pa.RecordBatch, file: InputFile) -> pa.RecordBatch:
+    """Give the columns kept the types that they have in the first file."""
+    for name, kind in file.kept:
+        at = batch.schema.get_field_index(name)
+        if batch.schema.field(at).type == kind:
+            continue
+        try:
+            batch = batch.set_column(at, name, batch.column(at).cast(kind))
+        except pa.ArrowException as error:
+            raise InvalidInput(
+                f"column {name!r} of {file.path!r} cannot be kept: it holds {batch.schema.field(at).type}, but "
+                f"{kind} in the first file ({error})."
+            ) from None
+    return batch
 
 
 Batches = Iterator[tuple[pa.RecordBatch, float]]

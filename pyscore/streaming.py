@@ -31,7 +31,7 @@ from pyscore.convention import Convention
 from pyscore.errors import InvalidInput, NumericalWarning
 from pyscore.fitted import FittedModel, Impute
 from pyscore.parts import Parts, open_parts
-from pyscore.sources import Block, InputFile, find_files, inspect, read_blocks
+from pyscore.sources import Block, InputFile, find_files, inspect_all, read_blocks
 
 __all__ = ["Progress", "Scored", "Scorer", "StreamResult", "open_input", "score_files", "scored_blocks"]
 
@@ -122,7 +122,6 @@ class Scorer:
             pieces.append(piece)
             singular += [block.first + start + r for r in rows]
         columns = [block.batch.column(name) for name in self.keep]
-        columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in columns]
         columns += [pa.array(np.concatenate([p[name] for p in pieces])) for name in names]
         table = pa.RecordBatch.from_arrays(columns, names=[*self.keep, *names])
         bad = np.unique(np.concatenate(singular)) if singular else np.empty(0, np.int64)
@@ -144,7 +143,7 @@ class StreamResult:
 
 def open_input(source: str | os.PathLike[str], scorer: Scorer) -> list[InputFile]:
     """Find the files of a source and look at their columns; raises as `find_files` and `inspect`."""
-    files = [inspect(path, scorer.fitted.standardiser.columns, scorer.keep) for path in find_files(source)]
+    files = inspect_all(find_files(source), scorer.fitted.standardiser.columns, scorer.keep)
     if not any(file.rows is None or file.rows for file in files):
         raise InvalidInput(f"the table {os.fspath(source)!r} is empty: 0 rows.")
     return files

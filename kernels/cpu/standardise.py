@@ -66,7 +66,6 @@ def _run(addresses, wide, n, mean, deviation, limit, largest, out):
         for i in range(whole, rows):
             for j in range(d):
                 out[first + i, j] = work[j, i]
-    out[n:] = 0
     return n * d - good
 
 
@@ -85,7 +84,7 @@ def standardise(
     ----------
     columns : d contiguous arrays of (n,), each float32 or float64; they may be read-only
     mean, deviation : (d,) float64 arrays
-    out : (m, d) array, float32 or float64, m ≥ n; rows beyond n become zero
+    out : (n, d) array, float32 or float64
     limit, largest : float
         Largest magnitude of an entry, and of an entry once standardised.
 
@@ -99,10 +98,11 @@ def standardise(
     The same bits as `Standardiser.transform`, followed by a cast.
     """
     n = len(columns[0])
-    if out.shape[1] != len(columns) or len(out) < n or not mean.shape == deviation.shape == (len(columns),):
-        raise ShapeError(f"`out` must have at least {n} rows and {len(columns)} columns; got {out.shape}.")
+    if out.shape != (n, len(columns)) or not mean.shape == deviation.shape == (len(columns),):
+        raise ShapeError(f"`out` must have shape ({n}, {len(columns)}); got {out.shape}.")
     for column in columns:
-        if column.dtype not in (np.float32, np.float64) or column.shape != (n,) or column.strides[0] != column.itemsize:
+        plain = column.dtype in (np.float32, np.float64) and column.flags.c_contiguous
+        if not plain or column.shape != (n,):
             raise InvalidInput(f"`columns` must be contiguous float32 or float64 of length {n}; got {column.dtype}.")
     addresses = np.array([column.__array_interface__["data"][0] for column in columns], dtype=np.intp)
     wide = np.array([column.dtype == np.float64 for column in columns])
