@@ -38,11 +38,11 @@ def standardised_rows(block: Block, fitted: FittedModel, imputer: Imputer | None
     n = block.batch.num_rows
     out = _buffer(n, len(values), dtype)
     bounds = {"limit": LARGEST, "largest": LARGEST_STANDARDISED}
-    bad = standardise(values, standardiser.mean, standardiser.deviation, out, **bounds)
-    if bad and imputer is not None:
+    good = standardise(values, standardiser.mean, standardiser.deviation, out, **bounds)
+    if not good and imputer is not None:
         values = [np.where(np.isnan(v), m, v) for v, m in zip(values, imputer.median, strict=True)]
-        bad = standardise(values, standardiser.mean, standardiser.deviation, out, **bounds)
-    if bad:
+        good = standardise(values, standardiser.mean, standardiser.deviation, out, **bounds)
+    if not good:
         raise _complaint(block, values, fitted)
     return out
 

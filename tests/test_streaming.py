@@ -69,16 +69,21 @@ def test_columns_are_standardised_to_the_bit(rng, n, out):
     columns = [rng.normal(size=n).astype(np.float32 if j % 2 else np.float64) for j in range(d)]
     mean, deviation = rng.normal(size=d), rng.uniform(0.1, 3, size=d)
     rows = np.full((n, d), np.nan, out)
-    assert standardise(columns, mean, deviation, rows) == 0
+    assert standardise(columns, mean, deviation, rows)
     want = (np.stack([c.astype(np.float64) for c in columns], axis=1) - mean) / deviation
     np.testing.assert_array_equal(rows, want.astype(out))
 
 
-def test_bad_entries_are_counted(rng):
-    columns = [rng.normal(size=50) for _ in range(2)]
-    columns[0][3], columns[1][4], columns[1][49], columns[0][8] = np.nan, -np.inf, 1e101, 1e20
-    rows = np.empty((50, 2), np.float32)
-    assert standardise(columns, np.zeros(2), np.ones(2), rows, limit=1e100, largest=1e15) == 4
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e101, -1e20])
+@pytest.mark.parametrize("place", [(0, 0), (127, 1), (128, 0), (149, 1)])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_one_bad_entry_is_noticed(rng, value, place, kind):
+    columns = [rng.normal(size=150).astype(kind) for _ in range(2)]
+    rows, bounds = np.empty((150, 2), np.float32), {"limit": 1e100, "largest": 1e15}
+    assert standardise(columns, np.zeros(2), np.ones(2), rows, **bounds)
+    with np.errstate(over="ignore"):
+        columns[place[1]][place[0]] = value
+    assert not standardise(columns, np.zeros(2), np.ones(2), rows, **bounds)
 
 
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────

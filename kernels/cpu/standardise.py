@@ -36,28 +36,30 @@ _float32_at, _float64_at = _pointer_to(types.float32), _pointer_to(types.float64
 
 @compiled
 def _run(addresses, wide, n, mean, deviation, limit, largest, out):
-    """Return how many entries are not finite, beyond `limit`, or beyond `largest` once standardised."""
+    """Return whether every entry is finite, within `limit`, and within `largest` once standardised."""
     d = len(addresses)
     work = np.empty((d, TILE), out.dtype)
-    good = 0
+    bad = np.int64(0)
     for first in range(0, n, TILE):
         rows = min(TILE, n - first)
         for j in range(d):
             m, s = mean[j], deviation[j]
+            here = np.int64(0)  # a bit-or of a local and an unsigned index: else LLVM does not vectorise the loop
             if wide[j]:
                 source = carray(_float64_at(addresses[j]), n)
                 for i in range(rows):
-                    x = source[first + i]
+                    x = source[np.uint64(first + i)]
                     z = (x - m) / s
-                    good += (abs(x) <= limit) & (abs(z) <= largest)  # no branch, so it vectorises; NaN is not
+                    here |= np.int64(not (abs(x) <= limit)) | np.int64(not (abs(z) <= largest))  # NaN is neither
                     work[j, i] = z
             else:
                 narrow = carray(_float32_at(addresses[j]), n)
                 for i in range(rows):
-                    x = np.float64(narrow[first + i])
+                    x = np.float64(narrow[np.uint64(first + i)])
                     z = (x - m) / s
-                    good += (abs(x) <= limit) & (abs(z) <= largest)
+                    here |= np.int64(not (abs(x) <= limit)) | np.int64(not (abs(z) <= largest))
                     work[j, i] = z
+            bad |= here
         whole = rows - rows % STRIP
         for start in range(0, whole, STRIP):
             for j in range(d):
@@ -66,7 +68,7 @@ def _run(addresses, wide, n, mean, deviation, limit, largest, out):
         for i in range(whole, rows):
             for j in range(d):
                 out[first + i, j] = work[j, i]
-    return n * d - good
+    return bad == 0
 
 
 def standardise(
@@ -77,7 +79,7 @@ def standardise(
     *,
     limit: float = np.inf,
     largest: float = np.inf,
-) -> int:
+) -> bool:
     """out[i, j] = (columns[j][i] − mean[j]) / deviation[j], in float64, rounded once to the type of `out`.
 
     Parameters
@@ -90,8 +92,8 @@ def standardise(
 
     Returns
     -------
-    int
-        How many entries are NaN, infinite or beyond the limits. Zero of them: `out` is good.
+    bool
+        Whether no entry is NaN, infinite or beyond the limits; if one is, `out` is of no use.
 
     Notes
     -----
@@ -106,4 +108,4 @@ def standardise(
             raise InvalidInput(f"`columns` must be contiguous float32 or float64 of length {n}; got {column.dtype}.")
     addresses = np.array([column.__array_interface__["data"][0] for column in columns], dtype=np.intp)
     wide = np.array([column.dtype == np.float64 for column in columns])
-    return int(_run(addresses, wide, n, mean, deviation, float(limit), float(largest), out))
+    return bool(_run(addresses, wide, n, mean, deviation, float(limit), float(largest), out))
