@@ -85,7 +85,9 @@ def _complaint(block: Block, values: list[Array], fitted: FittedModel) -> Invali
             remedy = "Drop or fill such rows, or refit with `pyscore fit --impute median`"
         return InvalidInput(f"{where} is missing or NaN. {remedy}.")
     if not abs(value) <= LARGEST:
-        return InvalidInput(f"{where} must be a finite number of at most {LARGEST:g}; got {value}. Drop such rows.")
+        return InvalidInput(
+            f"{where} must be a finite number of at most {LARGEST:g}; got {value}. Drop such rows."
+        )
     return InvalidInput(
         f"{where} is {value}, {z[row, j]:.3g} standard deviations of the training rows from their mean: beyond "
         f"{LARGEST_STANDARDISED:g}, where float32 ends. Drop such rows."

@@ -76,7 +76,9 @@ def score_dask(
     have = [str(column) for column in frame.columns]
     lacking = [name for name in (*fitted.standardiser.columns, *keep) if name not in have]
     if lacking:
-        raise InvalidInput(f"the frame lacks the column(s) {', '.join(lacking[:8])}. It has {', '.join(have[:8])}.")
+        raise InvalidInput(
+            f"the frame lacks the column(s) {', '.join(lacking[:8])}. It has {', '.join(have[:8])}."
+        )
     if clash := [name for name in keep if name in chosen]:
         raise InvalidInput(f"`keep` has a column {clash[0]!r}, which is the name of a score, too. Rename it.")
     meta = frame._meta[list(keep)].assign(**{name: pd.Series(dtype=np.float64) for name in chosen})
@@ -136,10 +138,11 @@ def scored_on_cluster(
     Workers read Parquet files themselves; what can't be entered in the middle, CSV and Arrow, is read here.
     """
     _dask()
-    from distributed import Client
+    import distributed
 
+    connect: Any = distributed.Client  # untyped
     try:
-        client = Client(scheduler, set_as_default=False, timeout=PATIENCE)
+        client = connect(scheduler, set_as_default=False, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise InvalidInput(
             f"`scheduler` {scheduler!r} cannot be reached: {error}. Give the address that `dask scheduler` prints."
@@ -148,7 +151,9 @@ def scored_on_cluster(
         scattered = client.scatter(scorer, broadcast=True, hash=False)
         threads = sum(client.nthreads().values())
         if not threads:
-            raise InvalidInput(f"`scheduler` {scheduler!r} has no workers. Start some with `dask worker {scheduler}`.")
+            raise InvalidInput(
+                f"`scheduler` {scheduler!r} has no workers. Start some with `dask worker {scheduler}`."
+            )
         waiting: deque[Any] = deque()
         for task in _tasks(scorer, files, start, rows):
             function = _score_span if isinstance(task, _Span) else _score_block

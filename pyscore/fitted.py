@@ -170,7 +170,9 @@ def _fields(header: dict[str, Any]) -> None:
         if name not in header:
             raise InvalidInput(f"its field {name!r} is missing")
         if not isinstance(header[name], kind):
-            raise InvalidInput(f"its field {name!r} must be a {kind.__name__}, not a {type(header[name]).__name__}")
+            raise InvalidInput(
+                f"its field {name!r} must be a {kind.__name__}, not a {type(header[name]).__name__}"
+            )
     if unknown := [name for name in header if name not in _FIELDS]:
         raise InvalidInput(f"it has an unknown field {unknown[0][:80]!r}")
     if _too_deep(header["training"], _DEEPEST):

@@ -97,7 +97,8 @@ class Imputer:
             If a feature has no value at all.
         """
         x = check.matrix("x", x, len(columns))
-        empty = [name for name, gone in zip(columns, np.isnan(x).all(axis=0), strict=True) if gone]
+        gone = np.atleast_1d(np.isnan(x).all(axis=0))
+        empty = [name for name, none in zip(columns, gone, strict=True) if none]
         if empty:
             raise InvalidInput(
                 f"column {empty[0]!r} has no value at all, so it has no median ({len(empty)} such columns). "

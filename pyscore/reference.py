@@ -481,7 +481,8 @@ _singular: ContextVar[list[Array] | None] = ContextVar("_singular", default=None
 @contextlib.contextmanager
 def singular_rows() -> Iterator[list[Array]]:
     """Collect the rows of singular Jacobians in this thread instead of warning: a stream has blocks of them."""
-    token = _singular.set(rows := [])
+    rows: list[Array] = []
+    token = _singular.set(rows)
     try:
         yield rows
     finally:

@@ -158,7 +158,7 @@ def score_table(
     terms = score_terms(
         model, x, names, sigma2=sigma2, convention=convention, backend=backend, seed=seed, draws=draws
     )
-    return pd.DataFrame(_sums({term: terms[term].to_numpy() for term in terms}, names))
+    return pd.DataFrame(_sums({str(term): terms[term].to_numpy() for term in terms}, names))
 
 
 def score_checked(

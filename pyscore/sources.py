@@ -198,7 +198,11 @@ def _is_number(kind: pa.DataType) -> bool:
         return _is_number(kind.value_type)
     floating = types.is_floating(kind) and not types.is_float16(kind)
     return bool(
-        floating or types.is_integer(kind) or types.is_boolean(kind) or types.is_decimal(kind) or types.is_null(kind)
+        floating
+        or types.is_integer(kind)
+        or types.is_boolean(kind)
+        or types.is_decimal(kind)
+        or types.is_null(kind)
     )
 
 
@@ -224,7 +228,9 @@ def _first_text(file: InputFile, name: str) -> tuple[int, str] | None:
     """Row and text of the first entry of a CSV column that is not a number."""
     row = 0
     stream = _open_text(file.path)[1]
-    options = csv.ConvertOptions(include_columns=[name], column_types={name: pa.string()}, strings_can_be_null=True)
+    options = csv.ConvertOptions(
+        include_columns=[name], column_types={name: pa.string()}, strings_can_be_null=True
+    )
     with stream, csv.open_csv(stream, parse_options=_dialect(file.kind), convert_options=options) as reader:
         for batch in reader:
             for text in batch.column(0).to_pylist():
@@ -304,7 +310,7 @@ def _whole(batches: Batches, rows: int) -> Batches:
     """Cut and join batches to `rows` rows each; those that have them already pass untouched."""
     waiting: list[pa.RecordBatch] = []
     held, share = 0, 0.0
-    for batch, share in batches:  # noqa: B007 - the last one stays with the rest
+    for batch, share in batches:
         at = 0
         if not waiting and batch.num_rows == rows:
             yield batch, share
@@ -388,7 +394,10 @@ def _csv(file: InputFile, columns: Sequence[str]) -> Batches:
     options = csv.ConvertOptions(include_columns=list(columns), column_types=dict(file.types))
     read = csv.ReadOptions(block_size=CSV_BYTES)
     opened: Callable[..., Any] = csv.open_csv
-    with stream, opened(stream, read_options=read, parse_options=_dialect(file.kind), convert_options=options) as reader:
+    with (
+        stream,
+        opened(stream, read_options=read, parse_options=_dialect(file.kind), convert_options=options) as reader,
+    ):
         for batch in reader:
             yield batch, raw.tell() / max(1, file.size)
 

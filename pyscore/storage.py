@@ -1,4 +1,4 @@
-"""Files: written under a temporary name, fsynced, renamed; models as safetensors with a JSON header and a checksum."""
+"""Files: written under a temporary name, fsynced, renamed; models as safetensors with header and checksum."""
 
 from __future__ import annotations
 
@@ -221,7 +221,9 @@ def _header(metadata: Any, kind: str, version: int, unsigned: Collection[int], b
     if type(got) is not int or got < 1:
         raise broken(f"its format version is {_shown(got)}, not a positive integer")
     if got > version:
-        raise broken(f"it has format version {_shown(got)}, newer than {version}, the last one known; upgrade pyscore")
+        raise broken(
+            f"it has format version {_shown(got)}, newer than {version}, the last one known; upgrade pyscore"
+        )
     if got not in unsigned and "sha256" not in header:
         raise broken("it lacks its checksum")
     return header

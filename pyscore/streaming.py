@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,11 +44,8 @@ PART_ROWS, PART_SECONDS = 1 << 18, 15.0
 """A part is closed after so many rows or so long: what a killed run may lose."""
 
 
-class Progress(Protocol):
-    """What is told how far a run is."""
-
-    def __call__(self, rows: int, total: float | None) -> None:
-        """Rows that are done, and how many there are: exactly, as far as is known, or None."""
+Progress = Callable[[int, float | None], None]
+"""Is told how many rows are done, and how many there are (estimated where files do not say; None: unknown)."""
 
 
 @dataclass(frozen=True)
@@ -221,8 +218,8 @@ def score_files(
     singular = sum(part.singular for part in parts.done)
     if singular:
         warnings.warn(
-            f"the Jacobian of {singular} of {parts.rows} rows is singular to working precision: their log-volume is "
-            "−inf or rounding noise. Scores rank rows of volume −inf as most anomalous.",
+            f"the Jacobian of {singular} of {parts.rows} rows is singular to working precision: their log-volume "
+            "is −inf or rounding noise. Scores rank rows of volume −inf as most anomalous.",
             NumericalWarning,
             stacklevel=2,
         )

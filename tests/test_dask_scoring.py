@@ -21,7 +21,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 def small(medians=None):
     scaler = Standardiser(np.array([0.1, -0.2, 0.3]), np.array([1.0, 2.0, 0.5]), ("a", "b", "c"))
-    return FittedModel(SVAE.initialise(3, 2, 4, 2, seed=3), scaler, EXACT, {}, medians and Imputer(np.array(medians)))
+    return FittedModel(
+        SVAE.initialise(3, 2, 4, 2, seed=3), scaler, EXACT, {}, medians and Imputer(np.array(medians))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,9 @@ def test_on_a_cluster_of_two_processes(cluster, frame, expected, tmp_path, monke
     frame[:2500].to_parquet(tmp_path / "in" / "1.parquet", row_group_size=700)
     frame[2500:].to_csv(tmp_path / "in" / "2.csv", index=False)
     options = {"names": ["proposed", "importance"], "keep": ["id"], "block_rows": 1024}
-    score_files(small(), tmp_path / "in", tmp_path / "there.parquet", scheduler=cluster.scheduler_address, **options)
+    score_files(
+        small(), tmp_path / "in", tmp_path / "there.parquet", scheduler=cluster.scheduler_address, **options
+    )
     score_files(small(), tmp_path / "in", tmp_path / "here.parquet", **options)
     assert (tmp_path / "there.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
 

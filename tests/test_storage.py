@@ -298,7 +298,10 @@ def empty_components(index, header, body):
 
 
 DAMAGE = {
-    "version of the future": (header_field("version", 3), "version 3, newer than 2, the last one known; upgrade pyscore"),
+    "version of the future": (
+        header_field("version", 3),
+        "version 3, newer than 2, the last one known; upgrade pyscore",
+    ),
     "version true": (header_field("version", True), "format version is True, not a positive integer"),
     "version as text": (header_field("version", "1"), "format version is '1', not a positive integer"),
     "no version": (without("version"), "format version is None"),

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv, feather
 
-from pyscore import parts, sources, streaming
+from pyscore import sources, streaming
 from pyscore.cli.app import main
 from pyscore.convention import EXACT
 from pyscore.errors import DataUnavailable, InvalidInput, NumericalWarning
@@ -35,7 +34,9 @@ def small(columns=COLUMNS, medians=None):
     d = len(columns)
     rng = np.random.default_rng(5)
     scaler = Standardiser(rng.normal(size=d), rng.uniform(0.5, 2, size=d), tuple(columns))
-    return FittedModel(SVAE.initialise(d, 2, 4, 2, seed=3), scaler, EXACT, {}, medians and Imputer(np.array(medians)))
+    return FittedModel(
+        SVAE.initialise(d, 2, 4, 2, seed=3), scaler, EXACT, {}, medians and Imputer(np.array(medians))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,9 @@ def test_other_numbers_are_converted(tmp_path, kind):
 def test_decimals_and_dictionaries_are_converted(tmp_path):
     a = [Decimal("1.25"), Decimal("-3.50"), Decimal("7.00")]
     b = pa.array([1.5, 2.5, 1.5]).dictionary_encode()
-    table = pa.table({"a": pa.array(a), "b": b, "c": [True, False, True], "id": pa.array(["x", "y", "x"]).dictionary_encode()})
+    table = pa.table(
+        {"a": pa.array(a), "b": b, "c": [True, False, True], "id": pa.array(["x", "y", "x"]).dictionary_encode()}
+    )
     pq.write_table(table, tmp_path / "t.parquet")
     score_files(small(), tmp_path / "t.parquet", tmp_path / "out.csv", keep=["id"])
     frame = pd.DataFrame({"a": [1.25, -3.5, 7.0], "b": [1.5, 2.5, 1.5], "c": [1.0, 0.0, 1.0]})
@@ -184,7 +187,9 @@ def test_scores_through_blas_do_not_depend_on_blocks_either(tmp_path, frame):
         outs.append(pd.read_parquet(tmp_path / "o.parquet"))
     pd.testing.assert_frame_equal(*outs, check_exact=True)
     whole = small().scores(frame[:1400], names, backend="numba", seed=4)
-    np.testing.assert_allclose(outs[0], whole, rtol=1e-3)  # the same estimator; its bits depend on the rows at a time
+    np.testing.assert_allclose(
+        outs[0], whole, rtol=1e-3
+    )  # the same estimator; its bits depend on the rows at a time
 
 
 # ── interruptions ────────────────────────────────────────────────────────────────────────────────────────
@@ -332,8 +337,7 @@ def test_targets(tmp_path, frame):
 
 def test_two_runs_in_one_process(tmp_path):
     with open_parts(tmp_path / "o.parquet", {}), pytest.raises(InvalidInput, match=r"another run is writing"):
-        with open_parts(tmp_path / "o.parquet", {}):
-            pass
+        open_parts(tmp_path / "o.parquet", {}).__enter__()
 
 
 # ── what is wrong with a table ───────────────────────────────────────────────────────────────────────────
@@ -386,9 +390,7 @@ def test_imputation(tmp_path):
     frame = pa.table(gaps).to_pandas()
     want = model.scores(frame.fillna({"a": 0.25, "b": -7, "c": 3}), ["proposed"], backend="numba")
     np.testing.assert_array_equal(written(tmp_path / "o.parquet"), want["proposed"])
-    np.testing.assert_array_equal(
-        model.scores(frame, ["proposed"], backend="numba", impute="median"), want
-    )
+    np.testing.assert_array_equal(model.scores(frame, ["proposed"], backend="numba", impute="median"), want)
 
 
 def test_a_column_without_a_value(tmp_path):
@@ -397,15 +399,28 @@ def test_a_column_without_a_value(tmp_path):
 
 def test_values_beyond_float32(tmp_path):
     refused(tmp_path, numbers(c=at(9, 1e101)), r"column 'c' .*row 9 .*of at most 1e\+100; got 1e\+101")
-    refused(tmp_path, numbers(c=at(9, -1e30)), r"column 'c' .*row 9 .* is -1e\+30, .* standard deviations .*beyond 1e\+15")
+    refused(
+        tmp_path,
+        numbers(c=at(9, -1e30)),
+        r"column 'c' .*row 9 .* is -1e\+30, .* standard deviations .*beyond 1e\+15",
+    )
 
 
 def test_text_is_named_by_row_and_column(tmp_path):
-    refused(tmp_path, numbers(b=["x"] * 3000), r"column 'b' of .* must hold numbers; it holds string, the first of them 'x'")
+    refused(
+        tmp_path,
+        numbers(b=["x"] * 3000),
+        r"column 'b' of .* must hold numbers; it holds string, the first of them 'x'",
+    )
     times = pa.array([0] * 3000, pa.timestamp("s"))
     refused(tmp_path, numbers(b=times), r"column 'b' .* it holds timestamp\[ms\], the first of them datetime")
     early = "a,b,c\n1,2,3\n4,oops,6\n"
-    refused(tmp_path, early, r"column 'b' of .*t.csv' must hold numbers; it holds text, the first of them 'oops' at row 1", name="t.csv")
+    refused(
+        tmp_path,
+        early,
+        r"column 'b' of .*t.csv' must hold numbers; it holds text, the first of them 'oops' at row 1",
+        name="t.csv",
+    )
 
 
 def test_text_far_down_a_csv_file(tmp_path, monkeypatch):
@@ -421,7 +436,13 @@ def test_columns_that_are_missing_or_come_twice(tmp_path):
     refused(tmp_path, "a,b\n1,2\n", r"t.csv' lacks the column\(s\) c. It has a, b", name="t.csv")
     refused(tmp_path, numbers(), r"lacks the column\(s\) id", keep=["id"])
     refused(tmp_path, "a,b,c,b\n1,2,3,4\n", r"has the column 'b' more than once", name="t.csv")
-    refused(tmp_path, {**numbers(), "prior": np.zeros(3000)}, r"`keep` has a column 'prior'", keep=["prior"], names=["prior"])
+    refused(
+        tmp_path,
+        {**numbers(), "prior": np.zeros(3000)},
+        r"`keep` has a column 'prior'",
+        keep=["prior"],
+        names=["prior"],
+    )
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -430,8 +451,8 @@ def test_files_that_cannot_be_read(tmp_path):
     refused(tmp_path, "a,b,c\n", r"is empty: 0 rows", name="t.csv")
     refused(tmp_path, numbers(0), r"is empty: 0 rows")
     refused(tmp_path, "no parquet", r"cannot parse '.*t.parquet'")
+    (tmp_path / "t.xlsx").touch()
     with pytest.raises(InvalidInput, match=r"`path` must end in .csv"):
-        (tmp_path / "t.xlsx").touch()
         score_files(small(), tmp_path / "t.xlsx", tmp_path / "o.csv")
     for name in ("none.csv", "none*.csv", "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
@@ -459,7 +480,9 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
     """Arrow's own count of bytes, which holds everything that is read, at 50,000 and at 400,000 rows."""
     peaks = []
     for n in (50_000, 400_000):
-        with pq.ParquetWriter(tmp_path / f"{n}.parquet", pa.schema([(c, pa.float64()) for c in COLUMNS])) as writer:
+        with pq.ParquetWriter(
+            tmp_path / f"{n}.parquet", pa.schema([(c, pa.float64()) for c in COLUMNS])
+        ) as writer:
             rng = np.random.default_rng(0)
             for _ in range(n // 50_000):
                 writer.write_table(pa.table({c: rng.normal(size=50_000) for c in COLUMNS}))
@@ -477,7 +500,11 @@ def test_progress_reaches_its_total(tmp_path, frame):
         FORMATS[name](frame, tmp_path / name)
         seen = []
         score_files(
-            small(), tmp_path / name, tmp_path / "o.parquet", block_rows=1024, progress=lambda *a, seen=seen: seen.append(a)
+            small(),
+            tmp_path / name,
+            tmp_path / "o.parquet",
+            block_rows=1024,
+            progress=lambda *a, seen=seen: seen.append(a),
         )
         assert [rows for rows, _ in seen] == [1024, 2048, 3072, 4096, 5000]
         assert seen[-1][1] == pytest.approx(ROWS, rel=0.01)
@@ -488,7 +515,6 @@ def test_the_command(tmp_path, frame, expected, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small().save("m.safetensors")
     as_parquet(frame, tmp_path / "t.parquet")
-
 
     def command(*arguments):
         with pytest.raises(SystemExit) as stop:

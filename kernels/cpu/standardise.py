@@ -105,7 +105,9 @@ def standardise(
     for column in columns:
         plain = column.dtype in (np.float32, np.float64) and column.flags.c_contiguous
         if not plain or column.shape != (n,):
-            raise InvalidInput(f"`columns` must be contiguous float32 or float64 of length {n}; got {column.dtype}.")
+            raise InvalidInput(
+                f"`columns` must be contiguous float32 or float64 of length {n}; got {column.dtype}."
+            )
     addresses = np.array([column.__array_interface__["data"][0] for column in columns], dtype=np.intp)
     wide = np.array([column.dtype == np.float64 for column in columns])
     return bool(_run(addresses, wide, n, mean, deviation, float(limit), float(largest), out))
