@@ -8,7 +8,6 @@ medians (wall clock) and of their least processor times. Peak memory is that of 
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -95,13 +94,19 @@ def memory(folder, sizes, threads):
         path.unlink()
 
 
+def peak_kilobytes():
+    """Largest resident set of this program; `ru_maxrss` would count that of the process which started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
 def one(path, threads):
     """Score one file and print what it took; the process that `memory` starts."""
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = peak_kilobytes()
     begin = time.perf_counter()
     result = score_files(model(), path, path.with_name("scores.parquet"), threads=threads)
     seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_kilobytes()
     print(
         f"{result.rows:>12,} rows  peak {peak / 1024:6.0f} MB, {start / 1024:.0f} MB of it before the first row  "
         f"{result.rows / seconds:12,.0f} rows/s",

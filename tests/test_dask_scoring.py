@@ -97,7 +97,7 @@ def test_on_a_cluster_of_two_processes(cluster, frame, expected, tmp_path, monke
     (tmp_path / "in").mkdir()
     frame[:2500].to_parquet(tmp_path / "in" / "1.parquet", row_group_size=700)
     frame[2500:].to_csv(tmp_path / "in" / "2.csv", index=False)
-    options = {"names": ["proposed", "importance"], "keep": ["id"], "block_rows": 1024}
+    options = {"names": ["proposed", "prior"], "keep": ["id"], "block_rows": 1024}
     score_files(
         small(), tmp_path / "in", tmp_path / "there.parquet", scheduler=cluster.scheduler_address, **options
     )
