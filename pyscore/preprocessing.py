@@ -1,4 +1,4 @@
-"""Standardisation of features, fitted on the training rows."""
+"""Standardisation of features and imputation of missing values, fitted on the training rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyscore import _validate as check
 from pyscore._validate import Array
 from pyscore.errors import InvalidInput
 
-__all__ = ["Standardiser"]
+__all__ = ["Imputer", "Standardiser"]
 
 LARGEST = 1e100  # its square still leaves room for sums of squares in float64
 
@@ -78,3 +78,35 @@ class Standardiser:
         x = check.matrix("x", x, len(self.columns), why=f"The columns are {', '.join(self.columns[:8])} ….")
         check.finite("x", x, limit=LARGEST, columns=self.columns)
         return (x - self.mean) / self.deviation
+
+
+@dataclass(frozen=True, eq=False)
+class Imputer:
+    """NaN ↦ the median of its feature."""
+
+    median: Array
+    """(d,), of the values that are not missing."""
+
+    @classmethod
+    def fit(cls, x: ArrayLike, columns: tuple[str, ...]) -> Imputer:
+        """Medians of the features of the rows x (n, d), NaN left out.
+
+        Raises
+        ------
+        InvalidInput
+            If a feature has no value at all.
+        """
+        x = check.matrix("x", x, len(columns))
+        gone = np.atleast_1d(np.isnan(x).all(axis=0))
+        empty = [name for name, none in zip(columns, gone, strict=True) if none]
+        if empty:
+            raise InvalidInput(
+                f"column {empty[0]!r} has no value at all, so it has no median ({len(empty)} such columns). "
+                "Leave it out."
+            )
+        return cls(np.nanmedian(x, axis=0))
+
+    def transform(self, x: ArrayLike) -> Array:
+        """Fill the gaps of the rows x (n, d)."""
+        x = check.matrix("x", x, len(self.median))
+        return np.where(np.isnan(x), self.median, x)

@@ -8,9 +8,11 @@ Where the original and the mathematics disagree, the field of `Convention` that 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -564,8 +566,25 @@ def weighted(weight: float, volume: Array) -> Array:
     return weight * volume if weight else np.where(np.isnan(volume), volume, 0.0)
 
 
+_singular: ContextVar[list[Array] | None] = ContextVar("_singular", default=None)
+
+
+@contextlib.contextmanager
+def singular_rows() -> Iterator[list[Array]]:
+    """Collect the rows of singular Jacobians in this thread instead of warning: a stream has blocks of them."""
+    rows: list[Array] = []
+    token = _singular.set(rows)
+    try:
+        yield rows
+    finally:
+        _singular.reset(token)
+
+
 def warn_singular(rows: Array) -> None:
     """Issue the NumericalWarning of `log_volume` for these rows."""
+    if (collected := _singular.get()) is not None:
+        collected.append(rows)
+        return
     shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
     warnings.warn(
         f"the Jacobian of {len(rows)} row(s) is singular to working precision (rows {shown}): their log-volume "

@@ -7,8 +7,9 @@ explanations need them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 IMPORTANCE_DRAWS = 100
+LARGEST = 1e15
+"""Largest magnitude of a standardised value: its square must leave room for sums in float32."""
 
 
 @dataclass(frozen=True)
@@ -166,12 +169,41 @@ def score_table(
     terms = score_terms(
         model, x, names, sigma2=sigma2, convention=convention, backend=backend, seed=seed, draws=draws
     )
-    table = {name: terms[list(SCORES[name].terms)].sum(axis=1, skipna=False).to_numpy() for name in names}
-    for name, values in table.items():
-        volumes = [term for term in SCORES[name].terms if term.endswith("_volume")]
-        flat = np.isinf(terms[volumes].to_numpy()).any(axis=1)
-        table[name] = np.where(flat, -np.inf, values)
-    return pd.DataFrame(table)
+    return pd.DataFrame(_sums({str(term): terms[term].to_numpy() for term in terms}, names))
+
+
+def score_checked(
+    model: SVAE,
+    x: Array,
+    names: Sequence[str],
+    engine: Backend,
+    convention: Convention,
+    seed: int,
+    sigma2: ArrayLike = 1.0,
+) -> dict[str, Array]:
+    """`score_table` without its checks and frames, for streams: the rows x are finite, the names known.
+
+    The rows may have the type of the engine if `passes_once(names)`, float64 if not.
+    """
+    return _sums(_terms(model, x, _wanted(names), engine, sigma2, convention, seed, None), names)
+
+
+def passes_once(names: Iterable[str]) -> bool:
+    """Whether scores come out of one pass of a backend over the rows, each row on its own."""
+    return all(term in _ENCODED for term in _wanted(names))
+
+
+def _sums(terms: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
+    """Each score as the sum of its terms; a volume of −inf makes a row the most anomalous."""
+    table = {}
+    for name in names:
+        parts = SCORES[name].terms
+        with np.errstate(invalid="ignore"):  # inf − inf, replaced below
+            total = reduce(np.add, [terms[term] for term in parts])
+        for volume in [term for term in parts if term.endswith("_volume")]:
+            total = np.where(np.isinf(terms[volume]), -np.inf, total)
+        table[name] = total
+    return table
 
 
 def score_terms(
@@ -192,6 +224,14 @@ def score_terms(
     """
     engine = get_backend(backend)
     convention = get_convention(convention)
+    names = check_names(names, convention)
+    x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
+    check.finite("x", x, limit=LARGEST)
+    return pd.DataFrame(_terms(model, x, _wanted(names), engine, sigma2, convention, seed, draws))
+
+
+def check_names(names: Iterable[str] | None, convention: Convention) -> list[str]:
+    """Return the names of scores, all of them by default; raise for one that the convention lacks."""
     names = _names(names, convention)
     for name in names:
         check.choice("score", name, SCORES)
@@ -200,9 +240,24 @@ def score_terms(
                 f"`score` {name!r} has no original form for spherical codes (corrected_volume='floored'). "
                 "Use the EXACT convention, or leave it out."
             )
-    x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
-    check.finite("x", x, limit=1e15)
-    wanted = dict.fromkeys(term for name in names for term in SCORES[name].terms)
+    return names
+
+
+def _wanted(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(term for name in names for term in SCORES[name].terms))
+
+
+def _terms(
+    model: SVAE,
+    x: Array,
+    wanted: Sequence[str],
+    engine: Backend,
+    sigma2: ArrayLike,
+    convention: Convention,
+    seed: int,
+    draws: VMFDraws | None,
+) -> dict[str, Array]:
+    """Terms by name, in the order wanted."""
     table: dict[str, Array] = {}
     if encoded := frozenset(_PASS_NAMES.get(t, t) for t in wanted if t in _ENCODED):
         run = engine.run_pass(model, x, encoded, sigma2=sigma2, convention=convention)
@@ -211,7 +266,7 @@ def score_terms(
         table["importance"] = _importance(model, x, engine, sigma2, convention, seed, draws)
     if any(term.startswith("projected") or term in ("corrected", "laplace") for term in wanted):
         table |= _at_projection(model, x, frozenset(wanted), engine, sigma2, convention)
-    return pd.DataFrame({term: table[term] for term in wanted})
+    return {term: table[term] for term in wanted}
 
 
 def _signed(run: dict[str, Array], convention: Convention) -> dict[str, Array]:
@@ -322,6 +377,9 @@ def project(
     return reference.project(
         x, start, model.decode, model.decoder_jacobian, model.decoder_bend, steps=steps, convention=convention
     )
+
+
+PROJECTION_COLUMNS = ("encoder_distance", "distance", "gradient_norm", "iterations")
 
 
 def projection_report(

@@ -1,42 +1,51 @@
-"""Files: written under a temporary name, fsynced, renamed; models as safetensors with a JSON header."""
+"""Files: written under a temporary name, fsynced, renamed; models as safetensors with header and checksum."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from pyscore._validate import Array
 from pyscore.errors import InvalidInput, ModelFileError
 
-__all__ = ["atomic_write", "read_tensors", "write_json", "write_tensors"]
+__all__ = [
+    "atomic_write",
+    "pack_tensors",
+    "read_tensors",
+    "real_path",
+    "unpack_tensors",
+    "write_json",
+    "write_tensors",
+]
 
 MAX_HEADER = 100_000_000  # bytes, as in safetensors; the header of a model is a few kilobytes
+_BLANK = "0" * 64  # what the checksum of a file counts in its own place
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+_Broken = Callable[[str], ModelFileError]
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` that takes its name when the block ends well, and vanishes otherwise.
 
+    A symbolic link stays one: the file that it points to is replaced.
+
     Raises
     ------
     InvalidInput
-        If the folder does not exist or `path` is a folder.
+        If the folder does not exist, or `path` is a folder, a device or a link that leads nowhere.
     """
-    path = Path(path)
-    if path.is_dir() or not path.parent.is_dir():
-        raise InvalidInput(
-            f"`path` must name a file in an existing folder; got {str(path)!r}. "
-            f"{'It is a folder' if path.is_dir() else f'There is no folder {str(path.parent)!r}'}."
-        )
+    path = real_path(path)
     encoding = None if "b" in mode else "utf-8"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -56,6 +65,23 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Return where a file to be written really lies, its links followed; raises as `atomic_write`."""
+    real = Path(os.path.realpath(path))
+    why = None
+    if real.is_dir():
+        why = "It is a folder"
+    elif real.is_symlink():
+        why = "It is a symbolic link that leads back to itself"
+    elif real.exists() and not real.is_file():
+        why = "It is a device or a pipe, which a rename would replace"
+    elif not real.parent.is_dir():
+        why = f"There is no folder {str(real.parent)!r}"
+    if why is not None:
+        raise InvalidInput(f"`path` must name a file in an existing folder; got {str(path)!r}. {why}.")
+    return real
 
 
 def _umask() -> int:
@@ -81,44 +107,94 @@ def _plain(value: Any) -> Any:
 def write_tensors(
     path: str | os.PathLike[str], kind: str, version: int, header: dict[str, Any], tensors: dict[str, Array]
 ) -> None:
-    """Write arrays as safetensors, with `header` as JSON in the metadata."""
-    from safetensors.numpy import save
-
-    text = json.dumps({"format": f"pyscore.{kind}", "version": version, **header}, default=_plain)
-    data = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata={"pyscore": text})
+    """Write arrays as safetensors, with `header` as JSON in the metadata; atomically."""
+    data = pack_tensors(kind, version, header, tensors)
     with atomic_write(path) as file:
         file.write(data)
 
 
-def read_tensors(path: str | os.PathLike[str], kind: str, version: int) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Read what `write_tensors` wrote.
+def pack_tensors(kind: str, version: int, header: dict[str, Any], tensors: dict[str, Array]) -> bytes:
+    """Bytes of a file of `write_tensors`.
+
+    The header holds the SHA-256 of the whole file, with 64 zeros in the place of the checksum itself: no byte
+    can change unnoticed. It guards against damage, not against an author of ill will; the checks of every
+    field do that.
+    """
+    from safetensors.numpy import save
+
+    fields = {"format": f"pyscore.{kind}", "version": version, "sha256": _BLANK, **header}
+    text = json.dumps(fields, default=_plain, allow_nan=False)
+    data = bytearray(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata={"pyscore": text}))
+    place = data.index(_BLANK.encode())
+    data[place : place + 64] = hashlib.sha256(data).hexdigest().encode()
+    return bytes(data)
+
+
+def read_tensors(
+    path: str | os.PathLike[str], kind: str, version: int, *, unsigned: Collection[int] = ()
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read what `write_tensors` wrote; see `unpack_tensors`."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return _read(file, size, str(path), kind, version, unsigned)
+    except OSError as error:
+        raise ModelFileError(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
+
+
+def unpack_tensors(
+    data: bytes, kind: str, version: int, *, unsigned: Collection[int] = (), name: str = "<bytes>"
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Header and arrays of a file, given its bytes.
 
     Our own reader of the safetensors layout (8 bytes of length, JSON, data), since every field of a file that
-    may come from anywhere is checked before a byte of data is touched.
+    may come from anywhere is checked before a byte of data is touched. Nothing of a file is ever executed, and
+    the memory taken is bounded by the size of the file: twice the data, some 40 bytes a byte of header.
+
+    Parameters
+    ----------
+    data : bytes
+    kind : str
+        ``"model"``, ``"checkpoint"``, …
+    version : int
+        Newest version of the format that the caller knows.
+    unsigned : versions
+        Those from before there was a checksum, which need none; all others up to `version` need one.
+    name : str
+        What messages call the file.
 
     Raises
     ------
     ModelFileError
-        If the file is missing, truncated, corrupt, foreign, or of another kind or version.
+        If the file is missing, truncated, damaged in any bit, foreign, or of another kind or version.
     """
-    path = Path(path)
+    return _read(io.BytesIO(data), len(data), name, kind, version, unsigned)
 
+
+def _read(
+    file: IO[bytes], size: int, name: str, kind: str, version: int, unsigned: Collection[int]
+) -> tuple[dict[str, Any], dict[str, Array]]:
     def broken(why: str) -> ModelFileError:
-        return ModelFileError(f"{str(path)!r} is not a pyscore {kind} file: {why}.")
+        return ModelFileError(f"{name!r} is not a pyscore {kind} file: {why}.")
 
-    try:
-        with path.open("rb") as file:
-            index = _index(file, broken)
-            header = _header(index.pop("__metadata__", None), kind, version, broken)
-            data = file.read()
-    except OSError as error:
-        raise ModelFileError(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
-    return header, _tensors(index, memoryview(data), broken)
+    start, text, index = _index(file, size, broken)
+    header = _header(index.pop("__metadata__", None), kind, version, unsigned, broken)
+    checksum = header.pop("sha256", None)
+    entries = _entries(index, size - len(start) - len(text), broken)
+    data = file.read(size - len(start) - len(text))
+    if checksum is not None:
+        _verify(checksum, start + text, data, broken)
+    view = memoryview(data)
+    return header, {
+        name: np.frombuffer(view[begin:end], dtype).reshape(shape).copy()
+        for name, dtype, shape, begin, end in entries
+    }
 
 
-def _index(file: IO[bytes], broken: Any) -> dict[str, Any]:
+def _index(file: IO[bytes], size: int, broken: _Broken) -> tuple[bytes, bytes, dict[str, Any]]:
     """Read the table of contents; a foreign file is recognised by its first bytes, however large it is."""
-    start, size = file.read(8), os.fstat(file.fileno()).st_size
+    start = file.read(8)
     if len(start) < 8:
         raise broken(f"it is truncated ({len(start)} bytes)")
     length = int.from_bytes(start, "little")
@@ -126,57 +202,104 @@ def _index(file: IO[bytes], broken: Any) -> dict[str, Any]:
         raise broken("it does not begin with a safetensors header")
     if 8 + length > size:
         raise broken("it is truncated within its header, or of another kind")
-    try:
-        index: dict[str, Any] = json.loads(file.read(length).decode("utf-8"))
-        if not isinstance(index, dict):
-            raise ValueError
-    except (UnicodeDecodeError, ValueError, RecursionError):
-        raise broken("its header is not JSON") from None
-    return index
+    text = file.read(length)
+    return start, text, _json(text, broken, "header")
 
 
-def _header(metadata: Any, kind: str, version: int, broken: Any) -> dict[str, Any]:
+def _header(metadata: Any, kind: str, version: int, unsigned: Collection[int], broken: _Broken) -> dict[str, Any]:
+    """Return the fields that pyscore wrote, after a look at what the file calls itself."""
     text = metadata.get("pyscore") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise broken("it was not written by pyscore (a safetensors file of another program?)")
-    try:
-        header = json.loads(text)
-        if not isinstance(header, dict):
-            raise ValueError
-    except (ValueError, RecursionError):
-        raise broken("its pyscore metadata is not JSON") from None
+    if len(metadata) > 1:
+        raise broken("its metadata hold more than pyscore writes")
+    header = _json(text, broken, "pyscore metadata")
     found = header.pop("format", None)
     if found != f"pyscore.{kind}":
-        raise broken(f"it is a {str(found)[:80]!r} file")
+        raise broken(f"it is a {_shown(found)} file")
     got = header.pop("version", None)
-    if type(got) is not int or got != version:
-        raise broken(f"it has format version {str(got)[:80]}, not {version}; use the pyscore that wrote it")
+    if type(got) is not int or got < 1:
+        raise broken(f"its format version is {_shown(got)}, not a positive integer")
+    if got > version:
+        raise broken(
+            f"it has format version {_shown(got)}, newer than {version}, the last one known; upgrade pyscore"
+        )
+    if got not in unsigned and "sha256" not in header:
+        raise broken("it lacks its checksum")
     return header
 
 
-def _tensors(index: dict[str, Any], data: memoryview, broken: Any) -> dict[str, Array]:
-    """Check the table of contents against the bytes that are there, then copy each array out."""
-    tensors: dict[str, Array] = {}
-    spans = []
-    for name, entry in index.items():
+def _shown(value: Any) -> str:
+    """Print what a file holds, shortly; something nested by its type alone, since printing it may recurse."""
+    return repr(value)[:80] if isinstance(value, str | int | float | None) else f"{type(value).__name__!r}"
+
+
+def _json(text: bytes | str, broken: _Broken, what: str) -> dict[str, Any]:
+    """Parse a JSON object, more strictly than `json`: no name twice, no NaN or infinity."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(fields := dict(pairs)) < len(pairs):
+            raise ValueError("a name comes twice")
+        return fields
+
+    def finite(number: str) -> float:
+        if not math.isfinite(value := float(number)):
+            raise ValueError("a number is not finite")
+        return value
+
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
+        if not isinstance(value, dict):
+            raise ValueError("it is no object")
+    except (ValueError, RecursionError) as error:
+        why = str(error)[:80] if type(error) is ValueError else "it cannot be parsed"
+        raise broken(f"its {what} is not JSON ({why})") from None
+    return value
+
+
+def _verify(checksum: Any, head: bytes, data: bytes, broken: _Broken) -> None:
+    """Compare the checksum of a file with what its bytes have."""
+    plain = isinstance(checksum, str) and len(checksum) == 64 and set(checksum) <= set("0123456789abcdef")
+    if not plain or head.count(checksum.encode()) != 1:
+        raise broken("its checksum is malformed")
+    digest = hashlib.sha256(head.replace(checksum.encode(), _BLANK.encode()))
+    digest.update(data)
+    if digest.hexdigest() != checksum:
+        raise broken("its checksum does not match: it was damaged, or edited by hand")
+
+
+class _Entry(NamedTuple):
+    """Where a tensor lies in the data, checked."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def _entries(index: dict[str, Any], room: int, broken: _Broken) -> list[_Entry]:
+    """Check the table of contents against itself and against the bytes that the file has."""
+    entries = []
+    for name, fields in index.items():
         try:
-            dtype = _DTYPES[entry["dtype"]]
-            shape = tuple(entry["shape"])
-            begin, end = entry["data_offsets"]
+            dtype = _DTYPES[fields["dtype"]]
+            shape = tuple(fields["shape"])
+            begin, end = fields["data_offsets"]
             plain = all(type(n) is int and 0 <= n < 1 << 62 for n in (*shape, begin, end)) and len(shape) <= 8
         except (KeyError, TypeError, ValueError):
             plain = False
-        if not plain:
+        if not plain or len(fields) != 3:
             raise broken(f"the entry of tensor {name[:80]!r} is malformed")
-        if end > len(data) or begin > end or end - begin != math.prod(shape) * dtype.itemsize:
+        if end > room or begin > end or end - begin != math.prod(shape) * dtype.itemsize:
             raise broken(f"tensor {name[:80]!r} does not fit the file; it is truncated or corrupt")
-        spans.append((begin, end))
-        try:
-            tensors[name] = np.frombuffer(data[begin:end], dtype=dtype).reshape(shape).copy()
-        except ValueError:  # an empty array with axes beyond measure
-            raise broken(f"tensor {name[:80]!r} has an impossible shape") from None
-    spans.sort()
+        if math.prod(n for n in shape if n) >= 1 << 59:  # an empty array with axes beyond what NumPy has
+            raise broken(f"tensor {name[:80]!r} has an impossible shape")
+        entries.append(_Entry(name, dtype, shape, begin, end))
+    spans = sorted((entry.begin, entry.end) for entry in entries)
     edges = [0, *[end for _, end in spans]]
-    if any(begin != edge for (begin, _), edge in zip(spans, edges, strict=False)) or edges[-1] != len(data):
+    if any(begin != edge for (begin, _), edge in zip(spans, edges, strict=False)) or edges[-1] != room:
         raise broken("its tensors overlap or leave gaps; it is truncated or corrupt")
-    return tensors
+    return entries

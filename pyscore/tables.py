@@ -75,18 +75,23 @@ def split_labels(frame: pd.DataFrame, label: str | None) -> tuple[pd.DataFrame, 
     return frame.drop(columns=label), values.astype(np.int64)
 
 
-def features(table: Any, columns: Sequence[str] | None = None) -> tuple[Array, tuple[str, ...]]:
+def features(
+    table: Any, columns: Sequence[str] | None = None, *, missing: bool = False
+) -> tuple[Array, tuple[str, ...]]:
     """Feature matrix (n, d) in float64 and the names of its columns.
 
     Parameters
     ----------
     table : DataFrame, or array of (n, d)
     columns : names wanted, in this order; by default all
+    missing : bool
+        Let NaN and nulls pass, as NaN.
 
     Raises
     ------
     InvalidInput
-        If a column holds text, dates or objects, is missing, or a value is NaN, infinite or beyond 1e100.
+        If a column holds text, dates or objects, is missing, or a value is NaN (unless `missing`), infinite or
+        beyond 1e100.
     """
     if not isinstance(table, pd.DataFrame):
         x = check.matrix("x", table)
@@ -99,9 +104,9 @@ def features(table: Any, columns: Sequence[str] | None = None) -> tuple[Array, t
     else:
         names = tuple(columns) if columns is not None else tuple(map(str, table.columns))
         table = table.set_axis(list(map(str, table.columns)), axis=1)
-        missing = [name for name in names if name not in table.columns]
-        if missing:
-            raise InvalidInput(f"the table lacks the column(s) {_some(missing)}. It has {_some(table.columns)}.")
+        lacking = [name for name in names if name not in table.columns]
+        if lacking:
+            raise InvalidInput(f"the table lacks the column(s) {_some(lacking)}. It has {_some(table.columns)}.")
         twice = table.columns[table.columns.duplicated()]
         if len(twice):
             raise InvalidInput(f"column names must differ; got {_some(twice)} more than once. Rename them.")
@@ -115,7 +120,7 @@ def features(table: Any, columns: Sequence[str] | None = None) -> tuple[Array, t
         x = table[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
     if x.size == 0:
         raise InvalidInput(f"the table must have rows and columns; got {x.shape[0]} rows, {x.shape[1]} columns.")
-    check.finite("x", x, limit=1e100, columns=names)
+    check.finite("x", np.where(np.isnan(x), 0.0, x) if missing else x, limit=1e100, columns=names)
     return x, names
 
 

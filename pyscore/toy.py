@@ -87,7 +87,7 @@ def toy_model(path: str | os.PathLike[str] | None = None, callback: Callback | N
 
     header: dict[str, Any] = json.loads(json.dumps({"config": TOY.to_dict(), "sizes": SIZES, "rows": ROWS}))
     if path is not None and Path(path).is_file():
-        found, tensors = read_tensors(path, KIND, VERSION)
+        found, tensors = read_tensors(path, KIND, VERSION, unsigned=(VERSION,))
         if found == header:
             return SVAE.from_parameters(tensors, "swish")
     model = train(

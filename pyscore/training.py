@@ -35,7 +35,7 @@ from pyscore.storage import read_tensors, write_tensors
 __all__ = ["Draws", "RandomDraws", "StepDraws", "TrainConfig", "Trained", "Trainer", "train"]
 
 BETAS = (0.9, 0.999)
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -297,7 +297,7 @@ class Trainer:
         InvalidInput
             If it belongs to another configuration, other data or another architecture.
         """
-        header, arrays = read_tensors(path, "checkpoint", CHECKPOINT_VERSION)
+        header, arrays = read_tensors(path, "checkpoint", CHECKPOINT_VERSION, unsigned=(1,))
         flat, mine = self._flat, self._identity()
         same_size = all(arrays.get(n, np.empty(0)).shape == flat.values.shape for n in ("values", "m", "v"))
         differ = [key for key in mine if header.get(key) != mine[key]] + ([] if same_size else ["architecture"])

@@ -50,7 +50,7 @@ def test_fit_writes_a_safetensors_file_with_a_header(model):
         header = json.loads(file.metadata()["pyscore"])
         assert file.get_tensor("pseudo_inputs").shape == (4, 4)
     assert header["format"] == "pyscore.model"
-    assert header["version"] == 1
+    assert header["version"] == 2
     assert header["columns"] == list("abcd")
     assert header["training"]["steps"] == 60
 

@@ -18,12 +18,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from pyscore.training import Callback
 
@@ -32,7 +35,8 @@ __all__ = [
     "file_progress",
     "print_error",
     "print_frame",
-    "row_progress",
+    "print_note",
+    "score_progress",
     "show_warning",
     "spinner",
     "task_progress",
@@ -97,6 +101,11 @@ def print_error(text: str) -> None:
     _errors().print(f"[bold red]error:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """Print on stderr what is worth knowing and no reason to worry."""
+    _errors().print(f"[cyan]note:[/cyan] {escape(text)}", highlight=False, soft_wrap=True)
+
+
 def show_warning(
     message: Warning | str,
     category: type[Warning],
@@ -141,12 +150,32 @@ def spinner(description: str) -> Iterator[Callable[[str], None]]:
         yield lambda note: status.update(f"{description}: {escape(note)}")
 
 
+class _Rate(ProgressColumn):
+    """Rows a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} rows/s" if speed else "", style="progress.data.speed")
+
+
 @contextlib.contextmanager
-def row_progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar over rows; yields the function that moves it on."""
-    with _progress() as progress:
-        task = progress.add_task(description, total=total, note="")
-        yield lambda rows: progress.advance(task, rows)
+def score_progress(description: str) -> Iterator[Callable[[int, float | None], None]]:
+    """Show a progress bar over rows, their rate and the time left; yields the function that says where it is."""
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[rows]} rows"),
+        _Rate(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    ]
+    with Progress(*columns, console=_errors()) as progress:
+        task = progress.add_task(description, total=None, rows="0")
+
+        def tell(rows: int, total: float | None) -> None:
+            progress.update(task, completed=rows, total=total, rows=f"{rows:,}")
+
+        yield tell
+        progress.update(task, total=progress.tasks[0].completed)
 
 
 @contextlib.contextmanager

@@ -1,40 +1,82 @@
-"""`pyscore score`: rows in blocks, with progress."""
+"""`pyscore score`: tables in blocks, with progress, to a file or to the terminal."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
+import pyarrow as pa
 
-from pyscore.cli.output import row_progress
-from pyscore.convention import Convention
-from pyscore.fitted import FittedModel
+from pyscore.cli.output import emit, print_error, print_frame, print_note, score_progress
+from pyscore.convention import get_convention
+from pyscore.fitted import FittedModel, Impute
+from pyscore.streaming import Scorer, open_input, score_files, scored_blocks
 
-__all__ = ["score_in_blocks"]
+__all__ = ["run_score"]
 
-BLOCK_ROWS = 20_000
+SHOWN = 20
 
 
-def score_in_blocks(
-    fitted: FittedModel,
-    frame: pd.DataFrame,
+def run_score(
+    model: Path,
+    source: str,
+    target: str | None,
     names: list[str] | None,
+    convention: str | None,
     *,
-    sigma2: float | Literal["residual"] = 1.0,
-    convention: Convention,
     backend: str,
     seed: int,
-    projection: bool = False,
-) -> pd.DataFrame:
-    """Score a frame block by block: a row's scores do not depend on its block; and report its projection."""
-    variance = fitted.noise_variance(sigma2)
-    parts = []
-    with row_progress("scoring", len(frame)) as advance:
-        for start in range(0, len(frame), BLOCK_ROWS):
-            block = frame.iloc[start : start + BLOCK_ROWS]
-            part = fitted.scores(block, names, sigma2=variance, convention=convention, backend=backend, seed=seed)
-            if projection:
-                part = part.join(fitted.projection_report(block, convention=convention))
-            parts.append(part)
-            advance(len(block))
-    return pd.concat(parts, ignore_index=True)
+    impute: Impute | None,
+    keep: Sequence[str],
+    sigma2: float | Literal["residual"],
+    projection: bool,
+    threads: int | None,
+    scheduler: str | None,
+    json: bool,
+) -> None:
+    """Score the rows of a source with a saved model; write them, or print the first ones."""
+    fitted = FittedModel.load(model)
+    chosen = get_convention(convention) if convention else fitted.convention
+    facts: dict[str, Any] = {"convention": chosen.name, "backend": backend}
+    if target is None:
+        scorer = Scorer(
+            fitted, tuple(names or ()), chosen, backend, seed, impute, tuple(keep), sigma2, projection
+        )  # fmt: skip
+        _print(scorer, source, facts, threads, scheduler, json=json)
+        return
+    with score_progress("scoring") as progress:
+        try:
+            result = score_files(
+                fitted, source, target, names, convention=chosen, backend=backend, seed=seed, impute=impute,
+                keep=keep, sigma2=sigma2, projection=projection, threads=threads, scheduler=scheduler,
+                progress=progress,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            print_error("stopped; the same command goes on from the last finished part.")
+            raise
+    if result.restarted is not None:
+        print_note(f"an unfinished run was there, but {result.restarted}; started anew.")
+    if result.resumed:
+        print_note(f"went on from row {result.resumed:,}, where an earlier run had stopped.")
+    emit({"scores": target, "rows": result.rows, **facts}, json=json)
+
+
+def _print(
+    scorer: Scorer, source: str, facts: dict[str, Any], threads: int | None, scheduler: str | None, *, json: bool
+) -> None:
+    """Print the first rows as a table, or all of them as JSON."""
+    head: list[pa.RecordBatch] = []
+    rows = 0
+    with score_progress("scoring") as progress:
+        for block in scored_blocks(scorer, open_input(source, scorer), threads=threads, scheduler=scheduler):
+            if json or rows < SHOWN:
+                head.append(block.table if json else block.table.slice(0, SHOWN - rows))
+            rows += block.table.num_rows
+            progress(rows, None)
+    frame = pa.Table.from_batches(head).to_pandas() if head else pd.DataFrame(columns=list(scorer.written))
+    if json:
+        emit({**facts, "rows": frame.to_dict("records")}, json=True)
+        return
+    print_frame(frame, title=f"first {len(frame)} of {rows} rows, nats, {facts['convention']}")

@@ -249,7 +249,7 @@ def load_models(path: Path) -> list[SVAE | None]:
     ModelFileError
         If the file is missing, corrupt or foreign.
     """
-    header, tensors = read_tensors(path, "stack", MODELS_VERSION)
+    header, tensors = read_tensors(path, "stack", MODELS_VERSION, unsigned=(MODELS_VERSION,))
     try:
         models: list[SVAE | None] = [None] * int(header["models"])
         for index, activation in header["activation"].items():

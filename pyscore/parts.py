@@ -1,0 +1,239 @@
+"""A result that is written part by part and becomes a file, or a folder, in one rename.
+
+Beside the target ``scores.parquet`` a folder ``.scores.parquet.parts`` grows: a manifest that says of which run
+it is, and finished parts, each with the identity of the run and its range of rows. A killed run leaves them
+behind; the same run goes on from there, another one starts anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+from filelock import FileLock, Timeout
+from pyarrow import csv, ipc, parquet
+
+from pyscore.errors import InvalidInput
+from pyscore.storage import atomic_write, real_path, write_json
+
+__all__ = ["Part", "Parts", "open_parts"]
+
+MANIFEST, LOCK, OWNER = ".manifest.json", ".lock", ".owner.json"
+KEY = b"pyscore.part"
+ROW_GROUP = 1 << 17
+"""Rows of a group in the result, whatever the parts were."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A finished part: rows `first` … `first + rows` of the result."""
+
+    first: int
+    rows: int
+    file: int
+    row: int
+    """Where the next part begins: a file of the input and a row in it."""
+    singular: int
+    """Rows whose Jacobian is singular to working precision."""
+
+
+class Parts:
+    """The parts of one run that are there, and what becomes of them."""
+
+    def __init__(self, target: Path, folder: Path, as_folder: bool, identity: dict[str, Any]) -> None:
+        self.target, self.folder = target, folder
+        self.done: list[Part] = []
+        self._as_folder = as_folder
+        self._identity = identity
+        self._digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    # ── begin, or go on ──
+
+    def resume(self) -> str | None:
+        """Find the parts of an earlier run; return why they can't be used, if so, having deleted them."""
+        why = self._differs()
+        if why is None:
+            self.done = self._valid()
+        for path in self._paths()[len(self.done) :]:
+            path.unlink()
+        write_json(self.folder / MANIFEST, self._identity)
+        return why
+
+    def _differs(self) -> str | None:
+        """Which entries of the manifest are those of another run; None if there are none, or no parts."""
+        if not self._paths():
+            return None
+        try:
+            found = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            names = [name for name in self._identity if found.get(name) != self._identity[name]]
+        except (OSError, ValueError, AttributeError):
+            return "its manifest is damaged"
+        return f"its {', '.join(names)} differ" if names else None
+
+    def _valid(self) -> list[Part]:
+        """The parts from the first row on, as far as they are whole and follow each other."""
+        parts: list[Part] = []
+        for path in self._paths():
+            try:
+                found = json.loads(parquet.read_schema(path).metadata[KEY])
+                digest, part = found.pop("run"), Part(**found)
+                rows = parquet.read_metadata(path).num_rows
+            except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+                break
+            expected = parts[-1].first + parts[-1].rows if parts else 0
+            if digest != self._digest or part.first != expected or part.rows != rows:
+                break
+            parts.append(part)
+        return parts
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.parquet"))
+
+    # ── write ──
+
+    def write(self, table: pa.Table, *, file: int, row: int, singular: int) -> None:
+        """Add a part, after which the run stands at a row of a file of the input."""
+        first = self.done[-1].first + self.done[-1].rows if self.done else 0
+        part = Part(first, table.num_rows, file, row, singular)
+        note = json.dumps({"run": self._digest, **asdict(part)})
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: note})
+        with atomic_write(self.folder / f"part-{len(self.done):06d}.parquet") as out:
+            parquet.write_table(table, out, **_parquet_options(table.schema))
+        self.done.append(part)
+
+    @property
+    def rows(self) -> int:
+        """Rows that are done."""
+        return self.done[-1].first + self.done[-1].rows if self.done else 0
+
+    # ── finish ──
+
+    def finish(self) -> None:
+        """Make the parts the result: the folder by a rename, a file by joining them into one that is renamed."""
+        if self._as_folder:
+            os.replace(self.folder, self.target)  # an empty folder may be there already
+            for name in (MANIFEST, OWNER, LOCK):
+                (self.target / name).unlink(missing_ok=True)
+            return
+        schema = parquet.read_schema(self._paths()[0])
+        schema = schema.with_metadata({k: v for k, v in (schema.metadata or {}).items() if k != KEY} or None)
+        with atomic_write(self.target) as out, _writer(self.target, out, schema) as write:
+            for table in self._groups(schema):
+                write(table)
+        shutil.rmtree(self.folder)
+
+    def _groups(self, schema: pa.Schema) -> Iterator[pa.Table]:
+        """All rows, `ROW_GROUP` at a time."""
+        held = schema.empty_table()
+        for path in self._paths():
+            held = pa.concat_tables([held, parquet.read_table(path).replace_schema_metadata(schema.metadata)])
+            while held.num_rows >= ROW_GROUP:
+                yield held.slice(0, ROW_GROUP)
+                held = held.slice(ROW_GROUP)
+        if held.num_rows:
+            yield held
+
+
+@contextlib.contextmanager
+def open_parts(target: str | os.PathLike[str], identity: dict[str, Any]) -> Iterator[Parts]:
+    """Lock a target and hold it.
+
+    A target that ends in a slash, or is a folder, becomes a folder of parts; else its suffix says which kind of
+    file: .parquet, .csv, .arrow or .feather.
+
+    Raises
+    ------
+    InvalidInput
+        If the target cannot be written, or another run is at it.
+    """
+    text = os.fspath(target)
+    as_folder = text.endswith(("/", os.sep)) or os.path.isdir(text)
+    path = Path(os.path.realpath(text)) if as_folder else real_path(text)
+    if as_folder:
+        _check_folder(path, text)
+    elif path.suffix.lower() not in _WRITERS:
+        raise InvalidInput(
+            f"`path` must end in {', '.join(_WRITERS)}, or in '/' for a folder of parts; got {text!r}."
+        )
+    folder = path.with_name(f".{path.name}.parts")
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InvalidInput(
+            f"another run is writing {text!r}{_owner(folder)}. Wait for it, stop it, or name another file."
+        ) from None
+    try:
+        now = datetime.now().isoformat(sep=" ", timespec="seconds")
+        write_json(folder / OWNER, {"process": os.getpid(), "host": socket.gethostname(), "since": now})
+        parts = Parts(path, folder, as_folder, identity)
+        try:
+            yield parts
+        except BaseException as error:
+            if isinstance(error, InvalidInput) or not parts.done:  # nothing that the same run could go on from
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+    finally:
+        lock.release()
+
+
+def _check_folder(path: Path, text: str) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        what = "is not empty" if path.is_dir() else "is a file"
+        raise InvalidInput(f"`path` must name a new or empty folder; {text!r} {what}. Delete it, or name another.")
+    if not path.parent.is_dir():
+        raise InvalidInput(f"`path` must lie in an existing folder; there is no {str(path.parent)!r}.")
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        return f" (process {owner['process']} on {owner['host']}, since {owner['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+# ── kinds of files ──
+
+Write = Callable[[pa.Table], None]
+
+
+def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """Scores have no value twice, so that a dictionary of them is of no use."""
+    return {"use_dictionary": [f.name for f in schema if not pa.types.is_floating(f.type)] or False}
+
+
+@contextlib.contextmanager
+def _to_parquet(out: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
+    with parquet.ParquetWriter(out, schema, **_parquet_options(schema)) as writer:
+        yield lambda table: writer.write_table(table, row_group_size=ROW_GROUP)
+
+
+@contextlib.contextmanager
+def _to_csv(out: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
+    with csv.CSVWriter(out, schema) as writer:
+        yield writer.write_table
+
+
+@contextlib.contextmanager
+def _to_arrow(out: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
+    with ipc.new_file(out, schema) as writer:
+        yield lambda table: writer.write_table(table, max_chunksize=ROW_GROUP)
+
+
+_WRITERS = {".parquet": _to_parquet, ".csv": _to_csv, ".arrow": _to_arrow, ".feather": _to_arrow}
+
+
+def _writer(target: Path, out: IO[bytes], schema: pa.Schema) -> contextlib.AbstractContextManager[Write]:
+    return _WRITERS[target.suffix.lower()](out, schema)

@@ -1,0 +1,536 @@
+"""Tables streamed from disk: the same bits whatever the format, the blocks, the threads and the interruptions."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import csv, feather
+
+from pyscore import sources, streaming
+from pyscore.cli.app import main
+from pyscore.convention import EXACT
+from pyscore.errors import DataUnavailable, InvalidInput, NumericalWarning
+from pyscore.fitted import FittedModel
+from pyscore.kernels.cpu.standardise import standardise
+from pyscore.model import SVAE
+from pyscore.parts import open_parts
+from pyscore.preprocessing import Imputer, Standardiser
+from pyscore.streaming import score_files
+
+COLUMNS = ("a", "b", "c")
+ROWS = 5000
+
+
+def small(columns=COLUMNS, medians=None):
+    d = len(columns)
+    rng = np.random.default_rng(5)
+    scaler = Standardiser(rng.normal(size=d), rng.uniform(0.5, 2, size=d), tuple(columns))
+    return FittedModel(
+        SVAE.initialise(d, 2, 4, 2, seed=3), scaler, EXACT, {}, imputer=medians and Imputer(np.array(medians))
+    )
+
+
+@pytest.fixture(scope="module")
+def frame():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(ROWS, 3)), columns=list("abc"))
+    frame["id"] = [f"row {i}" for i in range(ROWS)]
+    return frame
+
+
+@pytest.fixture(scope="module")
+def expected(frame):
+    return small().scores(frame, ["proposed"], backend="numba")["proposed"].to_numpy()
+
+
+def written(path):
+    """The column `proposed` of a result of any kind."""
+    if path.is_dir():
+        return pd.concat([pd.read_parquet(p) for p in sorted(path.iterdir())])["proposed"].to_numpy()
+    read = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".arrow": feather.read_feather}[path.suffix]
+    return read(path)["proposed"].to_numpy()
+
+
+# ── the kernel ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 127, 129, 300])
+@pytest.mark.parametrize("out", [np.float32, np.float64])
+def test_columns_are_standardised_to_the_bit(rng, n, out):
+    d = 5
+    columns = [rng.normal(size=n).astype(np.float32 if j % 2 else np.float64) for j in range(d)]
+    mean, deviation = rng.normal(size=d), rng.uniform(0.1, 3, size=d)
+    rows = np.full((n, d), np.nan, out)
+    assert standardise(columns, mean, deviation, rows)
+    want = (np.stack([c.astype(np.float64) for c in columns], axis=1) - mean) / deviation
+    np.testing.assert_array_equal(rows, want.astype(out))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e101, -1e20])
+@pytest.mark.parametrize("place", [(0, 0), (127, 1), (128, 0), (149, 1)])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_one_bad_entry_is_noticed(rng, value, place, kind):
+    columns = [rng.normal(size=150).astype(kind) for _ in range(2)]
+    rows, bounds = np.empty((150, 2), np.float32), {"limit": 1e100, "largest": 1e15}
+    assert standardise(columns, np.zeros(2), np.ones(2), rows, **bounds)
+    with np.errstate(over="ignore"):
+        columns[place[1]][place[0]] = value
+    assert not standardise(columns, np.zeros(2), np.ones(2), rows, **bounds)
+
+
+# ── formats ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_parquet(frame, path):
+    frame.to_parquet(path, row_group_size=1300)
+
+
+def as_csv(frame, path):
+    frame.to_csv(path, index=False, sep="\t" if ".tsv" in path.name else ",")
+
+
+def as_arrow(frame, path):
+    feather.write_feather(frame, path, chunksize=1100)
+
+
+def as_stream(frame, path):
+    table = pa.Table.from_pandas(frame)
+    with pa.ipc.new_stream(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=900)
+
+
+FORMATS = {
+    "t.parquet": as_parquet, "t.csv": as_csv, "t.tsv": as_csv, "t.csv.gz": as_csv, "t.feather": as_arrow,
+    "t.arrows": as_stream,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("target", ["out.parquet", "out.csv", "out.arrow", "out/"])
+def test_every_format_gives_the_same_bits(tmp_path, frame, expected, name, target):
+    FORMATS[name](frame[["id", "c", "b", "a"]], tmp_path / name)  # columns are found by name
+    result = score_files(small(), tmp_path / name, f"{tmp_path}/{target}", block_rows=1024)
+    assert (result.rows, result.resumed) == (ROWS, 0)
+    np.testing.assert_array_equal(written(result.path), expected)
+    assert sorted(os.listdir(tmp_path)) == sorted([name, target.rstrip("/")])
+
+
+def test_a_folder_in_natural_order_and_a_pattern(tmp_path, frame, expected):
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    as_parquet(frame[:2000], folder / "part.2.parquet")
+    as_csv(frame[2000:3000], folder / "part.10.csv")
+    as_arrow(frame[3000:], folder / "part.11.feather")
+    (folder / "_SUCCESS").touch()
+    (folder / ".hidden.parquet").write_bytes(b"junk")
+    score_files(small(), folder, tmp_path / "out.parquet")
+    np.testing.assert_array_equal(written(tmp_path / "out.parquet"), expected)
+    score_files(small(), str(folder / "part.*.parquet"), tmp_path / "two.parquet")
+    np.testing.assert_array_equal(written(tmp_path / "two.parquet"), expected[:2000])
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8", "uint16", "int64", "bool"])
+def test_other_numbers_are_converted(tmp_path, kind):
+    values = pd.DataFrame({c: np.arange(300) % (2 if kind == "bool" else 7 + j) for j, c in enumerate(COLUMNS)})
+    values.astype(kind).to_parquet(tmp_path / "t.parquet")
+    score_files(small(), tmp_path / "t.parquet", tmp_path / "out.parquet")
+    want = small().scores(values.astype(float), ["proposed"], backend="numba")["proposed"]
+    np.testing.assert_array_equal(written(tmp_path / "out.parquet"), want)
+
+
+def test_decimals_and_dictionaries_are_converted(tmp_path):
+    a = [Decimal("1.25"), Decimal("-3.50"), Decimal("7.00")]
+    b = pa.array([1.5, 2.5, 1.5]).dictionary_encode()
+    table = pa.table(
+        {"a": pa.array(a), "b": b, "c": [True, False, True], "id": pa.array(["x", "y", "x"]).dictionary_encode()}
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    score_files(small(), tmp_path / "t.parquet", tmp_path / "out.csv", keep=["id"])
+    frame = pd.DataFrame({"a": [1.25, -3.5, 7.0], "b": [1.5, 2.5, 1.5], "c": [1.0, 0.0, 1.0]})
+    want = small().scores(frame, ["proposed"], backend="numba")["proposed"]
+    out = pd.read_csv(tmp_path / "out.csv")
+    np.testing.assert_array_equal(out["proposed"], want)
+    assert list(out["id"]) == ["x", "y", "x"]
+
+
+# ── the same bits ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("rows", "threads"), [(1024, 1), (1024, 3), (3072, 2), (100_000, 2)])
+def test_blocks_and_threads_do_not_change_a_byte(tmp_path, frame, expected, rows, threads, monkeypatch):
+    monkeypatch.setattr(streaming, "PART_ROWS", 1500)
+    as_parquet(frame, tmp_path / "t.parquet")
+    one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
+    score_files(small(), tmp_path / "t.parquet", one, block_rows=1024, threads=1, keep=["id"])
+    score_files(small(), tmp_path / "t.parquet", two, block_rows=rows, threads=threads, keep=["id"])
+    assert one.read_bytes() == two.read_bytes()
+    out = pd.read_parquet(two)
+    np.testing.assert_array_equal(out["proposed"], expected)
+    assert list(out["id"]) == list(frame["id"])
+
+
+def test_scores_through_blas_do_not_depend_on_blocks_either(tmp_path, frame):
+    as_parquet(frame[:1400], tmp_path / "t.parquet")
+    names = ["importance", "projected", "latent_reconstruction"]
+    outs = []
+    for rows in (1024, 4096):
+        score_files(small(), tmp_path / "t.parquet", tmp_path / "o.parquet", names, block_rows=rows, seed=4)
+        outs.append(pd.read_parquet(tmp_path / "o.parquet"))
+    pd.testing.assert_frame_equal(*outs, check_exact=True)
+    whole = small().scores(frame[:1400], names, backend="numba", seed=4)
+    np.testing.assert_allclose(
+        outs[0], whole, rtol=1e-3
+    )  # the same estimator; its bits depend on the rows at a time
+
+
+# ── interruptions ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Killed(BaseException):
+    """Ends a run as a signal does: nothing of pyscore's catches it."""
+
+
+def run_killed_after(monkeypatch, blocks, *arguments, **options):
+    count = 0
+    scored = streaming.Scorer.__call__
+
+    def counted(self, block):
+        nonlocal count
+        count += 1
+        if count > blocks:
+            raise Killed
+        return scored(self, block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming.Scorer, "__call__", counted)
+        with pytest.raises(Killed):
+            score_files(*arguments, threads=1, **options)
+
+
+@pytest.mark.parametrize("source", ["t.parquet", "t.csv", "t.feather", "folder"])
+@pytest.mark.parametrize("blocks", [1, 3, 4])
+def test_a_stopped_run_goes_on_where_it_was(tmp_path, frame, monkeypatch, source, blocks):
+    monkeypatch.setattr(streaming, "PART_ROWS", 1024)
+    if source == "folder":
+        (tmp_path / source).mkdir()
+        as_csv(frame[:1500], tmp_path / source / "1.csv")
+        as_parquet(frame[1500:], tmp_path / source / "2.parquet")
+    else:
+        FORMATS[source](frame, tmp_path / source)
+    options = {"block_rows": 1024, "keep": ["id"]}
+    score_files(small(), tmp_path / source, tmp_path / "whole.parquet", **options)
+    target = tmp_path / "out.parquet"
+    run_killed_after(monkeypatch, blocks, small(), tmp_path / source, target, **options)
+    assert not target.exists()
+    result = score_files(small(), tmp_path / source, target, **options)
+    assert result.resumed > 0
+    assert result.restarted is None
+    assert target.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert not (tmp_path / ".out.parquet.parts").exists()
+
+
+def test_another_run_starts_anew_and_says_why(tmp_path, frame, monkeypatch):
+    monkeypatch.setattr(streaming, "PART_ROWS", 1024)
+    source, target = tmp_path / "t.parquet", tmp_path / "out.parquet"
+    as_parquet(frame, source)
+
+    def result_of(**changes):
+        run_killed_after(monkeypatch, 3, small(), source, target, block_rows=1024)
+        result = score_files(**{"fitted": small(), "source": source, "target": target} | changes)
+        assert result.resumed == 0
+        return result.restarted
+
+    assert result_of(seed=1) == "its seed differ"
+    assert result_of(fitted=small(medians=[0, 0, 0])) == "its model differ"
+    assert result_of(names=["prior"]) == "its scores differ"
+    assert result_of(keep=["id"]) == "its keep differ"
+    run_killed_after(monkeypatch, 3, small(), source, target, block_rows=1024)
+    as_parquet(frame[::-1], source)
+    assert score_files(small(), source, target).restarted == "its input differ"
+
+
+def test_a_damaged_part_is_done_again(tmp_path, frame, expected, monkeypatch):
+    monkeypatch.setattr(streaming, "PART_ROWS", 1024)
+    source, target = tmp_path / "t.parquet", tmp_path / "out.parquet"
+    as_parquet(frame, source)
+    run_killed_after(monkeypatch, 4, small(), source, target, block_rows=1024)
+    part = tmp_path / ".out.parquet.parts" / "part-000001.parquet"
+    part.write_bytes(part.read_bytes()[:100])
+    result = score_files(small(), source, target, block_rows=1024)
+    assert result.resumed == 1024
+    np.testing.assert_array_equal(written(target), expected)
+
+
+CHILD = """if True:
+    import sys, time
+    from pyscore import streaming
+    from pyscore.fitted import FittedModel
+    streaming.PART_ROWS = 1024
+    def slow(parts, blocks, tell):
+        def slowly():
+            for block in blocks:
+                yield block
+                time.sleep(0.2)
+        write(parts, slowly(), tell)
+    write, streaming._write = streaming._write, slow
+    streaming.score_files(FittedModel.load(sys.argv[1]), sys.argv[2], sys.argv[3], block_rows=1024)
+"""
+
+
+def test_killed_by_the_system_while_a_second_run_waits(tmp_path, frame, expected):
+    """kill -9 leaves parts and no lock; until then a second run is told who is at work."""
+    model, source, target = tmp_path / "m.safetensors", tmp_path / "t.parquet", tmp_path / "out.parquet"
+    small().save(model)
+    as_parquet(frame, source)
+    child = subprocess.Popen([sys.executable, "-c", CHILD, model, source, target])
+    try:
+        folder = tmp_path / ".out.parquet.parts"
+        end = time.monotonic() + 100
+        while len(list(folder.glob("part-*"))) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        with pytest.raises(InvalidInput, match=rf"another run is writing .*out.parquet.*process {child.pid} on "):
+            score_files(small(), source, target)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert not target.exists()
+    result = score_files(small(), source, target, block_rows=1024)
+    assert result.resumed >= 2048
+    np.testing.assert_array_equal(written(target), expected)
+
+
+def test_an_input_that_changes_under_way_is_no_result(tmp_path, frame, monkeypatch):
+    source, target = tmp_path / "t.parquet", tmp_path / "out.parquet"
+    as_parquet(frame, source)
+    monkeypatch.setattr(sources.InputFile, "unchanged", lambda self: False)
+    with pytest.raises(InvalidInput, match=r"t.parquet' changed while it was read"):
+        score_files(small(), source, target)
+    assert os.listdir(tmp_path) == ["t.parquet"]
+
+
+def test_targets(tmp_path, frame):
+    as_parquet(frame[:100], tmp_path / "t.parquet")
+    for target, why in {
+        "o.xlsx": r"must end in .parquet, .csv, .arrow, .feather, or in '/' for a folder",
+        "none/o.csv": "There is no folder",
+        "none/o/": "must lie in an existing folder",
+        "full": "'.*full' is not empty. Delete it",
+    }.items():
+        (tmp_path / "full").mkdir(exist_ok=True)
+        (tmp_path / "full" / "x").touch()
+        with pytest.raises(InvalidInput, match=why):
+            score_files(small(), tmp_path / "t.parquet", f"{tmp_path}/{target}")
+    (tmp_path / "empty").mkdir()
+    score_files(small(), tmp_path / "t.parquet", tmp_path / "empty")
+    assert os.listdir(tmp_path / "empty") == ["part-000000.parquet"]
+    assert sorted(os.listdir(tmp_path)) == ["empty", "full", "t.parquet"]
+
+
+def test_two_runs_in_one_process(tmp_path):
+    with open_parts(tmp_path / "o.parquet", {}), pytest.raises(InvalidInput, match=r"another run is writing"):
+        open_parts(tmp_path / "o.parquet", {}).__enter__()
+
+
+# ── what is wrong with a table ───────────────────────────────────────────────────────────────────────────
+
+
+def refused(tmp_path, table, match, model=None, name="t.parquet", **options):
+    path = tmp_path / name
+    if isinstance(table, str):
+        path.write_text(table)
+    else:
+        pq.write_table(pa.table(table), path, row_group_size=700)
+    with pytest.raises(InvalidInput, match=match):
+        score_files(model or small(), path, tmp_path / "o.parquet", block_rows=1024, **options)
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith((".o", "o"))] == []
+
+
+def numbers(n=3000, **columns):
+    return {c: columns.get(c, np.linspace(-1, 1, n)) for c in COLUMNS}
+
+
+def at(row, value, n=3000, dtype=np.float64):
+    out = np.linspace(-1, 1, n).astype(dtype)
+    out[row] = value
+    return out
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+def test_a_missing_value_is_named_by_file_row_and_column(tmp_path, name):
+    table = pa.table(numbers(b=pa.array(at(2500, np.nan), from_pandas=True), c=at(2700, np.nan)))
+    if name == "t.csv":
+        csv.write_csv(table, tmp_path / name)
+        table = (tmp_path / name).read_text()
+    where = rf"column 'b' of '.*{name}', row 2500 \(the first row is 0\), is missing or NaN."
+    refused(tmp_path, table, where + r" Drop or fill such rows, or refit with `pyscore fit --impute", name=name)
+    hint = where + r" Fill it with --impute median: the model has learnt the medians"
+    refused(tmp_path, table, hint, small(medians=[0, 0, 0]), name=name)
+    refused(tmp_path, table, r"this model has learnt no medians. Refit it", name=name, impute="median")
+
+
+def test_the_first_row_is_named_whatever_the_blocks(tmp_path):
+    table = numbers(a=at(2999, np.nan), b=at(2100, np.inf), c=at(2200, np.nan))
+    refused(tmp_path, table, r"column 'b' of .*, row 2100 .*must be a finite number of at most 1e\+100; got inf")
+
+
+def test_imputation(tmp_path):
+    gaps = numbers(a=at(5, np.nan), b=pa.array(at(1700, np.nan), from_pandas=True), c=pa.array([1, None] * 1500))
+    model = small(medians=[0.25, -7, 3])
+    pq.write_table(pa.table(gaps), tmp_path / "t.parquet")
+    score_files(model, tmp_path / "t.parquet", tmp_path / "o.parquet", impute="median", block_rows=1024)
+    frame = pa.table(gaps).to_pandas()
+    want = model.scores(frame.fillna({"a": 0.25, "b": -7, "c": 3}), ["proposed"], backend="numba")
+    np.testing.assert_array_equal(written(tmp_path / "o.parquet"), want["proposed"])
+    np.testing.assert_array_equal(model.scores(frame, ["proposed"], backend="numba", impute="median"), want)
+
+
+def test_a_column_without_a_value(tmp_path):
+    refused(tmp_path, numbers(c=pa.nulls(3000)), r"column 'c' of .*, row 0 .*, is missing or NaN")
+
+
+def test_values_beyond_float32(tmp_path):
+    refused(tmp_path, numbers(c=at(9, 1e101)), r"column 'c' .*row 9 .*of at most 1e\+100; got 1e\+101")
+    refused(
+        tmp_path,
+        numbers(c=at(9, -1e30)),
+        r"column 'c' .*row 9 .* is -1e\+30, .* standard deviations .*beyond 1e\+15",
+    )
+
+
+def test_text_is_named_by_row_and_column(tmp_path):
+    refused(
+        tmp_path,
+        numbers(b=["x"] * 3000),
+        r"column 'b' of .* must hold numbers; it holds string, the first of them 'x'",
+    )
+    times = pa.array([0] * 3000, pa.timestamp("s"))
+    refused(tmp_path, numbers(b=times), r"column 'b' .* it holds timestamp\[ms\], the first of them datetime")
+    early = "a,b,c\n1,2,3\n4,oops,6\n"
+    refused(
+        tmp_path,
+        early,
+        r"column 'b' of .*t.csv' must hold numbers; it holds text, the first of them 'oops' at row 1",
+        name="t.csv",
+    )
+
+
+def test_text_far_down_a_csv_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "CSV_BYTES", 10_000)
+    lines = [f"{i},{i / 7},2.5" for i in range(100_000)]
+    lines[90_000], lines[80_000] = "1,2,late", "1,1_000,3"
+    text = "\n".join(["a,b,c", *lines])
+    refused(tmp_path, text, r"column 'b' .* holds text, the first of them '1_000' at row 80000 ", name="t.csv")
+
+
+def test_columns_that_are_missing_or_come_twice(tmp_path):
+    refused(tmp_path, {"a": [1.0], "x": [2.0]}, r"t.parquet' lacks the column\(s\) b, c. It has a, x")
+    refused(tmp_path, "a,b\n1,2\n", r"t.csv' lacks the column\(s\) c. It has a, b", name="t.csv")
+    refused(tmp_path, numbers(), r"lacks the column\(s\) id", keep=["id"])
+    refused(tmp_path, "a,b,c,b\n1,2,3,4\n", r"has the column 'b' more than once", name="t.csv")
+    refused(
+        tmp_path,
+        {**numbers(), "prior": np.zeros(3000)},
+        r"`keep` has a column 'prior'",
+        keep=["prior"],
+        names=["prior"],
+    )
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    refused(tmp_path, "a,b,c\n1,2,3\n1,2\n", r"cannot parse '.*t.csv'.*Expected 3 columns, got 2", name="t.csv")
+    refused(tmp_path, "", r"cannot parse '.*t.csv'", name="t.csv")
+    refused(tmp_path, "a,b,c\n", r"is empty: 0 rows", name="t.csv")
+    refused(tmp_path, numbers(0), r"is empty: 0 rows")
+    refused(tmp_path, "no parquet", r"cannot parse '.*t.parquet'")
+    (tmp_path / "t.xlsx").touch()
+    with pytest.raises(InvalidInput, match=r"`path` must end in .csv"):
+        score_files(small(), tmp_path / "t.xlsx", tmp_path / "o.csv")
+    for name in ("none.csv", "none*.csv", "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(DataUnavailable, match=r"no file"):
+            score_files(small(), tmp_path / name, tmp_path / "o.csv")
+
+
+def test_singular_rows_are_counted_once(tmp_path):
+    one = small()
+    flat = one.model.parameters()
+    flat["decoder.3.weight"] = np.zeros_like(flat["decoder.3.weight"])
+    one = FittedModel(SVAE.from_parameters(flat), one.standardiser, EXACT)
+    pq.write_table(pa.table(numbers()), tmp_path / "t.parquet")
+    with pytest.warns(NumericalWarning, match=r"the Jacobian of 3000 of 3000 rows is singular") as caught:
+        result = score_files(one, tmp_path / "t.parquet", tmp_path / "o.parquet", block_rows=1024)
+    assert len(caught) == 1
+    assert result.singular == 3000
+    assert (written(tmp_path / "o.parquet") == -np.inf).all()
+
+
+# ── memory and the command ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    """Arrow's own count of bytes, which holds everything that is read, at 50,000 and at 400,000 rows."""
+    peaks = []
+    for n in (50_000, 400_000):
+        with pq.ParquetWriter(
+            tmp_path / f"{n}.parquet", pa.schema([(c, pa.float64()) for c in COLUMNS])
+        ) as writer:
+            rng = np.random.default_rng(0)
+            for _ in range(n // 50_000):
+                writer.write_table(pa.table({c: rng.normal(size=50_000) for c in COLUMNS}))
+        pool, seen = pa.default_memory_pool(), []
+        score_files(
+            small(), tmp_path / f"{n}.parquet", tmp_path / "o.parquet", block_rows=4096, threads=2,
+            progress=lambda rows, total, seen=seen, pool=pool: seen.append(pool.bytes_allocated()),
+        )  # fmt: skip
+        peaks.append(max(seen))
+    assert peaks[1] < 1.5 * peaks[0] + 3e6  # the larger one is eight times the smaller
+
+
+def test_progress_reaches_its_total(tmp_path, frame):
+    for name in ("t.parquet", "t.csv", "t.feather", "t.arrows"):
+        FORMATS[name](frame, tmp_path / name)
+        seen = []
+        score_files(
+            small(),
+            tmp_path / name,
+            tmp_path / "o.parquet",
+            block_rows=1024,
+            progress=lambda *a, seen=seen: seen.append(a),
+        )
+        assert [rows for rows, _ in seen] == [1024, 2048, 3072, 4096, 5000]
+        assert seen[-1][1] == pytest.approx(ROWS, rel=0.01)
+
+
+def test_the_command(tmp_path, frame, expected, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.chdir(tmp_path)
+    small().save("m.safetensors")
+    as_parquet(frame, tmp_path / "t.parquet")
+
+    def command(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main(["score", "m.safetensors", "t.parquet", *arguments])
+        return stop.value.code
+
+    assert command("-o", "out.parquet", "--keep", "id", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts == {"scores": "out.parquet", "rows": ROWS, "convention": "EXACT", "backend": "numba"}
+    out = pd.read_parquet("out.parquet")
+    assert list(out) == ["id", "proposed"]
+    np.testing.assert_array_equal(out["proposed"], expected)
+    monkeypatch.setattr(streaming, "PART_ROWS", 1024)
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 8 * 3 * 1024)
+    run_killed_after(monkeypatch, 3, small(), "t.parquet", "two.parquet", block_rows=1024)
+    assert command("-o", "two.parquet") == 0
+    assert "note: went on from row 3,072" in capsys.readouterr().err
+    assert command("-o", "two.parquet", "--impute", "median") == 2
+    assert "Refit it with `pyscore fit --impute median`" in capsys.readouterr().err
