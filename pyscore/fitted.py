@@ -27,6 +27,7 @@ __all__ = ["FittedModel", "fit"]
 
 FORMAT_VERSION = 1
 SCALER = ("mean", "deviation")
+DETECTOR = "detector."
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,10 @@ class FittedModel:
     """Configuration of the training, as it stands in the file."""
     residual_variance: float | None = None
     """σ² of the training residuals (see `scores.residual_variance`), in standardised units."""
+    detector: dict[str, Any] = field(default_factory=dict)
+    """What a detector keeps beside its model (`SVAEDetector.save`), as it stands in the file; else empty."""
+    arrays: dict[str, Array] = field(default_factory=dict)
+    """Arrays of the detector: threshold, training scores, …"""
 
     def scores(
         self,
@@ -104,8 +109,10 @@ class FittedModel:
             "training": self.training,
             "residual_variance": self.residual_variance,
         }
+        header |= {"detector": self.detector} if self.detector else {}
         tensors = self.model.parameters()
         tensors |= {"scaler.mean": self.standardiser.mean, "scaler.deviation": self.standardiser.deviation}
+        tensors |= {f"{DETECTOR}{name}": value for name, value in self.arrays.items()}
         write_tensors(path, "model", FORMAT_VERSION, header, tensors)
 
     @classmethod
@@ -121,6 +128,8 @@ class FittedModel:
         try:
             mean, deviation = (np.asarray(tensors.pop(f"scaler.{part}"), np.float64) for part in SCALER)
             columns, training = _typed(header, "columns", list), _typed(header, "training", dict)
+            detector = _typed({"detector": {}, **header}, "detector", dict)
+            arrays = {n.removeprefix(DETECTOR): tensors.pop(n) for n in list(tensors) if n.startswith(DETECTOR)}
             model = SVAE.from_parameters(tensors, _typed(header, "activation", str))
             convention = Convention.from_dict(_typed(header, "convention", dict))
             variance = _variance(header.get("residual_variance"))  # files of older versions lack it
@@ -131,7 +140,7 @@ class FittedModel:
         standardiser = Standardiser(mean, deviation, tuple(map(str, columns)))
         if problem := _inconsistency(model, standardiser):
             raise ModelFileError(f"{str(path)!r} is not a valid pyscore model: {problem}.")
-        return cls(model, standardiser, convention, training, variance)
+        return cls(model, standardiser, convention, training, variance, detector, arrays)
 
 
 def _variance(value: Any) -> float | None:

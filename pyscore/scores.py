@@ -166,12 +166,15 @@ def score_table(
     terms = score_terms(
         model, x, names, sigma2=sigma2, convention=convention, backend=backend, seed=seed, draws=draws
     )
-    table = {name: terms[list(SCORES[name].terms)].sum(axis=1, skipna=False).to_numpy() for name in names}
-    for name, values in table.items():
-        volumes = [term for term in SCORES[name].terms if term.endswith("_volume")]
-        flat = np.isinf(terms[volumes].to_numpy()).any(axis=1)
-        table[name] = np.where(flat, -np.inf, values)
-    return pd.DataFrame(table)
+    return pd.DataFrame({name: total(terms, name) for name in names})
+
+
+def total(terms: pd.DataFrame, name: str) -> Array:
+    """Sum (n,) of the terms of a score, out of a table of `score_terms`; −inf where a volume is infinite."""
+    values = terms[list(SCORES[name].terms)].sum(axis=1, skipna=False).to_numpy()
+    volumes = [term for term in SCORES[name].terms if term.endswith("_volume")]
+    flat = np.isinf(terms[volumes].to_numpy()).any(axis=1)
+    return np.where(flat, -np.inf, values)
 
 
 def score_terms(
