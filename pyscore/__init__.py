@@ -62,7 +62,8 @@ _LAZY = {
     "train": "training",
 }
 _SUBMODULES = {
-    "backends", "calibration", "data", "detector", "fitted", "kernels", "model", "plots", "priors", "reference", "scores",
+    "backends", "calibration", "data", "detector", "fitted", "kernels", "model", "plots", "priors", "reference",
+    "scores",
     "training",
 }  # fmt: skip
 

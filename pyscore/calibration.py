@@ -1,4 +1,4 @@
-"""From anomaly scores to decisions: thresholds, probabilities, conformal p-values, selection at a false discovery rate.
+"""From anomaly scores to decisions: thresholds, probabilities, conformal p-values, selection.
 
 Everything here takes anomaly scores, **higher = more anomalous** (the negative of a log-density), and assumes
 nothing about their distribution but that calibration rows and future normal rows are exchangeable. Ties and
@@ -95,7 +95,7 @@ class FalsePositiveThreshold:
 def false_positive_threshold(
     scores: ArrayLike, rate: float, *, confidence: float | None = 0.95
 ) -> FalsePositiveThreshold:
-    """Smallest order statistic t of normal rows' scores with P(score > t) ≤ rate, kept with the confidence asked for.
+    """Smallest order statistic t of normal rows' scores with P(score > t) ≤ rate, kept with a confidence.
 
     With the j-th largest of n scores as threshold the false-positive rate is at most a Beta(j, n−j+1) variable
     (exactly one for continuous scores, less under ties), so that P(rate kept) ≥ P(Binomial(n, rate) ≥ j): j is
@@ -266,4 +266,3 @@ def _ordinal(rank: int) -> str:
         return ""
     endings = {1: "st", 2: "nd", 3: "rd"} if rank % 100 // 10 != 1 else {}
     return f"{rank}{endings.get(rank % 10, 'th')} "
-

@@ -21,7 +21,7 @@ from pyscore.backends import BACKENDS, Backend, get_backend
 from pyscore.calibration import FalsePositiveThreshold
 from pyscore.convention import Convention, get_convention
 from pyscore.early_stopping import train_early_stopping
-from pyscore.errors import InvalidInput, ModelFileError, NumericalWarning
+from pyscore.errors import InvalidInput, NumericalWarning
 from pyscore.explain import explain
 from pyscore.fitted import FittedModel
 from pyscore.preprocessing import LARGEST, Standardiser
@@ -80,7 +80,8 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         "auto" chooses `latent_dim`, `beta` and `c` from a grid of 27 without labels, by the mean log p(x) of
         held-out rows (see `pyscore.tuning`), and fits once more on all rows.
     callbacks : callable, or sequence of them
-        Each called as ``callback(steps done, steps in all, loss)`` after each step.
+        Each called as ``callback(steps done, steps in all, loss)`` after each step. While `tune` trains its
+        candidates, now and then with the steps of all of them and NaN for the loss.
 
     Attributes
     ----------
@@ -110,8 +111,8 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
     Notes
     -----
     Features are standardised inside `fit`, on the training rows. **Sample weights are not supported**: `fit` takes
-    no `sample_weight`. Missing values are an error that names row and column; put an imputer before the detector in
-    a `Pipeline`.
+    no `sample_weight`. Missing values are an error that names row and column; put an imputer before the detector
+    in a `Pipeline`.
 
     Frames of pandas and polars are accepted everywhere; columns of text are refused by name, as are other
     names, or another order, than in `fit`. Scores, labels and probabilities are NumPy arrays whatever came
@@ -243,8 +244,9 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         train_rows, validation_rows = inner.transform(x[parts.train]), inner.transform(x[parts.validation])
         self.tuning_ = self.validation_history_ = None
         if self.tune == "auto":
+            progress = None if callback is None else lambda done, total: callback(done, total, float("nan"))
             choice = tuning.choose(
-                train_rows, validation_rows, config, sizes, device=self.device, callback=callback
+                train_rows, validation_rows, config, sizes, device=self.device, progress=progress
             )
             config = dataclasses.replace(config, beta=choice.beta, c=choice.c)
             sizes["latent_dim"], self.tuning_ = choice.latent_dim, choice.table
@@ -267,7 +269,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         return -self.score_samples(X)
 
     def score_samples(self, X: Any) -> Array:
-        """Log-densities (n,) of rows X (n, d) in nats, higher = more normal; −inf where the Jacobian is singular."""
+        """Log-densities (n,) of rows X (n, d) in nats, higher = more normal; −inf for a singular Jacobian."""
         check_is_fitted(self, "model_")
         return self._terms_and_density(self._rows(X))[1]
 

@@ -53,7 +53,9 @@ class ValidationLoss:
         rng = sampling.generator(config.seed, "validation", 1)
         chosen = rng.integers(model.n_components, size=size)
         mu, kappa = (part[chosen] for part in model.encode_pseudo_inputs(convention=convention))
-        prior = reference.sample_vmf(mu, kappa, *sampling.draw_vmf(kappa, model.latent_dim, rng), convention=convention)
+        prior = reference.sample_vmf(
+            mu, kappa, *sampling.draw_vmf(kappa, model.latent_dim, rng), convention=convention
+        )
         return mse + config.beta * float(reference.mmd_imq(codes[:size], prior, config.c, convention=convention))
 
 

@@ -5,8 +5,8 @@ density on the manifold that grows without bound as the decoder shrinks (`beta` 
 one point wins), and its log N(x; f(z)) counts d normal directions whatever k is, so that models of different k are
 densities over d + k − 1 dimensions. The criterion is therefore the model's own marginal log p(x) =
 log ∫ N(x; f(z), σ²I) p(z) dz, estimated by importance sampling (equation (3) of the paper; score `importance`
-under EXACT): a normalised density over R^d for every β, c and k, bounded by −(d/2) log 2πσ², and its mean over rows
-that were not trained on is a proper scoring rule. The ORIGINAL form of `importance` lacks two normalisers, so the
+under EXACT): a normalised density over R^d for every β, c and k, bounded by −(d/2) log 2πσ², and its mean over
+rows that were not trained on is a proper scoring rule. The ORIGINAL form of `importance` lacks two normalisers, so the
 criterion is computed under EXACT whatever convention the detector's scores have.
 """
 
@@ -24,7 +24,8 @@ from pyscore._validate import Array
 from pyscore.convention import Convention
 from pyscore.errors import TrainingDiverged
 from pyscore.model import SVAE
-from pyscore.training import Callback, TrainConfig, train
+from pyscore.stacked import Progress, train_stack
+from pyscore.training import TrainConfig
 
 __all__ = ["CRITERION_ROWS", "GRID", "Choice", "choose", "held_out_log_density"]
 
@@ -50,7 +51,7 @@ def choose(
     sizes: dict[str, Any],
     *,
     device: str = "cpu",
-    callback: Callback | None = None,
+    progress: Progress | None = None,
     grid: dict[str, tuple[float, ...]] | None = None,
 ) -> Choice:
     """Train a model for each point of the grid and choose the one with the highest held-out mean log p(x).
@@ -62,8 +63,10 @@ def choose(
         All but β and c; every candidate has its seed.
     sizes : dict
         `hidden_dim`, `n_components`, `activation`; a `latent_dim` is ignored.
-    device, callback
-        See `training.train`; the callback counts the steps of one stack after the other.
+    device : str
+        ``"cpu"`` trains compiled, one model a core; another trains each stack as one batched model there.
+    progress : callable, optional
+        Called now and then with model-steps done and in all.
     grid : dict of `latent_dim`, `beta` and `c`, by default `GRID`
 
     Raises
@@ -75,39 +78,40 @@ def choose(
     dims = sorted({int(min(k, x.shape[1])) for k in grid["latent_dim"]})
     points = list(itertools.product(grid["beta"], grid["c"]))
     configs = [dataclasses.replace(config, beta=beta, c=c) for beta, c in points]
+    backend = "numba" if device == "cpu" else "torch"
     rows = []
-    for k in dims:
-        models = _stack(x, configs, {**sizes, "latent_dim": k}, device, callback)
-        for (beta, c), model in zip(points, models, strict=True):
-            mean = float("nan") if model is None else held_out_log_density(model, held_out, seed=config.seed)
+    for index, k in enumerate(dims):
+        members = train_stack(
+            x, configs, **{**sizes, "latent_dim": k}, backend=backend, device=device,
+            callback=_shifted(progress, index, len(dims)),
+        )  # fmt: skip
+        for (beta, c), member in zip(points, members, strict=True):
+            mean = held_out_log_density(member.model, held_out, seed=config.seed) if member.model else np.nan
             rows.append({"latent_dim": k, "beta": beta, "c": c, "mean_log_density": mean})
-    table = pd.DataFrame(rows)
-    finite = table["mean_log_density"].where(np.isfinite(table["mean_log_density"]))
-    if finite.isna().all():
+    best = _best(rows, config)
+    table = pd.DataFrame(rows).assign(chosen=[row is best for row in rows])
+    return Choice(int(best["latent_dim"]), float(best["beta"]), float(best["c"]), table)
+
+
+def _best(rows: list[dict[str, float]], config: TrainConfig) -> dict[str, float]:
+    """The first row with the highest finite mean."""
+    finite = [row for row in rows if np.isfinite(row["mean_log_density"])]
+    if not finite:
         raise TrainingDiverged(
-            f"none of the {len(table)} candidates of `tune` has a finite held-out log-density. Lower "
+            f"none of the {len(rows)} candidates of `tune` has a finite held-out log-density. Lower "
             f"`learning_rate` ({config.learning_rate:g}), or look for outliers in the data."
         )
-    best = int(finite.idxmax())
-    table["chosen"] = table.index == best
-    row = rows[best]
-    return Choice(int(row["latent_dim"]), float(row["beta"]), float(row["c"]), table)
+    return max(finite, key=lambda row: row["mean_log_density"])
+
+
+def _shifted(progress: Progress | None, stack: int, stacks: int) -> Progress | None:
+    """Progress of one stack as a part of that of all, which are of one size."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(stack * total + done, stacks * total)
 
 
 def held_out_log_density(model: SVAE, x: Array, *, seed: int = 0) -> float:
     """Mean log p(x) of at most 500 rows, by importance sampling with 100 draws a row, in nats."""
     values = scores.score(model, x[:CRITERION_ROWS], "importance", convention=Convention(), seed=seed)
     return float(np.mean(values))
-
-
-def _stack(
-    x: Array, configs: list[TrainConfig], sizes: dict[str, Any], device: str, callback: Callback | None
-) -> list[SVAE | None]:
-    """Train the models of one shape; None for one that diverged."""
-    models: list[SVAE | None] = []
-    for config in configs:
-        try:
-            models.append(train(x, config, device=device, callback=callback, **sizes).model)
-        except TrainingDiverged:
-            models.append(None)
-    return models

@@ -36,7 +36,10 @@ def test_quantile_is_numpys_for_finite_scores(rng):
     ("scores", "flagged"),
     [
         ([0, 1, 2, 3, INF], [4]),
-        ([0, 1, INF, INF, INF], [2, 3, 4]),  # more than the quantile allows: infinite rows are flagged all the same
+        (
+            [0, 1, INF, INF, INF],
+            [2, 3, 4],
+        ),  # more than the quantile allows: infinite rows are flagged all the same
         ([-INF, 0, 1, 2, 3], [4]),
         ([5, 5, 5, 5, 5], []),
         ([5, 5, 5, 5, INF], [4]),
@@ -82,7 +85,9 @@ def test_rank_by_brute_force(rate, confidence):
         assert result.sufficient == bool(kept)
         assert result.rank == max(kept, default=1)
         assert result.threshold == n - result.rank
-        assert stats.beta.cdf(result.guaranteed, result.rank, n - result.rank + 1) == pytest.approx(confidence, abs=1e-9)
+        assert stats.beta.cdf(result.guaranteed, result.rank, n - result.rank + 1) == pytest.approx(
+            confidence, abs=1e-9
+        )
         assert (result.guaranteed <= rate * (1 + 1e-9)) == result.sufficient
         assert result.smallest == pytest.approx(1 - (1 - confidence) ** (1 / n))
         assert (n >= result.rows_needed) == result.sufficient
@@ -133,7 +138,8 @@ def test_the_rate_is_kept_as_often_as_promised(n, rate, confidence):
 def test_the_rate_is_kept_on_average():
     rng = np.random.default_rng(2)
     rates = [
-        true_rate(false_positive_threshold(rng.normal(size=99), 0.05, confidence=None).threshold) for _ in range(RUNS)
+        true_rate(false_positive_threshold(rng.normal(size=99), 0.05, confidence=None).threshold)
+        for _ in range(RUNS)
     ]
     assert abs(np.mean(rates) - 0.05) <= Z * np.std(rates) / np.sqrt(RUNS)  # 5/(99+1) exactly
 
@@ -286,7 +292,9 @@ def test_detector_threshold_by_rate_quantile_and_contamination(fitted):
 
 
 def test_detector_calibration_errors(fitted):
-    with pytest.raises(InvalidInput, match="pass one of `contamination`, `quantile`, `false_positive_rate`; got none"):
+    with pytest.raises(
+        InvalidInput, match="pass one of `contamination`, `quantile`, `false_positive_rate`; got none"
+    ):
         fitted.set_threshold()
     with pytest.raises(InvalidInput, match="got contamination and quantile"):
         fitted.set_threshold(contamination=0.1, quantile=0.9)
@@ -294,7 +302,9 @@ def test_detector_calibration_errors(fitted):
         fitted.set_threshold(contamination=0.7)
     plain = SVAEDetector(steps=2, hidden_dim=4, batch_size=4).fit(np.random.default_rng(0).normal(size=(30, 3)))
     for call in (plain.p_values, plain.select):
-        with pytest.raises(InvalidInput, match="call `calibrate` with normal rows, or fit with `calibration_fraction`"):
+        with pytest.raises(
+            InvalidInput, match="call `calibrate` with normal rows, or fit with `calibration_fraction`"
+        ):
             call(np.zeros((1, 3)))
     with pytest.raises(InvalidInput, match="a false-positive rate needs rows"):
         plain.set_threshold(false_positive_rate=0.1)

@@ -30,7 +30,9 @@ from pyscore.preprocessing import Standardiser
 from pyscore.training import TrainConfig, train
 
 FAST = {"steps": 20, "hidden_dim": 8, "batch_size": 20}
-LABELS = "labels are PyOD's 1 (anomaly) and 0 (normal), not -1 and +1, and decision_function is higher = more anomalous"
+LABELS = (
+    "labels are PyOD's 1 (anomaly) and 0 (normal), not -1 and +1, and decision_function is higher = more anomalous"
+)
 EXPECTED_FAILURES = {
     "check_outliers_train": LABELS,
     "check_outliers_fit_predict": LABELS,
@@ -82,7 +84,9 @@ def fitted(data):
 
 @pytest.fixture(scope="module")
 def frame(data):
-    return pd.DataFrame(data, columns=["age", "height", "dose", "weight"], index=[f"p{i}" for i in range(len(data))])
+    return pd.DataFrame(
+        data, columns=["age", "height", "dose", "weight"], index=[f"p{i}" for i in range(len(data))]
+    )
 
 
 # ── signs and labels ──
@@ -148,8 +152,10 @@ def test_pyod_conventions_to_the_bit(data):
             np.testing.assert_allclose(
                 ours.predict_proba(new, method), theirs.predict_proba(new, method), rtol=0, atol=1e-12
             )
-        np.testing.assert_allclose(ours.predict_confidence(new), theirs.predict_confidence(new), rtol=0, atol=1e-12)
-        labels, confidence = ours.predict(new, return_confidence=True)
+        np.testing.assert_allclose(
+            ours.predict_confidence(new), theirs.predict_confidence(new), rtol=0, atol=1e-12
+        )
+        _, confidence = ours.predict(new, return_confidence=True)
         np.testing.assert_array_equal(confidence, ours.predict_confidence(new))
         _, again = ours.predict_proba(new, return_confidence=True)
         np.testing.assert_array_equal(confidence, again)
@@ -234,8 +240,9 @@ def test_random_states(data):
     )
     assert one == two
     generator = SVAEDetector(**FAST, random_state=np.random.default_rng(5)).fit(data)
-    assert SVAEDetector(**FAST, random_state=generator.seed_).fit(data).decision_scores_[0] == (
-        generator.decision_scores_[0]
+    assert (
+        SVAEDetector(**FAST, random_state=generator.seed_).fit(data).decision_scores_[0]
+        == (generator.decision_scores_[0])
     )
     first, second = (SVAEDetector(**FAST, random_state=None).fit(data) for _ in range(2))
     assert first.seed_ != second.seed_
@@ -312,14 +319,18 @@ def test_frames_in_and_out(kind, frame, data):
     assert type(lines) is type(table)
     assert list(lines["row"])[:5] == ([*["p0"] * 4, "p1"] if kind == "pandas" else [0, 0, 0, 0, 1])
     with pytest.raises(ValueError, match="feature names should match"):
-        model.predict(frame.rename(columns={"dose": "drug"}) if kind == "pandas" else table.rename({"dose": "drug"}))
+        model.predict(
+            frame.rename(columns={"dose": "drug"}) if kind == "pandas" else table.rename({"dose": "drug"})
+        )
     with pytest.raises(ValueError, match="same order"):
         model.predict(table[list(frame.columns)[::-1]])
 
 
 def test_text_columns_are_refused_by_name(frame):
     for table in (frame.assign(sex="f"), pl.from_pandas(frame.assign(sex="f"))):
-        with pytest.raises(InvalidInput, match=r"column 'sex' must hold numbers; got dtype \w+ \(first value 'f'\)"):
+        with pytest.raises(
+            InvalidInput, match=r"column 'sex' must hold numbers; got dtype \w+ \(first value 'f'\)"
+        ):
             SVAEDetector(**FAST).fit(table)
     with pytest.raises(InvalidInput, match="'age' more than once"):
         SVAEDetector(**FAST).fit(frame.set_axis(["age", "age", "b", "c"], axis=1))
@@ -423,7 +434,9 @@ def test_tune_chooses_by_held_out_log_density(data, monkeypatch):
     assert model.model_.training["beta"] == best["beta"]
     plain = SVAEDetector(**FAST, latent_dim=int(best["latent_dim"]), beta=best["beta"]).fit(data)
     np.testing.assert_array_equal(model.decision_scores_, plain.decision_scores_)  # fitted once more on all rows
-    assert seen
+    tuning_calls = [call for call in seen if np.isnan(call[2])]
+    assert tuning_calls[-1][:2] == (80, 80)  # 4 candidates of 20 steps
+    assert len(seen) == len(tuning_calls) + 20
 
 
 def test_a_candidate_without_a_finite_mean_is_never_chosen(standard, monkeypatch):
