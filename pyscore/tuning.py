@@ -1,13 +1,19 @@
 """Choice of β, c and k without labels: the highest mean log-density of held-out rows over a small grid.
 
 Which log-density? `proposed` and the other scores with a volume can't choose a model: log p(z) − log vol J is a
-density on the manifold that grows without bound as the decoder shrinks (`beta` so large that all rows decode to
+density on the manifold that grows without bound as the decoder shrinks (the model that decodes all codes to nearly
 one point wins), and its log N(x; f(z)) counts d normal directions whatever k is, so that models of different k are
 densities over d + k − 1 dimensions. The criterion is therefore the model's own marginal log p(x) =
 log ∫ N(x; f(z), σ²I) p(z) dz, estimated by importance sampling (equation (3) of the paper; score `importance`
 under EXACT): a normalised density over R^d for every β, c and k, bounded by −(d/2) log 2πσ², and its mean over
-rows that were not trained on is a proper scoring rule. The ORIGINAL form of `importance` lacks two normalisers, so the
-criterion is computed under EXACT whatever convention the detector's scores have.
+rows that were not trained on is a proper scoring rule. The ORIGINAL form of `importance` lacks two normalisers, so
+the criterion is computed under EXACT whatever convention the detector's scores have.
+
+What to expect: a better density, not a better detector. On seven of the paper's datasets (two splits each, 36
+candidates of 2,000 steps, β from 0.01) the chosen model's AUC of `proposed` was 0.713 on average, that of a
+candidate drawn at random 0.711, of the defaults 0.714, of the best candidate (which needs labels) 0.803; choosing by
+the mean of `joint`, `reconstruction` or `proposed` itself, held out or not, gave 0.697 to 0.718. Differences below
+0.02 are noise.
 """
 
 from __future__ import annotations
@@ -30,7 +36,7 @@ from pyscore.training import TrainConfig
 __all__ = ["CRITERION_ROWS", "GRID", "Choice", "choose", "held_out_log_density"]
 
 GRID: dict[str, tuple[float, ...]] = {"latent_dim": (2, 4, 9), "beta": (0.1, 1.0, 10.0), "c": (0.01, 0.1, 1.0)}
-"""27 models, in three stacks; latent dimensions above d are left out."""
+"""27 models, in three stacks; latent dimensions above d become d."""
 CRITERION_ROWS = 500
 
 
