@@ -99,12 +99,14 @@ def test_rows_needed_are_the_textbooks():
     assert false_positive_threshold([0.0], 0.01, confidence=None).rows_needed == 99
 
 
-@given(st.integers(1, 400), st.integers(1, 400))
-def test_on_average_the_rank_is_the_floor(n, inverse):
-    result = false_positive_threshold(np.arange(n), 1 / (inverse + 1), confidence=None)
-    assert result.sufficient == (n >= inverse)
-    if result.sufficient:
-        assert result.rank == (n + 1) // (inverse + 1)  # exact, though 1/(inverse + 1) is rounded
+@pytest.mark.parametrize("inverse", [1, 2, 9, 19, 48, 97, 99, 102, 199])  # 1/49·49 < 1 in floating point
+def test_on_average_the_rank_is_the_floor(inverse):
+    for n in (1, 2, 10, inverse - 1, inverse, inverse + 1, 3 * inverse + 2, 7 * inverse + 6):
+        if n < 1:
+            continue
+        result = false_positive_threshold(np.arange(n), 1 / (inverse + 1), confidence=None)
+        assert result.sufficient == (n >= inverse)
+        assert result.rank == max(1, (n + 1) // (inverse + 1))
 
 
 def test_the_statement_says_whether_n_suffices():
@@ -199,6 +201,15 @@ def by_hand(p, fdr):
 def test_selection_by_hand_also_where_equality_decides(ranks, fdr):
     p = np.array(ranks) / 100
     np.testing.assert_array_equal(benjamini_hochberg(p, fdr), by_hand(p, fdr))
+
+
+def test_equality_selects_though_rounding_is_against_it():
+    for rank, m, i in ((10, 3, 1), (20, 3, 2), (5, 6, 1), (27, 10, 9)):
+        p = np.ones(m)
+        p[:i] = rank / 100  # = 0.3·i/m
+        assert benjamini_hochberg(p, 0.3).sum() == i
+        p[:i] = (rank + 1) / 100
+        assert benjamini_hochberg(p, 0.3).sum() == 0
 
 
 def test_selection_of_nothing():

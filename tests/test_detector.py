@@ -168,6 +168,13 @@ def test_contamination_is_the_fraction_flagged(data):
     np.testing.assert_array_equal(model.predict(data), model.labels_)
 
 
+def test_a_score_at_the_threshold_is_normal(data):
+    model = SVAEDetector(**FAST).fit(data)
+    model.set_threshold(quantile=1.0)
+    assert model.threshold_ == model.decision_scores_.max()
+    assert model.predict(data).sum() == model.labels_.sum() == 0
+
+
 # ── scikit-learn's tools ──
 
 
