@@ -279,6 +279,13 @@ def test_every_score(name, data):
     assert len(model.explain(data[:2])) == 8
 
 
+def test_the_seed_is_also_that_of_the_draws_of_importance(data):
+    model = SVAEDetector(**FAST, score_name="importance", random_state=3, backend="numpy").fit(data[:30])
+    standard = model.model_.standardiser.transform(data[:30])
+    expected = scores.score(model.model_.model, standard, "importance", seed=3)
+    np.testing.assert_array_equal(model.score_samples(data[:30]), expected)
+
+
 BAD = {
     "latent_dim": (9, "latent_dim"), "hidden_dim": (0, "hidden_dim"), "n_components": (0, "n_components"),
     "activation": ("soft", "activation"), "score_name": ("best", "score_name"), "convention": ("mine", "convention"),
@@ -372,10 +379,16 @@ def test_the_scaler_sees_training_rows_only(data):
     np.testing.assert_array_equal(model.model_.standardiser.mean, data[parts.train].mean(axis=0))
     assert len(parts.validation) == len(parts.calibration) == 30
     np.testing.assert_array_equal(model.calibration_scores_, model.decision_scores_[parts.calibration])
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_calibration_rows_leave_no_trace_in_the_model(early_stopping, data):
+    model = SVAEDetector(**FAST, calibration_fraction=0.2, early_stopping=early_stopping).fit(data)
     changed = data.copy()
-    changed[parts.calibration] += 1e3
+    changed[split_rows(len(data), 0, 0.2, 0.1).calibration] += 1e3
     again = clone(model).fit(changed)
     assert again.model_.model.digest() == model.model_.model.digest()
+    np.testing.assert_array_equal(again.model_.standardiser.mean, model.model_.standardiser.mean)
 
 
 def test_without_fractions_all_rows_train_and_too_few_rows_are_refused():
