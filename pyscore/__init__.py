@@ -15,6 +15,7 @@ from pyscore.errors import PyscoreError
 if TYPE_CHECKING:
     from pyscore.backends import available_backends, get_backend
     from pyscore.data import load
+    from pyscore.detector import SVAEDetector
     from pyscore.fitted import FittedModel, fit
     from pyscore.manifold_scorer import ManifoldScorer
     from pyscore.model import SVAE
@@ -32,6 +33,7 @@ __all__ = [
     "FittedModel",
     "ManifoldScorer",
     "PyscoreError",
+    "SVAEDetector",
     "TrainConfig",
     "available_backends",
     "fit",
@@ -46,6 +48,7 @@ __all__ = [
 _LAZY = {
     "SCORES": "scores",
     "SVAE": "model",
+    "SVAEDetector": "detector",
     "FittedModel": "fitted",
     "ManifoldScorer": "manifold_scorer",
     "TrainConfig": "training",
@@ -58,7 +61,11 @@ _LAZY = {
     "score_terms": "scores",
     "train": "training",
 }
-_SUBMODULES = {"backends", "data", "fitted", "kernels", "model", "priors", "reference", "scores", "training"}
+_SUBMODULES = {
+    "backends", "calibration", "data", "detector", "fitted", "kernels", "model", "plots", "priors", "reference",
+    "scores",
+    "training",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

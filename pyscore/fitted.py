@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -34,6 +34,8 @@ FORMAT_VERSION = 2
 Impute = Literal["median"]
 _DEEPEST = 8
 """Levels of nesting that the record of the training may have."""
+DETECTOR = "detector."
+"""What the names of a detector's arrays start with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,10 @@ class FittedModel:
     """σ² of the training residuals (see `scores.residual_variance`), in standardised units."""
     imputer: Imputer | None = None
     """Medians of the training rows, if they were learnt (``fit(…, impute="median")``)."""
+    detector: dict[str, Any] = field(default_factory=dict)
+    """What a detector keeps beside its model (`SVAEDetector.save`), as it stands in the file; else empty."""
+    arrays: dict[str, Array] = field(default_factory=dict)
+    """Arrays of the detector: threshold, training scores, …"""
 
     def scores(
         self,
@@ -155,7 +161,9 @@ class FittedModel:
             "training": self.training,
             "residual_variance": self.residual_variance,
         }
-        return pack_tensors("model", FORMAT_VERSION, header, self.model.parameters() | self._scaler())
+        header |= {"detector": self.detector} if self.detector else {}
+        kept = {f"{DETECTOR}{name}": value for name, value in self.arrays.items()}
+        return pack_tensors("model", FORMAT_VERSION, header, self.model.parameters() | self._scaler() | kept)
 
     def _scaler(self) -> dict[str, Array]:
         named = {"scaler.mean": self.standardiser.mean, "scaler.deviation": self.standardiser.deviation}
@@ -187,6 +195,7 @@ def _from_parts(header: dict[str, Any], tensors: dict[str, Array], name: str) ->
         _fields(header)
         columns = _names(header["columns"])
         standardiser = Standardiser(_row(tensors, "scaler.mean"), _row(tensors, "scaler.deviation"), columns)
+        arrays = {n.removeprefix(DETECTOR): tensors.pop(n) for n in list(tensors) if n.startswith(DETECTOR)}
         imputer = Imputer(_row(tensors, "imputer.median")) if "imputer.median" in tensors else None
         if integers := [label for label, array in tensors.items() if array.dtype.kind != "f"]:
             raise InvalidInput(f"tensor {integers[0][:80]!r} must hold floating numbers")
@@ -194,6 +203,7 @@ def _from_parts(header: dict[str, Any], tensors: dict[str, Array], name: str) ->
         convention = Convention.from_dict(header["convention"])
         variance = _variance(header.get("residual_variance"))
         fitted = FittedModel(model, standardiser, convention, header["training"], variance, imputer)
+        fitted = replace(fitted, detector=header.get("detector", {}), arrays=arrays)
         _consistent(fitted)
     except PyscoreError as error:
         text = str(error).rstrip(".")[:1000]
@@ -201,6 +211,7 @@ def _from_parts(header: dict[str, Any], tensors: dict[str, Array], name: str) ->
     return fitted
 
 
+_OPTIONAL = ("residual_variance", "detector")
 _FIELDS = {"pyscore_version": str, "activation": str, "columns": list, "convention": dict, "training": dict}
 
 
@@ -213,10 +224,13 @@ def _fields(header: dict[str, Any]) -> None:
             raise InvalidInput(
                 f"its field {name!r} must be a {kind.__name__}, not a {type(header[name]).__name__}"
             )
-    if unknown := [name for name in header if name not in (*_FIELDS, "residual_variance")]:
+    if unknown := [name for name in header if name not in (*_FIELDS, *_OPTIONAL)]:
         raise InvalidInput(f"it has an unknown field {unknown[0][:80]!r}")
-    if _too_deep(header["training"], _DEEPEST):
-        raise InvalidInput(f"its field 'training' is nested deeper than {_DEEPEST} levels")
+    if not isinstance(header.get("detector", {}), dict):
+        raise InvalidInput("its field 'detector' must be a dict")
+    for name in ("training", "detector"):
+        if _too_deep(header.get(name), _DEEPEST):
+            raise InvalidInput(f"its field {name!r} is nested deeper than {_DEEPEST} levels")
 
 
 def _variance(value: Any) -> float | None:

@@ -206,6 +206,11 @@ def _sums(terms: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
     return table
 
 
+def total(terms: pd.DataFrame, name: str) -> Array:
+    """Sum (n,) of the terms of a score, out of a table of `score_terms`; −inf where a volume is infinite."""
+    return _sums({term: terms[term].to_numpy() for term in SCORES[name].terms}, [name])[name]
+
+
 def score_terms(
     model: SVAE,
     x: ArrayLike,

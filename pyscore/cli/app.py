@@ -191,6 +191,44 @@ def score(
 
 
 @app.command
+def explain(
+    model: Path,
+    table: Path,
+    /,
+    *,
+    row: int,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    score: str | None = None,
+    convention: ConventionName | None = None,
+    backend: str = "torch",
+    json: Json = False,
+) -> None:
+    """Say why a row has its score: the contribution of each feature, and the terms of the score.
+
+    Parameters
+    ----------
+    model
+        A file of `pyscore fit`, or of `SVAEDetector.save`.
+    table
+        A .csv or .parquet file that has the columns the model was trained on.
+    row
+        Number of the row, counted from 0.
+    output
+        A .svg, .png or .pdf file for a figure, or a .csv or .parquet file for the table.
+    score
+        A score out of `pyscore.SCORES`; by default the detector's own, or proposed.
+    convention
+        exact or original; by default the model's own.
+    backend
+        See `pyscore doctor`.
+    """
+    from pyscore.cli.explain import explain_row
+
+    chosen = get_convention(convention) if convention else None
+    explain_row(model, table, row, output, score, chosen, backend, json=json)
+
+
+@app.command
 def evaluate(
     source: str,
     /,

@@ -1,0 +1,76 @@
+"""`pyscore explain`: one row of a table, as a table, a figure or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from pyscore.cli.output import emit, print_frame
+from pyscore.convention import Convention
+from pyscore.errors import InvalidInput
+from pyscore.explain import FEATURE_COLUMNS, explain
+from pyscore.fitted import FittedModel
+from pyscore.plots import FIGURES, plot_explanation, save_figure
+from pyscore.tables import read_table, write_table
+
+__all__ = ["explain_row"]
+
+SHOWN = 15
+
+
+def explain_row(
+    model: Path,
+    table: Path,
+    row: int,
+    output: Path | None,
+    score: str | None,
+    convention: Convention | None,
+    backend: str,
+    *,
+    json: bool,
+) -> None:
+    """Explain row number `row`; print it, and write a figure or a table if asked to."""
+    fitted, frame = FittedModel.load(model), read_table(table)
+    if not 0 <= row < len(frame):
+        raise InvalidInput(
+            f"`--row` must be between 0 and {len(frame) - 1}, the last row of the table; got {row}."
+        )
+    own = fitted.detector.get("parameters", {}).get("score_name", "proposed")
+    name = score or own
+    lines = explain(fitted, frame.iloc[[row]], name, backend=backend, convention=convention)
+    # What is typical was measured with the detector's own score and convention.
+    same = name == own and convention in (None, fitted.convention)
+    typical = fitted.detector.get("typical_terms") if same else None
+    if output is not None:
+        if output.suffix.lower().lstrip(".") in FIGURES:
+            save_figure(plot_explanation(lines, typical=typical), output)
+        else:
+            write_table(output, lines)
+    terms = {str(term): float(lines[term].iloc[0]) for term in lines.columns if term not in FEATURE_COLUMNS}
+    if json:
+        features = lines[[c for c in FEATURE_COLUMNS if c != "row"]].to_dict("records")
+        convention_name = (convention or fitted.convention).name
+        facts = {"row": row, "score_name": name, "convention": convention_name, "terms": terms}
+        emit({**facts, "typical_terms": typical, "features": features}, json=True)
+        return
+    _show(lines, row, name, terms, typical)
+    if output is not None:
+        emit({"written": str(output)}, json=False)
+
+
+def _show(
+    lines: pd.DataFrame, row: int, name: str, terms: dict[str, float], typical: dict[str, float] | None
+) -> None:
+    columns = [c for c in FEATURE_COLUMNS if c != "row"]
+    ranked = lines.sort_values("contribution", ascending=False, kind="stable")[columns]
+    rest = f"; {len(ranked) - SHOWN} features with less are not shown" if len(ranked) > SHOWN else ""
+    print_frame(
+        ranked.head(SHOWN),
+        title=f"row {row}, score {name}: {terms['score']:.3f} nats",
+        caption=f"contribution: nats that the feature takes off the log-likelihood{rest}",
+    )
+    table = pd.DataFrame({"term": list(terms), "nats": list(terms.values())})
+    if typical:
+        table["median of training rows"] = [typical.get(term, float("nan")) for term in terms]
+    print_frame(table, title="terms, which sum to the score")
