@@ -54,10 +54,15 @@ class Budget:
     """At most so many target distances."""
     refresh: int = 10
     """Steps between two looks for the nearest training row."""
+    rate: float = 0.3
+    """ADAM's first step, in units of a point's own distance over √d."""
+    betas: tuple[float, float] = (0.5, 0.9)
+    """ADAM's memory: short, since near a zero of the score the gradient of its logarithm grows without bound."""
 
     def __post_init__(self) -> None:
         for name in ("restarts", "steps", "rounds", "refresh"):
             check.integer(name, getattr(self, name), at_least=1)
+        check.real("rate", self.rate, above=0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,8 +260,7 @@ class _Hunt:
         distance, index = _nearest(origin, self.rows)
         scale = distance.clamp(min=target)[:, None] / np.sqrt(start.shape[1])
         step_sizes = torch.zeros_like(origin).requires_grad_()  # x in units of each point's own distance
-        # A short memory: near a zero of the score its logarithm's gradient grows without bound.
-        optimiser = torch.optim.Adam([step_sizes], lr=0.3, betas=(0.5, 0.9))
+        optimiser = torch.optim.Adam([step_sizes], lr=self.budget.rate, betas=self.budget.betas)
         fall = 1e-7 ** (1 / steps)  # the last steps must hit a small error from far away
         best = start.copy(), np.full(len(start), -1.0), np.full(len(start), np.inf)
         for step in range(steps):

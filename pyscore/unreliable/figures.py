@@ -85,7 +85,7 @@ def plane_figure(runs: Sequence[PlaneRun], half_width: float = HALF_WIDTH) -> Fi
     """
     shapes = list(dict.fromkeys(run.shape for run in runs))
     networks = list(dict.fromkeys(run.architecture.label for run in runs))
-    figure = Figure(figsize=(1.75 * len(networks), 1.95 * len(shapes) + 0.6), layout="constrained")
+    figure = Figure(figsize=(1.65 * len(networks), 1.85 * len(shapes) + 0.6), layout="constrained")
     grid = figure.subplots(len(shapes), len(networks), squeeze=False)
     for run in runs:
         row, column = shapes.index(run.shape), networks.index(run.architecture.label)
