@@ -143,7 +143,7 @@ def test_the_command_on_the_embedded_data(tmp_path, monkeypatch, capsys):
     tiny = tabular.Effort(steps=40, budget=TINY, adaptive=Budget(restarts=2, steps=3, rounds=1))
     monkeypatch.setattr(tabular.Effort, "quick", classmethod(lambda cls: tiny))
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nafter\n")
+    page.write_text(f"before\n{report.MARKERS[0]}\nstale part\n{report.MARKERS[1]}\nafter\n")
     folder = tmp_path / "out"
     options = ["--quick", "--datasets", "breast-cancer", "-o", str(folder), "--page", str(page), "--json"]
     assert main(["unreliable", "tabular", *options]) == 0
@@ -160,7 +160,7 @@ def test_the_command_on_the_embedded_data(tmp_path, monkeypatch, capsys):
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "stale part" not in text
     assert "out/missed.svg" in text
     assert (folder / "missed.svg").exists()
     assert "(missed.svg)" in (folder / "report.md").read_text()
