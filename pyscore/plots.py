@@ -31,6 +31,8 @@ COLOURS = (
     "#cc79a7",
     "#e69f00",
     "#56b4e9",
+    "#f0e442",
+    "#000000",
 )
 NORMAL, ANOMALY = COLOURS[0], COLOURS[1]
 GREY = "0.6"

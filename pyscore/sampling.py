@@ -36,6 +36,7 @@ STREAMS = {
     "toy": 50,
     "projection": 60,
     "manifold": 70,
+    "unreliable": 40, "baselines": 41,
 }  # fmt: skip
 
 

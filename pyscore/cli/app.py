@@ -486,6 +486,58 @@ def results(
     run_results(run, output, tables, from_summary, check=check, json=json)
 
 
+@app.command
+def unreliable(
+    part: Literal["linear", "plane", "images", "tabular", "all"] = "all",
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("unreliable"),
+    datasets: str | None = None,
+    baselines: str = "fast",
+    seed: int = 0,
+    quick: Annotated[bool, Parameter(negative="")] = False,
+    mnist: Path | None = None,
+    page: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Search for anomalies far from all data that reconstruction error calls normal, and score them otherwise.
+
+    Writes tables, figures and report.md.
+
+    Parameters
+    ----------
+    part
+        linear (PCA and linear autoencoders), plane (2-d maps), images (digits), tabular (the datasets), or all.
+    output
+        Folder for everything; made if it is missing.
+    datasets
+        Names separated by commas; by default the paper's ten. breast-cancer needs no download.
+    baselines
+        fast, all, or names separated by commas.
+    seed
+        Seed of splits, networks and searches.
+    quick
+        Shorter training and search.
+    mnist
+        Folder with MNIST's idx files, for images; by default scikit-learn's digits.
+    page
+        A Markdown page whose part between the markers is replaced by the report.
+    """
+    from pyscore.cli.unreliable import run_unreliable
+
+    run_unreliable(
+        part,
+        output,
+        datasets=datasets,
+        baselines=baselines,
+        seed=seed,
+        quick=quick,
+        mnist=mnist,
+        page=page,
+        json=json,
+    )
+
+
 @bench_app.command(name="kernels")
 def bench_kernels(
     *,
