@@ -108,7 +108,7 @@ class Scorer:
             "seed": self.seed,
             "impute": self.impute,
             "keep": list(self.keep),
-            "sigma2": float(self.fitted.noise_variance(self.sigma2)),
+            "sigma2": float(np.asarray(self.fitted.noise_variance(self.sigma2))),
             "projection": self.projection,
             "pyscore version": pyscore.__version__,
         }
@@ -129,7 +129,7 @@ class Scorer:
                 )
             if self.projection:
                 report = scoring.projection_report(model, x[start : start + step], convention=self.convention)
-                piece |= {name: report[name].to_numpy() for name in report}
+                piece |= {name: report[name].to_numpy() for name in scoring.PROJECTION_COLUMNS}
             pieces.append(piece)
             singular += [block.first + start + r for r in rows]
         columns = [block.batch.column(name) for name in self.keep]
