@@ -12,8 +12,8 @@ the criterion is computed under EXACT whatever convention the detector's scores 
 What to expect: a better density, not a better detector. On seven of the paper's datasets (two splits each, 36
 candidates of 2,000 steps, β from 0.01) the chosen model's AUC of `proposed` was 0.713 on average, that of a
 candidate drawn at random 0.711, of the defaults 0.714, of the best candidate (which needs labels) 0.803; choosing
-by the mean of `joint`, `reconstruction` or `proposed` itself, held out or not, gave 0.697 to 0.718. Differences below
-0.02 are noise.
+by the mean of `joint`, `reconstruction` or `proposed` itself, held out or not, gave 0.697 to 0.718. Differences
+below 0.02 are noise.
 """
 
 from __future__ import annotations
