@@ -13,9 +13,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: setup
 	$(BIN)/pyscore demo
 
-# The CUDA kernels run in a process of their own, under Numba's simulator.
+# The CUDA kernels run in a process of their own, under Numba's simulator; the rest in two, each on one core.
+WORKERS ?= 2
 test: setup cudasim
-	$(BIN)/python -m pytest -m "not cuda"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not cuda" --numprocesses $(WORKERS) --dist loadfile
 
 setup: $(STAMP)
 

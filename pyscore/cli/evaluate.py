@@ -12,11 +12,12 @@ import pandas as pd
 from pyscore import data, evaluation
 from pyscore.cli.output import emit, print_frame, training_progress
 from pyscore.convention import get_convention
-from pyscore.errors import InvalidInput
+from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.fitted import FittedModel
 from pyscore.scores import residual_variance
+from pyscore.stacked import train_stack
 from pyscore.tables import features, read_table, split_labels
-from pyscore.training import TrainConfig, train
+from pyscore.training import TrainConfig
 
 __all__ = ["dataset", "saved_model"]
 
@@ -64,16 +65,19 @@ def dataset(
     split = data.load(name).split(split_seed, convention=config.convention)
     d = split.x_train.shape[1]
     sizes = {**sizes, "latent_dim": sizes["latent_dim"] or min(4, d)}
+    configs = [dataclasses.replace(config, seed=seed) for seed in range(seeds)]
+    with training_progress(name) as advance:
+        members = train_stack(split.x_train, configs, callback=advance, **sizes)
     parts = []
-    for seed in range(seeds):
-        with training_progress(f"{name}, seed {seed}") as callback:
-            trained = train(split.x_train, dataclasses.replace(config, seed=seed), callback=callback, **sizes)
+    for seed, member in enumerate(members):
+        if member.model is None:
+            raise TrainingDiverged(f"{member.failure} (seed {seed}). Lower `learning_rate` or `beta`.")
         rows = evaluation.auc_rows(
-            trained.model,
+            member.model,
             split.x_test,
             split.y_test,
             names,
-            sigma2=residual_variance(trained.model, split.x_train) if sigma2 == "residual" else sigma2,
+            sigma2=residual_variance(member.model, split.x_train) if sigma2 == "residual" else sigma2,
             convention=config.convention,
             backend=backend,
             seed=seed,

@@ -28,8 +28,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from pyscore.training import Callback
-
 __all__ = [
     "emit",
     "file_progress",
@@ -131,14 +129,15 @@ def _progress() -> Progress:
 
 
 @contextlib.contextmanager
-def training_progress(description: str) -> Iterator[Callback]:
+def training_progress(description: str) -> Iterator[Callable[..., None]]:
     """Show a progress bar for training; yields the callback that drives it."""
     with _progress() as progress:
         task = progress.add_task(description, total=None, note="")
 
-        def callback(done: int, total: int, loss: float) -> None:
+        def callback(done: int, total: int, loss: float | None = None) -> None:
             if done % 20 == 0 or done == total:
-                progress.update(task, completed=done, total=total, note=f"loss {loss:.4f}")
+                note = "" if loss is None else f"loss {loss:.4f}"
+                progress.update(task, completed=done, total=total, note=note)
 
         yield callback
 
