@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test setup lint cudasim julia bench wheel clean
+.PHONY: demo test setup lint docs cudasim julia bench wheel clean
 
 demo: setup
 	$(BIN)/pyscore demo
@@ -32,6 +32,11 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The pages, in site/; a broken link, or a docstring that does not parse, is an error. tests/test_docs.py runs their code.
+docs: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 cudasim: setup
 	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q -m cuda tests/kernels/test_cuda.py
 
@@ -48,4 +53,4 @@ wheel: setup
 	sh tests/wheel.sh $(PYTHON)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
