@@ -11,8 +11,9 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,8 +42,7 @@ TERMS = {
 }
 
 
-@dataclass(frozen=True)
-class Toy:
+class Toy(NamedTuple):
     """The trained toy model and the variance of its residuals."""
 
     model: SVAE
