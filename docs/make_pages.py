@@ -1,7 +1,7 @@
 """Figures and tables of the pages: python docs/make_pages.py [tables] [figures].
 
-A table stands in its page between two comments that name it. `tests/test_docs.py` holds every table to what is computed
-here; the figures are of the toy model of the results page, docs/results/toy.safetensors.
+A table stands in its page between two comments that name it. `tests/test_docs.py` holds every table to what is
+computed here; the figures are of the toy model of the results page, docs/results/toy.safetensors.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def rows(toy: Toy) -> dict[str, np.ndarray]:
     inside = np.all([(points[:, i] > low) & (points[:, i] < high) for i, (low, high) in enumerate(WINDOW)], axis=0)
     back = toy.model.decode(toy.model.encode(points, convention=EXACT)[0])
     good = points[inside & (np.sum((points - back) ** 2, axis=1) < toy.sigma2)]
-    return {name: np.array(place) for name, place in POINTS.items()} | {"C": good[int(np.argmin(true_density(good)))]}
+    least = good[int(np.argmin(true_density(good)))]
+    return {name: np.array(place) for name, place in POINTS.items()} | {"C": least}
 
 
 # ── figures ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -143,7 +144,8 @@ def draw_volume(toy: Toy) -> Figure:
     right.plot(angle, volume, color=COLOURS[0], lw=1.8, label="log vol J_f")
     right.plot(angle, prior, color=COLOURS[1], lw=1.8, ls="--", label="log p(z)")
     right.plot(angle, prior - volume, color=COLOURS[2], lw=1.8, ls=":", label="log p(z) − log vol J_f")
-    right.set(title="along the circle", xlabel="angle of z, degrees", ylabel="nats", xticks=range(0, 361, 90), ylim=(-12, 3))
+    right.set(title="along the circle", xlabel="angle of z, degrees", ylabel="nats", ylim=(-12, 3))
+    right.set_xticks(range(0, 361, 90))
     right.legend(frameon=False, fontsize=8)
     return figure
 
@@ -204,9 +206,9 @@ def _sentences(cls: type) -> dict[str, str]:
                 if isinstance(n, ast.ClassDef) and n.name == cls.__name__)  # fmt: skip
     found = {}
     for field, below in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            text = " ".join(str(below.value.value).split())
-            found[str(getattr(field.target, "id", ""))] = re.sub(r"^(scoring|training)( \(.*?\))?\. ", "", text)
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = re.sub(r"^(scoring|training)( \(.*?\))?\. ", "", " ".join(text.split()))
     return found
 
 
