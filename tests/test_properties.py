@@ -451,7 +451,8 @@ def test_decoder_jacobian(name):
 def test_prior_derivatives(convention):
     model = small_model()
     components, z = model.encode_pseudo_inputs(), on_sphere(rng_of(2), 5, 3)
-    gradient, hessian = scores._prior_derivatives(z, *components, convention)
+    log_pz, gradient, hessian = ref.log_prior_derivatives(z, *components, convention=convention)
+    np.testing.assert_array_equal(log_pz, ref.log_prior(z, *components, convention=convention))
 
     def value(row):
         return ref.log_prior(row[None], *components, convention=convention)
@@ -460,7 +461,7 @@ def test_prior_derivatives(convention):
     np.testing.assert_allclose(gradient, want, rtol=0, atol=1e-7)
 
     def slope(row):
-        return scores._prior_derivatives(row[None], *components, convention)[0][0]
+        return ref.log_prior_derivatives(row[None], *components, convention=convention)[1][0]
 
     np.testing.assert_allclose(hessian, [central(slope, row, 1e-3) for row in z], rtol=0, atol=1e-5)
 
