@@ -1,1 +1,1 @@
-"""Measuring: `harness` times, `record` keeps, `compare` judges; the suites are kernels, training, scores, datasets."""
+"""Measuring: `harness` times, `record` keeps, `compare` judges; suites: kernels, training, scores, datasets."""

@@ -22,15 +22,15 @@ def same_machine(old: Record, new: Record) -> bool:
 def compare(old: Record, new: Record) -> pd.DataFrame:
     """Compare the rows that both files have.
 
-    On the same machine and threads times are compared: ratio = new/old. On different ones each row's time over that
-    of its work's base is, turned so that a base which lost ground is slower, too; rows without a base drop out.
+    On the same machine and threads times are compared: ratio = new/old. On different ones the base's time over
+    each contestant's is: it grows where we lose ground; rows without a base drop out.
 
     Returns
     -------
     DataFrame
         ``suite``, ``work``, ``contestant``, ``old``, ``new`` (seconds, or shares of the base), ``ratio``,
-        ``noise``, and ``verdict``: *slower* or *faster* if the ratio is beyond 1 ± noise, else *same*. The noise is
-        the sum of the relative interquartile ranges of all times in the ratio, at least `FLOOR`.
+        ``noise``, and ``verdict``: *slower* or *faster* if the ratio is beyond 1 + noise, else *same*. The noise
+        is the sum of the relative interquartile ranges of all times in the ratio, at least `FLOOR`.
     """
     absolute = same_machine(old, new)
     before, after = (_values(record.rows, absolute=absolute) for record in (old, new))

@@ -1,4 +1,4 @@
-"""The main scores on the paper's ten datasets: `pyscore bench datasets`, a shorter `pyscore bench scores` for each."""
+"""The main scores on the paper's ten datasets: `pyscore bench datasets`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def dataset_rows(*, quick: bool = False, progress: Progress = lambda _: None) ->
     """
     here = data.overview().set_index("dataset")["here"]
     names = [name for name in data.DATASETS if here[name]]
-    missing = [f"dataset {name}: not on this machine (pyscore data fetch)" for name in data.DATASETS if not here[name]]
+    missing = [
+        f"dataset {name}: not on this machine (pyscore data fetch)" for name in data.DATASETS if not here[name]
+    ]
     chosen = [data.EMBEDDED, *names[:1]] if quick else names or [data.EMBEDDED]
     contestants, absent = engines(quick=True)
     rows: list[Row] = []

@@ -1,9 +1,9 @@
 """Timing in turns: all contestants of a piece of work in one process, one call each, round after round.
 
-What we report are ratios, and a ratio is only worth something if both its times saw the same machine. pyperf gives
-each benchmark its own processes, one benchmark after the other, and pytest-benchmark runs each test's rounds
-together: neither takes turns, so a neighbour who wakes up between two benchmarks ends in their ratio. Hence our own
-loop, which is ten lines; the statistics are robust ones (median, quartiles), as in both.
+What we report are ratios, and a ratio is only worth something if both its times saw the same machine. pyperf
+gives each benchmark its own processes, one benchmark after the other, and pytest-benchmark runs each test's rounds
+together: neither takes turns, so a neighbour who wakes up between two benchmarks ends in their ratio. Hence our
+own loop, which is ten lines; the statistics are robust ones (median, quartiles), as in both.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ def mmd_rows(k: int, n: int, target: float, repeats: int, c: float = 0.1, *, anc
     rng = np.random.default_rng(k)
     x, y = _sphere(rng, n, k), _sphere(rng, n, k)
     tx, ty = torch.tensor(x), torch.tensor(y)
-    contestants: Contestants = {KERNEL: lambda: cpu.mmd_imq(x, y, c)}
+    contestants: dict[str, Callable[[], Any]] = {KERNEL: lambda: cpu.mmd_imq(x, y, c)}
     if not anchors:
         contestants["torch dense"] = lambda: _dense_mmd(tx, ty, c)
     elif util.find_spec("pykeops") is not None:

@@ -180,7 +180,7 @@ def read(path: str | os.PathLike[str]) -> Record:
         ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
         raise InvalidInput(
-            f"`{path}` must be a file of `pyscore bench --json` (format {FORMAT}, version {VERSION}). Measure again."
+            f"`{path}` must be a file of `pyscore bench --json`, version {VERSION}; it is not. Measure again."
         )
     try:
         rows = [Row(**{name: entry[name] for name in Row.__slots__ if name in entry}) for entry in content["rows"]]

@@ -32,7 +32,17 @@ from pyscore.reference import roc_auc
 from pyscore.scores import available_scores, score, score_terms
 from pyscore.training import TrainConfig
 
-__all__ = ["JuliaLoop", "Problem", "Progress", "close", "engine", "engines", "problem", "rows_of_score", "score_rows"]
+__all__ = [
+    "JuliaLoop",
+    "Problem",
+    "Progress",
+    "close",
+    "engine",
+    "engines",
+    "problem",
+    "rows_of_score",
+    "score_rows",
+]
 
 BASE = "numpy float64"
 Progress = Callable[[str], None]
@@ -89,14 +99,14 @@ class JuliaLoop:
         convention: Convention = EXACT,
     ) -> Pass:
         """See `Backend.run_pass`."""
-        return compose_pass(self, model, x, wanted, sigma2, convention)  # type: ignore[arg-type]
+        return compose_pass(self, model, x, wanted, sigma2, convention)
 
 
 def engine(name: str) -> Backend:
     """Return the backend of a contestant, such as "torch float32" or "julia loop float64"."""
     backend, *route, dtype = name.split()
     found = get_backend(backend, dtype=dtype)
-    return JuliaLoop(found) if route == ["loop"] else found  # type: ignore[return-value]
+    return JuliaLoop(found) if route == ["loop"] else found
 
 
 def engines(*, quick: bool = False) -> tuple[dict[str, Backend], list[str]]:

@@ -125,8 +125,8 @@ def markdown_block(record: Record) -> str:
         blocks += [f"### {suite.capitalize()}", markdown(table)]
     lost = [f"- {text}" for text in losses(record)] or ["- Nowhere in this file."]
     blocks += [
-        f"Ratios in bold miss their target; `~` marks a noisy time (interquartile range above {100 * NOISY:.0f} % of "
-        "the median); errors are the largest against float64 NumPy, in eps·scale.",
+        f"Ratios in bold miss their target; `~` marks a noisy time (interquartile range above {100 * NOISY:.0f} % "
+        "of the median); errors are the largest against float64 NumPy, in eps·scale.",
         "### Where we lose", "\n".join(lost),
         "### How this was measured", "\n".join(f"- {line}" for line in about(record)),
     ]  # fmt: skip

@@ -557,7 +557,7 @@ def bench_kernels(*, json: BenchFile = None, threads: int = 2, quick: bool = Fal
 
 @bench_app.command(name="scores")
 def bench_scores(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
-    """Time every score on every backend that runs here: rows a second, memory, error, and whether the AUC is the same.
+    """Time every score on every backend that runs here: rows a second, memory, error, AUC.
 
     Parameters
     ----------

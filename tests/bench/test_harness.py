@@ -138,16 +138,16 @@ def test_where_we_lose_is_said():
 
 def test_a_page_is_filled_between_its_markers(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    page.write_text(f"before\n{tables.BEGIN}\nformer text\n{tables.END}\nafter\n")
     written = a_record(row("kernel", base=True), row("b", [3.0] * 3))
     assert not tables.update_page(page, written, check=True)
-    assert "old" in page.read_text()
+    assert "former text" in page.read_text()
     assert not tables.update_page(page, written)
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "3.00×" in text
-    assert "old" not in text
+    assert "former text" not in text
     assert tables.update_page(page, written, check=True)
     page.write_text("no markers")
     with pytest.raises(InvalidInput, match="must have one line"):
