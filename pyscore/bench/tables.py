@@ -18,6 +18,8 @@ from pyscore.storage import atomic_write
 
 __all__ = ["about", "losses", "markdown_block", "ratio", "ratio_table", "render", "update_page"]
 
+BACKEND_SUITES = ("scores", "datasets")
+"""Suites whose contestants are all ours, and whose base is NumPy."""
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
@@ -67,10 +69,10 @@ def _fact(value: object) -> str:
 
 
 def losses(record: Record) -> list[str]:
-    """Sentences: each missed target, each contestant that beats the base."""
-    found = []
+    """Sentences: each missed target, each contestant that beats the base, each backend slower than NumPy."""
+    found = _slow_backends(record)
     for (_, work), group in groups(record.rows).items():
-        if (base := base_of(group)) is None:
+        if (base := base_of(group)) is None or base.suite in BACKEND_SUITES:
             continue
         for row in group:
             if row is base:
@@ -85,6 +87,19 @@ def losses(record: Record) -> list[str]:
                 text = f"{number(value)} times as fast as {row.contestant}, where {target:g} was asked for"
                 found.append(f"{work}: {text}{mark}.")
     return found
+
+
+def _slow_backends(record: Record) -> list[str]:
+    """One sentence a backend: the scores at which NumPy, the base of those suites, is faster beyond the noise."""
+    found: dict[str, list[str]] = {}
+    for (suite, work), group in groups(record.rows).items():
+        if suite not in BACKEND_SUITES or (base := base_of(group)) is None:
+            continue
+        for row in group:
+            value = ratio(row, base)
+            if row is not base and value > 1 + row.spread + base.spread:
+                found.setdefault(row.contestant, []).append(f"{work} ({number(value)}×)")
+    return [f"{name} is slower than NumPy at {', '.join(works)}." for name, works in found.items()]
 
 
 def about(record: Record) -> list[str]:

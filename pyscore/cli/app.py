@@ -539,6 +539,24 @@ def unreliable(
     )
 
 
+@app.command
+def report(
+    results: Path, /, *, output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html")
+) -> None:
+    """Make one self-contained HTML page of all results in a folder: measurements, experiment, agreement.
+
+    Parameters
+    ----------
+    results
+        Folder with files of `pyscore bench --json`, `pyscore verify --json` and tables of `pyscore results`.
+    output
+        The page.
+    """
+    from pyscore.cli.report import run_report
+
+    run_report(results, output)
+
+
 @bench_app.command(name="kernels")
 def bench_kernels(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
     """Time the compiled kernels against what they replace, as ratios measured in one run, errors beside them.
