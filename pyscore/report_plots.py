@@ -11,9 +11,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from pyscore.bench.record import Row, groups
+from pyscore.bench.tables import slope
 from pyscore.plots import COLOURS
 
-__all__ = ["inline_svg", "rates", "scaling", "slope"]
+__all__ = ["inline_svg", "rates", "scaling"]
 
 INK = "#010203"
 """Drawn in this colour, it becomes the page's own."""
@@ -41,15 +42,6 @@ def rates(rows: Sequence[Row], title: str) -> Figure:
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=min(3, len(names)), frameon=False, fontsize=9)
     return figure
-
-
-def slope(rows: Sequence[Row], *, least: int = 3) -> float:
-    """d log(seconds) / d log(size) over the `least` largest sizes of a sweep; NaN of fewer."""
-    points = sorted((row.facts["size"], row.median) for row in rows)[-least:]
-    if len(points) < least:
-        return float("nan")
-    size, seconds = np.log(points).T
-    return float(np.polyfit(size, seconds, 1)[0])
 
 
 def scaling(rows: Sequence[Row], axis: str) -> Figure:

@@ -10,9 +10,10 @@ import pytest
 from pyscore import report
 from pyscore.bench import record
 from pyscore.bench.record import Row
+from pyscore.bench.tables import slope
 from pyscore.cli.app import main
 from pyscore.errors import DataUnavailable
-from pyscore.report_plots import inline_svg, rates, scaling, slope
+from pyscore.report_plots import inline_svg, rates, scaling
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

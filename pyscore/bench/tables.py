@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pyscore.bench.harness import NOISY
@@ -16,7 +17,7 @@ from pyscore.errors import InvalidInput
 from pyscore.results_tables import markdown
 from pyscore.storage import atomic_write
 
-__all__ = ["about", "losses", "markdown_block", "ratio", "ratio_table", "render", "update_page"]
+__all__ = ["about", "losses", "markdown_block", "ratio", "ratio_table", "render", "slope", "slopes", "update_page"]
 
 BACKEND_SUITES = ("scores", "datasets")
 """Suites whose contestants are all ours, and whose base is NumPy."""
@@ -66,6 +67,29 @@ def _fact(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value) if isinstance(value, int | float) else str(value)
+
+
+def slope(rows: Sequence[Row], *, least: int = 3) -> float:
+    """d log(seconds) / d log(size) over the `least` largest sizes of a sweep; NaN of fewer."""
+    points = sorted((row.facts["size"], row.median) for row in rows)[-least:]
+    if len(points) < least:
+        return float("nan")
+    size, seconds = np.log(points).T
+    return float(np.polyfit(size, seconds, 1)[0])
+
+
+def slopes(rows: Sequence[Row]) -> list[str]:
+    """One line a sweep and contestant."""
+    sweeps: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if "sweep" in row.facts:
+            sweeps.setdefault((row.facts["sweep"], row.contestant), []).append(row)
+    found = {key: slope(mine) for key, mine in sweeps.items()}
+    return [
+        f"time over {sweep}, {name}: slope {value:.2f} at the largest three sizes"
+        for (sweep, name), value in found.items()
+        if not math.isnan(value)
+    ]
 
 
 def losses(record: Record) -> list[str]:
@@ -127,6 +151,7 @@ def render(record: Record) -> str:
         lines += [
             f"{name:<24}{s['compiled']:>10.2f}{s['cached']:>10.2f}" for name, s in record.compile_seconds.items()
         ]
+    lines += slopes(record.rows)
     lines += [f"not measured: {text}" for text in record.not_measured]
     return "\n".join([*lines, *about(record)])
 

@@ -589,6 +589,22 @@ def bench_scores(*, json: BenchFile = None, threads: int = 2, quick: bool = Fals
     run_suites(["scores"], json, threads=threads, quick=quick)
 
 
+@bench_app.command(name="scaling")
+def bench_scaling(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
+    """Time the decoder's log-volume over n, d, h and k, and what the machine allows.
+
+    Parameters
+    ----------
+    threads
+        Threads of Numba, torch and BLAS alike.
+    quick
+        Two or three small sizes a sweep.
+    """
+    from pyscore.cli.bench import run_suites
+
+    run_suites(["scaling"], json, threads=threads, quick=quick)
+
+
 @bench_app.command(name="training")
 def bench_training(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
     """Time the three trainers on the same stack of models, in model-steps a second.
@@ -623,7 +639,7 @@ def bench_datasets(*, json: BenchFile = None, threads: int = 2, quick: bool = Fa
 
 @bench_app.command(name="all")
 def bench_all(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
-    """Measure kernels, scores, training and datasets, one after the other, into one file.
+    """Measure scaling, scores, training, datasets and kernels, one after the other, into one file.
 
     Parameters
     ----------

@@ -16,7 +16,8 @@ from pyscore.errors import InvalidInput
 __all__ = ["run_compare", "run_suites", "run_table"]
 
 Progress = Callable[[str], None]
-SUITES = ("kernels", "scores", "training", "datasets")
+SUITES = ("scaling", "scores", "training", "datasets", "kernels")
+"""In this order: the kernels load JAX and KeOps, whose threads get in torch's way."""
 
 
 def run_suites(suites: list[str], json: Path | None, *, threads: int, quick: bool) -> None:
@@ -64,6 +65,10 @@ def _measure(suite: str, threads: int, *, quick: bool, progress: Progress) -> tu
         from pyscore.bench.scores import score_rows
 
         return score_rows(quick=quick, progress=progress)
+    if suite == "scaling":
+        from pyscore.bench.limits import scaling_rows
+
+        return scaling_rows(quick=quick, progress=progress)
     from pyscore.bench.datasets import dataset_rows
 
     return dataset_rows(quick=quick, progress=progress)

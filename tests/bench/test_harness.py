@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +153,11 @@ def test_a_page_is_filled_between_its_markers(tmp_path):
     page.write_text("no markers")
     with pytest.raises(InvalidInput, match="must have one line"):
         tables.update_page(page, written)
+
+
+def test_the_tables_of_the_docs_are_those_of_the_committed_file():
+    root = Path(__file__).parents[2]
+    committed = record.read(root / "bench" / "kernels" / "quick.json")
+    assert tables.update_page(root / "docs" / "performance.md", committed, check=True), (
+        "run `pyscore bench table bench/kernels/quick.json --update docs/performance.md`"
+    )

@@ -5,7 +5,7 @@ import pytest
 
 from pyscore.backends import available_backends
 from pyscore.backends.numpy_ import NumpyBackend
-from pyscore.bench import datasets, scores
+from pyscore.bench import datasets, limits, scores
 from pyscore.bench.harness import WARM_UP, has_peak_memory
 from pyscore.bench.record import base_of
 from pyscore.convention import EXACT, ORIGINAL
@@ -65,6 +65,19 @@ def test_the_quick_datasets_take_the_embedded_one(monkeypatch):
     assert [row.work for row in rows] == ["breast-cancer: reconstruction", "breast-cancer: proposed"]
     assert len(missing) == 10
     assert all(0.5 < row.facts["auc"] <= 1 for row in rows)
+
+
+def test_a_sweep_varies_one_size(monkeypatch):
+    monkeypatch.setattr(limits, "BACKENDS", ("numba float32", "numpy float64"))
+    monkeypatch.setattr(limits, "QUICK", {"n": (10, 20, 40), "d": (5,)})
+    rows, _ = limits.scaling_rows(quick=True)
+    points = [
+        (row.facts["sweep"], row.facts["size"], row.count) for row in rows if row.contestant == "numpy float64"
+    ]
+    assert points == [("n", 10, 10), ("n", 20, 20), ("n", 40, 40), ("d", 5, 300)]
+    bandwidth, product = rows[-2:]
+    assert 1e8 < bandwidth.rate < 1e13, "bytes a second"
+    assert 1e7 < product.rate < 1e15, "multiply-adds a second"
 
 
 @pytest.mark.julia
