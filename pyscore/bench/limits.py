@@ -58,9 +58,10 @@ def _point(axis: str, sizes: dict[str, int], repeats: int) -> list[Row]:
             contestants[name] = partial(get_backend(backend, dtype=dtype).decoder_log_volume, model, z)
     times = measure(contestants, repeats, budget=10.0)
     notes = ", ".join(f"{name}={value}" for name, value in sizes.items())
+    work = f"log_volume over {axis}, {axis}={sizes[axis]}"
     return [
         Row(
-            "scaling", f"log_volume over {axis}, {axis}={sizes[axis]}", name, times[name], count=len(z), unit="row",
+            "scaling", work, name, times[name], count=len(z), unit="row",
             base=name == BACKENDS[0], facts={"sweep": axis, "size": sizes[axis]}, notes=notes,
         )
         for name in contestants

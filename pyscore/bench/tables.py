@@ -163,6 +163,8 @@ def markdown_block(record: Record) -> str:
         rows = [row for row in record.rows if row.suite == suite]
         table = ratio_table(rows, missed=("**", "**")).drop(columns="suite")
         blocks += [f"### {suite.capitalize()}", markdown(table)]
+    if found := slopes(record.rows):
+        blocks.append("\n".join(f"- {line}" for line in found))
     lost = [f"- {text}" for text in losses(record)] or ["- Nowhere in this file."]
     blocks += [
         f"Ratios in bold miss their target; `~` marks a noisy time (interquartile range above {100 * NOISY:.0f} % "
