@@ -50,10 +50,12 @@ def scaling(rows: Sequence[Row], axis: str) -> Figure:
     axes = figure.subplots()
     for index, name in enumerate(dict.fromkeys(row.contestant for row in rows)):
         mine = sorted((row for row in rows if row.contestant == name), key=lambda row: row.facts["size"])
+        exponent = slope(mine)
+        label = name if np.isnan(exponent) else f"{name}, slope {exponent:.2f}"
         axes.plot(
             [row.facts["size"] for row in mine], [row.median for row in mine],
             marker=MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)],
-            label=f"{name}, slope {slope(mine):.2f}",
+            label=label,
         )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="seconds", title=f"Time over {axis}")
     axes.grid(alpha=0.3)
