@@ -45,7 +45,9 @@ julia: setup
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
-	$(BIN)/pyscore bench kernels
+	mkdir -p results
+	$(BIN)/pyscore bench all --json results/bench.json
+	$(BIN)/pyscore report results -o results/report.html
 	command -v julia > /dev/null && $(BIN)/python bench/bench_julia.py --transport executable || echo "no julia: not measured"
 
 # The wheel, installed into an empty environment and used from another folder.

@@ -24,11 +24,12 @@ app = App(
 )
 data_app = App(name="data", help="The paper's ten datasets: fetch, list, where.")
 app.command(data_app)
-bench_app = App(name="bench", help="Measure: kernels, training.")
+bench_app = App(name="bench", help="Measure kernels, scores, training, datasets; compare files.")
 app.command(bench_app)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
 ConventionName = Literal["exact", "original"]
+BenchFile = Annotated[Path | None, Parameter(name="--json", help="Write the measurements there, too.")]
 
 
 @app.command
@@ -538,56 +539,150 @@ def unreliable(
     )
 
 
-@bench_app.command(name="kernels")
-def bench_kernels(
-    *,
-    json: Annotated[Path | None, Parameter(name="--json", help="Write the measurements there, too.")] = None,
-    threads: int = 2,
-    quick: bool = False,
+@app.command
+def report(
+    results: Path, /, *, output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html")
 ) -> None:
+    """Make one self-contained HTML page of all results in a folder: measurements, experiment, agreement.
+
+    Parameters
+    ----------
+    results
+        Folder with files of `pyscore bench --json`, `pyscore verify --json` and tables of `pyscore results`.
+    output
+        The page.
+    """
+    from pyscore.cli.report import run_report
+
+    run_report(results, output)
+
+
+@bench_app.command(name="kernels")
+def bench_kernels(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
     """Time the compiled kernels against what they replace, as ratios measured in one run, errors beside them.
 
     Parameters
     ----------
     threads
-        Threads of Numba and torch alike.
+        Threads of Numba, torch and BLAS alike.
     quick
         Fewer repeats, a tenth of the stream, no compile times.
     """
-    from pyscore import bench_kernels as bench
+    from pyscore.cli.bench import run_suites
 
-    with output.spinner("measuring"):
-        rows, compiled = bench.measure_all(threads, quick=quick)
-    if json is not None:
-        bench.write_json(json, rows, compiled)
-    sys.stdout.write(bench.render(rows, compiled) + "\n")
+    run_suites(["kernels"], json, threads=threads, quick=quick)
+
+
+@bench_app.command(name="scores")
+def bench_scores(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
+    """Time every score on every backend that runs here: rows a second, memory, error, AUC.
+
+    Parameters
+    ----------
+    threads
+        Threads of Numba, torch and BLAS alike.
+    quick
+        A smaller table and model, the default dtypes, memory of one score.
+    """
+    from pyscore.cli.bench import run_suites
+
+    run_suites(["scores"], json, threads=threads, quick=quick)
+
+
+@bench_app.command(name="scaling")
+def bench_scaling(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
+    """Time the decoder's log-volume over n, d, h and k, and what the machine allows.
+
+    Parameters
+    ----------
+    threads
+        Threads of Numba, torch and BLAS alike.
+    quick
+        Two or three small sizes a sweep.
+    """
+    from pyscore.cli.bench import run_suites
+
+    run_suites(["scaling"], json, threads=threads, quick=quick)
 
 
 @bench_app.command(name="training")
-def bench_training(
-    *,
-    json: Annotated[Path | None, Parameter(name="--json", help="Write the measurements there, too.")] = None,
-    threads: int = 2,
-    quick: bool = False,
-) -> None:
+def bench_training(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
     """Time the three trainers on the same stack of models, in model-steps a second.
 
     Parameters
     ----------
     threads
-        Threads of the compiled trainer and of torch alike.
+        Threads of Numba, torch and BLAS alike.
     quick
         The smallest stack only, fewer steps and repeats.
     """
-    from pyscore import bench_kernels as bench
-    from pyscore.bench_training import training_rows
+    from pyscore.cli.bench import run_suites
 
-    bench.pin_threads(threads)
-    with output.spinner("measuring"):
-        rows = training_rows(threads, quick=quick)
-    if json is not None:
-        bench.write_json(json, rows, {})
-    sys.stdout.write(bench.render(rows, {}) + "\n")
+    run_suites(["training"], json, threads=threads, quick=quick)
+
+
+@bench_app.command(name="datasets")
+def bench_datasets(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
+    """Time the main scores on the paper's ten datasets, as far as they are on this machine.
+
+    Parameters
+    ----------
+    threads
+        Threads of Numba, torch and BLAS alike.
+    quick
+        Two datasets, a model of few steps.
+    """
+    from pyscore.cli.bench import run_suites
+
+    run_suites(["datasets"], json, threads=threads, quick=quick)
+
+
+@bench_app.command(name="all")
+def bench_all(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
+    """Measure scaling, scores, training, datasets and kernels, one after the other, into one file.
+
+    Parameters
+    ----------
+    threads
+        Threads of Numba, torch and BLAS alike.
+    quick
+        The quick form of each.
+    """
+    from pyscore.cli.bench import SUITES, run_suites
+
+    run_suites(list(SUITES), json, threads=threads, quick=quick)
+
+
+@bench_app.command(name="compare")
+def bench_compare(old: Path, new: Path, /, *, json: Json = False) -> None:
+    """List what became slower than the noise between two files; exit status 1 if something did.
+
+    Parameters
+    ----------
+    old, new
+        Files of `pyscore bench ... --json`.
+    """
+    from pyscore.cli.bench import run_compare
+
+    run_compare(old, new, json=json)
+
+
+@bench_app.command(name="table")
+def bench_table(file: Path, /, *, update: Path | None = None, check: bool = False) -> None:
+    """Print a file of measurements as Markdown, or put it into a page.
+
+    Parameters
+    ----------
+    file
+        A file of `pyscore bench ... --json`.
+    update
+        A page with the lines `<!-- bench: begin -->` and `<!-- bench: end -->`; what is between them is replaced.
+    check
+        Write nothing; exit status 1 unless the page is what the file gives.
+    """
+    from pyscore.cli.bench import run_table
+
+    run_table(file, update, check=check)
 
 
 def _names(text: str, argument: str = "scores") -> list[str] | None:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from pyscore.bench_kernels import Measurement, measure
+from pyscore.bench.harness import measure
+from pyscore.bench.kernels import KERNEL, rows_of
+from pyscore.bench.record import Row
 from pyscore.convention import ORIGINAL
 from pyscore.model import SVAE, parameter_shapes
 from pyscore.stacked import train_stack
@@ -28,15 +30,15 @@ SEQUENTIAL_TARGET = 6.0
 ROWS, FEATURES = 300, 30
 
 
-def training_rows(threads: int, *, quick: bool = False) -> list[Measurement]:
-    """Return one row for each shape and contestant; ``kernel_ms`` is the time of one model-step."""
-    rows: list[Measurement] = []
+def training_rows(threads: int, *, quick: bool = False) -> list[Row]:
+    """Return one row for each shape and contestant; its times are those of one model-step."""
+    rows: list[Row] = []
     for h, k, p in SHAPES[:1] if quick else SHAPES:
         rows += _shape_rows(h, k, p, threads, steps=20 if quick else 100, repeats=3 if quick else 5)
     return rows
 
 
-def _shape_rows(h: int, k: int, p: int, threads: int, steps: int, repeats: int) -> list[Measurement]:
+def _shape_rows(h: int, k: int, p: int, threads: int, steps: int, repeats: int) -> list[Row]:
     x = np.random.default_rng(0).standard_normal((ROWS, FEATURES)).astype(np.float32)
     configs = [
         TrainConfig.paper(steps=steps, beta=beta, c=c, seed=i, convention=ORIGINAL)
@@ -53,7 +55,7 @@ def _shape_rows(h: int, k: int, p: int, threads: int, steps: int, repeats: int) 
 
     products, multiplications = bare_products(model, len(configs), configs[0].batch_size)
     contestants: dict[str, Callable[[], Any]] = {
-        "kernel": lambda: train_stack(x, configs, threads=threads, **sizes),
+        KERNEL: lambda: train_stack(x, configs, threads=threads, **sizes),
         "sequential Trainer": sequential,
         "torch stack": lambda: train_stack(x, configs, backend="torch", **sizes),
         "bare bmm calls": products,
@@ -64,14 +66,8 @@ def _shape_rows(h: int, k: int, p: int, threads: int, steps: int, repeats: int) 
     median = {name: float(np.median(seconds)) for name, seconds in times.items()}
     notes = ", ".join(f"{name.replace('kernel', 'compiled')} {1 / s:,.0f}" for name, s in median.items())
     targets = {"sequential Trainer": SEQUENTIAL_TARGET, "torch stack": 1.0, "bare bmm calls": 0.0}
-    return [
-        Measurement(
-            f"train h={h} k={k} p={p}", name, target, 1e3 * median["kernel"], 1e3 * median[name], None, None,
-            f"model-steps/s: {notes}; {multiplications / 1e6:.1f}e6 multiply-adds a step",
-            {"kernel": times["kernel"], name: times[name]},
-        )
-        for name, target in targets.items()
-    ]  # fmt: skip
+    notes = f"model-steps/s: {notes}; {multiplications / 1e6:.1f}e6 multiply-adds a step"
+    return rows_of(f"train h={h} k={k} p={p}", times, targets, {}, notes, suite="training", unit="model-step")
 
 
 def bare_products(model: SVAE, models: int, batch: int) -> tuple[Callable[[], None], int]:

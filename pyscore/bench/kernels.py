@@ -1,97 +1,55 @@
 """Measure the compiled kernels against what they replace: `pyscore bench kernels --json FILE`.
 
-Each row is a ratio measured in one run: the contestants take turns, so that a busy machine slows all of them,
-and the ratio is that of their medians. Beside each time stands the error against the float64 reference in
-units of eps·scale; compile time has its own rows. Anchors that are not installed are named, not skipped.
+Each piece of work has the kernel as its base and contestants beside it, which take turns (see `harness`). Beside
+each time stands the error against the float64 reference in units of eps·scale; compile time has its own table.
+Anchors that are not installed are named, not skipped.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib import metadata, util
-from pathlib import Path
+from importlib import util
 from typing import Any
 
 import numpy as np
 
-from pyscore import network, reference, storage
+from pyscore import network, reference
 from pyscore._validate import Array
+from pyscore.bench.harness import Contestants, measure, resident_kilobytes
+from pyscore.bench.record import Row
 from pyscore.model import SVAE
 
-__all__ = ["Measurement", "measure", "measure_all", "render", "write_json"]
+__all__ = ["absent_anchors", "compile_seconds", "kernel_rows", "log_volume_rows", "mmd_rows", "proposed_rows"]
 
 EPS32 = float(np.finfo(np.float32).eps)
-Contestants = dict[str, Callable[[], Any]]
+KERNEL = "kernel"
+"""Name of the base."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One row of the table."""
-
-    work: str
-    against: str
-    target: float
-    """Least ratio asked for: time of `against` over time of the kernel."""
-    kernel_ms: float
-    against_ms: float
-    error: float | None
-    """Largest error of the kernel, eps(float32)·scale."""
-    against_error: float | None
-    """The same of `against`."""
-    notes: str = ""
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    """All repeats of both, seconds."""
-
-    @property
-    def ratio(self) -> float:
-        """Times as fast as `against`."""
-        return self.against_ms / self.kernel_ms
-
-
-def measure(contestants: Contestants, repeats: int, budget: float = 20.0) -> dict[str, list[float]]:
-    """Time each function `repeats` times, in turns, after one call that is not counted.
-
-    Parameters
-    ----------
-    contestants : dict of name → function without arguments
-    repeats : int
-    budget : float, seconds after which a contestant that has three times sits out
-
-    Returns
-    -------
-    dict of name → seconds of each repeat
-    """
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for run in contestants.values():
-        run()
-    for _ in range(repeats):
-        for name, run in contestants.items():
-            if len(times[name]) >= 3 and sum(times[name]) > budget:
-                continue
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return times
-
-
-def _rows(
-    work: str, times: dict[str, list[float]], targets: dict[str, float], errors: dict[str, float], notes: str = ""
-) -> list[Measurement]:
-    mine = times["kernel"]
+def rows_of(
+    work: str,
+    times: dict[str, list[float]],
+    targets: dict[str, float],
+    errors: dict[str, float],
+    notes: str = "",
+    *,
+    suite: str = "kernels",
+    count: float = 1,
+    unit: str = "call",
+) -> list[Row]:
+    """One row a contestant, the kernel first."""
     return [
-        Measurement(
-            work, name, targets[name], 1e3 * float(np.median(mine)), 1e3 * float(np.median(times[name])),
-            errors.get("kernel"), errors.get(name), notes, {"kernel": mine, name: times[name]},
+        Row(
+            suite, work, name, times[name], count=count, unit=unit, base=name == KERNEL,
+            target=targets.get(name), error=errors.get(name), notes=notes,
         )
-        for name in targets
+        for name in sorted(times, key=lambda name: name != KERNEL)
     ]  # fmt: skip
 
 
@@ -105,7 +63,7 @@ def _sphere(rng: np.random.Generator, n: int, k: int) -> Array:
 
 def log_volume_rows(
     k: int, n: int = 10_000, d: int = 30, h: int = 64, repeats: int = 15, *, anchors: bool = False
-) -> list[Measurement]:
+) -> list[Row]:
     """Decoder log-volume against torch.func, closed-form tangents, single-sample autograd and bare sgemm.
 
     `anchors` compares with JAX instead, if it is installed.
@@ -121,7 +79,7 @@ def log_volume_rows(
     codes = torch.tensor(z)
     single = _one_at_a_time(tensors, codes)
     contestants: Contestants = {
-        "kernel": lambda: cpu.decoder_log_volume(packed, model.activation, z, False).volume,
+        KERNEL: lambda: cpu.decoder_log_volume(packed, model.activation, z, False).volume,
         "torch vmap(jacfwd) + svdvals": lambda: _torch_func(tensors, codes),
         "torch tangents + qr(mode='r')": lambda: _torch_tangents(tensors, codes),
         "bare sgemm": _sgemm([w for w, _ in tensors], n * (k + 1)),
@@ -129,19 +87,20 @@ def log_volume_rows(
     if anchors:
         if (jax_volume := _jax_log_volume(model, z)) is None:
             return []
-        contestants = {"kernel": contestants["kernel"], "jax jit(vmap(jacfwd)) + svdvals": jax_volume}
+        contestants = {KERNEL: contestants[KERNEL], "jax jit(vmap(jacfwd)) + svdvals": jax_volume}
     _, jacobian = network.mlp_jacobian(z.astype(np.float64), model.decoder, model.activation)
     s = np.linalg.svd(jacobian, compute_uv=False)
     scale, expected = k * s[:, 0] / s[:, -1], np.log(s).sum(axis=1)
     errors = {name: _error(run(), expected, scale) for name, run in contestants.items() if name != "bare sgemm"}
     times = measure(contestants, repeats)
-    targets = {name: 0.5 if name == "bare sgemm" else 5.0 for name in contestants if name != "kernel"}
+    targets = {name: 0.5 if name == "bare sgemm" else 5.0 for name in contestants if name != KERNEL}
     if not anchors:
         alone = measure({"one": lambda: single(20)}, 3)["one"]
         times["one sample at a time, autograd"] = [t * n / 20 for t in alone]
         targets["one sample at a time, autograd"] = 500.0
     note = f"n={n}, d={d}, h={h}, k={k}, ambient ({k + 1} stacked rows); single samples: 20 timed, scaled to n"
-    return _rows(f"log_volume k={k}", times, targets, errors, note)
+    work = f"log_volume k={k}" + (" beside JAX" if anchors else "")
+    return rows_of(work, times, targets, errors, note, count=n, unit="row")
 
 
 def _error(computed: Any, expected: Array, scale: Array | float) -> float:
@@ -228,9 +187,7 @@ def _jax_log_volume(model: SVAE, z: Array) -> Callable[[], Any] | None:
 # ── mmd_imq ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def mmd_rows(
-    k: int, n: int, target: float, repeats: int, c: float = 0.1, *, anchors: bool = False
-) -> list[Measurement]:
+def mmd_rows(k: int, n: int, target: float, repeats: int, c: float = 0.1, *, anchors: bool = False) -> list[Row]:
     """`mmd_imq` against torch's dense formula, or (`anchors`) against KeOps, if it is installed."""
     import torch
 
@@ -239,7 +196,7 @@ def mmd_rows(
     rng = np.random.default_rng(k)
     x, y = _sphere(rng, n, k), _sphere(rng, n, k)
     tx, ty = torch.tensor(x), torch.tensor(y)
-    contestants: Contestants = {"kernel": lambda: cpu.mmd_imq(x, y, c)}
+    contestants: dict[str, Callable[[], Any]] = {KERNEL: lambda: cpu.mmd_imq(x, y, c)}
     if not anchors:
         contestants["torch dense"] = lambda: _dense_mmd(tx, ty, c)
     elif util.find_spec("pykeops") is not None:
@@ -252,14 +209,15 @@ def mmd_rows(
     within = reference.imq_kernel_mean(x64, None, c) + reference.imq_kernel_mean(y64, None, c)
     scale = within + 2 * reference.imq_kernel_mean(x64, y64, c)
     errors = {
-        "kernel": _error(cpu.mmd_imq(x[small], y[small], c), expected, scale),
+        KERNEL: _error(cpu.mmd_imq(x[small], y[small], c), expected, scale),
         "torch dense": _error(_dense_mmd(tx[small], ty[small], c), expected, scale),
     }
     note = f"n=m={n}, k={k}, c={c}; error on {min(n, 2000)} rows"
     if n >= 10_000:
         note += f"; extra memory {_extra_memory(n, k):.1f} MB"
-    targets = {name: target for name in contestants if name != "kernel"}
-    return _rows(f"mmd_imq n=m={n} k={k}", measure(contestants, repeats), targets, errors, note)
+    targets = {name: target for name in contestants if name != KERNEL}
+    work = f"mmd_imq n=m={n} k={k}" + (" beside KeOps" if anchors else "")
+    return rows_of(work, measure(contestants, repeats), targets, errors, note, count=3 * n * n, unit="pair")
 
 
 def _dense_mmd(x: Any, y: Any, c: float) -> Any:
@@ -286,26 +244,17 @@ def _keops_mmd(x: Any, y: Any, c: float) -> Any:
 
 _MEMORY_SCRIPT = """
 import sys
-from pathlib import Path
 import numpy as np
-from pyscore.bench_kernels import resident_kilobytes
+from pyscore.bench.harness import reset_peak, resident_kilobytes
 from pyscore.kernels import cpu
 n, k = int(sys.argv[1]), int(sys.argv[2])
 z = np.random.default_rng(0).standard_normal((n, k)).astype(np.float32)
 cpu.mmd_imq(z[:2000], z[:2000], 0.1)
-Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+reset_peak()
 before = resident_kilobytes("VmRSS")
 cpu.mmd_imq(z, z, 0.1)
 print(resident_kilobytes("VmHWM") - before)
 """
-
-
-def resident_kilobytes(entry: str) -> int:
-    """Resident memory of this process on Linux: now (VmRSS) or at its peak (VmHWM)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(entry):
-            return int(line.split()[1])
-    raise LookupError(f"{entry} is not in /proc/self/status")
 
 
 def _extra_memory(n: int, k: int) -> float:
@@ -319,13 +268,13 @@ def _extra_memory(n: int, k: int) -> float:
 
 def proposed_rows(
     total: int = 10_000_000, d: int = 10, k: int = 4, h: int = 32, chunk: int = 100_000
-) -> list[Measurement]:
+) -> list[Row]:
     """`proposed` of a stream of rows against the torch backend, chunk by chunk in turns, with the memory held."""
     from pyscore.backends import get_backend
     from pyscore.scores import score
 
     model = SVAE.initialise(d, k, h, 4, seed=0)
-    engines = {"kernel": get_backend("numba"), "torch backend": get_backend("torch")}
+    engines = {KERNEL: get_backend("numba"), "torch backend": get_backend("torch")}
     rng = np.random.default_rng(0)
     sample = rng.standard_normal((2000, d)).astype(np.float32)
     expected = score(model.astype(np.float64), sample, "proposed", backend="numpy")
@@ -338,7 +287,7 @@ def proposed_rows(
     for index in range(chunks):
         x = rng.standard_normal((chunk, d), dtype=np.float32)
         for name, engine in engines.items():
-            if name != "kernel" and index >= 10:
+            if name != KERNEL and index >= 10:
                 continue  # the slower one does the first ten chunks only
             start = time.perf_counter()
             score(model, x, "proposed", backend=engine)
@@ -349,8 +298,8 @@ def proposed_rows(
         f"{total:,} rows in chunks of {chunk:,}, d={d}, k={k}, h={h}; times per chunk, whole stream "
         f"{sum(times['kernel']):.1f} s; resident {resident[0]:.0f} MB early, {resident[-1]:.0f} MB at the end"
     )
-    times["kernel"] = times["kernel"][: len(times["torch backend"])]  # the ratio is that of the same chunks
-    return _rows("proposed, streamed", times, {"torch backend": 5.0}, errors, note)
+    times[KERNEL] = times[KERNEL][: len(times["torch backend"])]  # the ratio is that of the same chunks
+    return rows_of("proposed, streamed", times, {"torch backend": 5.0}, errors, note, count=chunk, unit="row")
 
 
 # ── compile time, threads, all ───────────────────────────────────────────────────────────────────────────
@@ -404,23 +353,9 @@ def compile_seconds(dtype: str = "float32") -> dict[str, tuple[float, float]]:
     return seconds
 
 
-def pin_threads(threads: int) -> None:
-    """Give Numba and torch the same number of threads."""
-    import numba
-    import torch
-
-    numba.set_num_threads(threads)
-    torch.set_num_threads(threads)
-
-
-def measure_all(
-    threads: int = 2, *, quick: bool = False
-) -> tuple[list[Measurement], dict[str, tuple[float, float]]]:
-    """Measure every row of the table; `quick` uses fewer repeats, a tenth of the stream and no compile times."""
-    import numba
-
-    pin_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    rows: list[Measurement] = []
+def kernel_rows(*, quick: bool = False) -> list[Row]:
+    """Measure every row of the table; `quick` uses fewer repeats and a tenth of the stream."""
+    rows: list[Row] = []
     repeats = 5 if quick else 15
     rows += proposed_rows(1_000_000 if quick else 10_000_000)
     for anchors in (False, True):  # JAX and KeOps last: once loaded, their threads get in torch's way
@@ -429,56 +364,9 @@ def measure_all(
         for k in (2, 9):
             rows += mmd_rows(k, 10_000, 8.0, 3 if quick else 7, anchors=anchors)
             rows += mmd_rows(k, 100, 1.0, 200 if quick else 2000, anchors=anchors)
-    return rows, {} if quick else compile_seconds()
+    return rows
 
 
 def absent_anchors() -> list[str]:
     """Return the names of the libraries that would be compared with but are not installed."""
     return [name for name in ("jax", "pykeops") if util.find_spec(name) is None]
-
-
-def render(rows: Sequence[Measurement], compiled: dict[str, tuple[float, float]]) -> str:
-    """Return the measurements as a plain table, worst news first to be seen: a `!` marks a missed target."""
-    lines = [f"{'work':<24}{'against':<34}{'ratio':>9}{'target':>9}{'kernel ms':>12}{'error':>9}{'its error':>11}"]
-    for row in rows:
-        error, other = ("" if e is None else f"{e:.2g}" for e in (row.error, row.against_error))
-        mark = " " if row.ratio >= row.target else "!"
-        lines.append(
-            f"{row.work:<24}{row.against:<34}{row.ratio:>8.2f}{mark}{row.target:>9g}{row.kernel_ms:>12.3f}"
-            f"{error:>9}{other:>11}"
-        )
-    lines.append("error: largest, in eps(float32)·scale; ratio: time of the other over time of the kernel")
-    lines += sorted({f"{row.work}: {row.notes}" for row in rows if row.notes})
-    if compiled:
-        lines.append(f"{'first call, seconds':<24}{'compiled':>10}{'cached':>10}")
-        lines += [f"{name:<24}{cold:>10.2f}{warm:>10.2f}" for name, (cold, warm) in compiled.items()]
-    lines += [f"not installed, not compared: {name}" for name in absent_anchors()]
-    return "\n".join(lines)
-
-
-def write_json(path: Path, rows: Sequence[Measurement], compiled: dict[str, tuple[float, float]]) -> None:
-    """Write measurements, machine and versions."""
-    import numba
-
-    packages = ("numba", "llvmlite", "numpy", "torch", "numba-cuda", "jax", "pykeops")
-    versions = {name: metadata.version(name) for name in packages if util.find_spec(name.replace("-", "_"))}
-    machine = {"platform": platform.platform(), "processor": _processor(), "threads": numba.get_num_threads()}
-    record = {
-        "machine": machine,
-        "versions": versions | {"python": platform.python_version()},
-        "rows": [asdict(row) | {"ratio": row.ratio} for row in rows],
-        "compile_seconds": {name: {"compiled": c, "cached": w} for name, (c, w) in compiled.items()},
-        "not_installed": absent_anchors(),
-    }
-    storage.write_json(path, record)
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        if names:
-            return names[0]
-    return platform.processor()

@@ -1,0 +1,1 @@
+"""Measuring: `harness` times, `record` keeps, `compare` judges; suites: kernels, training, scores, datasets."""

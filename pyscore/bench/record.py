@@ -1,0 +1,192 @@
+"""What a measurement leaves: one JSON schema for all suites, with machine, versions, commit, threads and date."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyscore import storage
+from pyscore.bench import harness
+from pyscore.errors import InvalidInput
+
+__all__ = ["Record", "Row", "base_of", "describe", "groups", "read", "write"]
+
+FORMAT, VERSION = "pyscore.bench", 1
+PACKAGES = (
+    "pyscore-anomaly", "numpy", "scipy", "numba", "llvmlite", "torch", "numba-cuda", "jax", "pykeops", "pyod",
+    "threadpoolctl",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The times of one contestant at one piece of work."""
+
+    suite: str
+    """kernels, training, scores, datasets or limits."""
+    work: str
+    contestant: str
+    seconds: list[float]
+    """All repeats."""
+    count: float = 1
+    """Units of work done in each of them: rows, model-steps, bytes."""
+    unit: str = "call"
+    base: bool = False
+    """What the others of this work are compared with."""
+    target: float | None = None
+    """Least ratio asked for: time of this contestant over time of the base."""
+    error: float | None = None
+    """Largest error against the float64 reference, eps·scale; None where nothing was compared."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """More about this contestant: warm-up seconds, memory_mb, auc, …"""
+    notes: str = ""
+    """About the work: its sizes."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes this row the same in another file."""
+        return self.suite, self.work, self.contestant
+
+    @property
+    def median(self) -> float:
+        """Seconds of one repeat."""
+        return float(np.median(self.seconds))
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range over median."""
+        return harness.spread(self.seconds)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the spread is above `harness.NOISY`."""
+        return harness.is_noisy(self.seconds)
+
+    @property
+    def rate(self) -> float:
+        """Units of work a second."""
+        return self.count / self.median
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A file of measurements."""
+
+    rows: list[Row]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    command: str
+    date: str
+    """ISO 8601, UTC."""
+    commit: str
+    """Empty if unknown; with "+" if files were changed."""
+    compile_seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Kernel → first call of a fresh process with an empty cache (compiled), and from the cache (cached)."""
+    not_measured: list[str] = field(default_factory=list)
+    """What would have been compared with, and why it was not."""
+
+
+def describe(rows: Sequence[Row], command: str, threads: dict[str, int], **more: Any) -> Record:
+    """Record the rows with what is known of this machine, now."""
+    machine = {
+        "platform": platform.platform(), "processor": processor(), "cpus": os.cpu_count(), "threads": threads,
+        "load": [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+    }  # fmt: skip
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return Record(list(rows), machine, versions(), command, now, commit(), **more)
+
+
+def groups(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """(suite, work) → its rows, in order."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.suite, row.work), []).append(row)
+    return found
+
+
+def base_of(rows: Sequence[Row]) -> Row | None:
+    """Return the row that the others of its work are compared with, if there is one."""
+    return next((row for row in rows if row.base), None)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what is installed of `PACKAGES`."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str:
+    """Commit of the checkout that this package is imported from, "+" if it was changed; empty if there is none."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    if not (root / ".git").exists():
+        return ""
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""  # no git, or a checkout of another user: unknown, and the file says so by an empty string
+
+
+def processor() -> str:
+    """Name of the processor, as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def write(path: str | os.PathLike[str], record: Record) -> None:
+    """Write a record as JSON; medians, spreads and marks stand in it for readers that don't want to compute."""
+    rows = [
+        asdict(row) | {"median": row.median, "spread": row.spread, "noisy": row.noisy, "rate": row.rate}
+        for row in record.rows
+    ]
+    head = {"format": FORMAT, "version": VERSION, "noisy_above": harness.NOISY}
+    storage.write_json(path, head | asdict(record) | {"rows": rows})
+
+
+def read(path: str | os.PathLike[str]) -> Record:
+    """Read a file of `write`.
+
+    Raises
+    ------
+    InvalidInput
+        If the file is missing, no JSON, or no record of measurements of this version.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InvalidInput(
+            f"`{path}` must be a JSON file of `pyscore bench`; it cannot be read: {error}."
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
+        raise InvalidInput(
+            f"`{path}` must be a file of `pyscore bench --json`, version {VERSION}; it is not. Measure again."
+        )
+    try:
+        rows = [Row(**{name: entry[name] for name in Row.__slots__ if name in entry}) for entry in content["rows"]]
+        others = {name: content[name] for name in Record.__slots__ if name != "rows"}
+        if not all(row.seconds for row in rows):
+            raise ValueError("a row without times")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"`{path}` is a damaged file of measurements: {error!r}. Measure again.") from None
+    return Record(rows=rows, **others)

@@ -1,0 +1,199 @@
+"""Records as tables: plain on the terminal, Markdown between markers of a page."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pyscore.bench.harness import NOISY
+from pyscore.bench.record import Record, Row, base_of, groups
+from pyscore.errors import InvalidInput
+from pyscore.results_tables import markdown
+from pyscore.storage import atomic_write
+
+__all__ = ["about", "losses", "markdown_block", "ratio", "ratio_table", "render", "slope", "slopes", "update_page"]
+
+BACKEND_SUITES = ("scores", "datasets")
+"""Suites whose contestants are all ours, and whose base is NumPy."""
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+
+
+def ratio(row: Row, base: Row) -> float:
+    """Times as fast as the row that its base is, at the same amount of work."""
+    return base.rate / row.rate
+
+
+def ratio_table(rows: Sequence[Row], *, missed: tuple[str, str] = ("", "!")) -> pd.DataFrame:
+    """One row a contestant, as text: ratios to the base of its work, times, rates, spreads, errors.
+
+    ``missed`` is put before and after a ratio that is below its target; a ``~`` follows a noisy time.
+    """
+    table = []
+    for (suite, work), group in groups(rows).items():
+        base = base_of(group)
+        for row in group:
+            cells = {"suite": suite, "work": work, "contestant": row.contestant, "base is faster by": ""}
+            if base is not None and row is not base:
+                value = ratio(row, base)
+                before, after = missed if row.target is not None and value < row.target else ("", "")
+                cells["base is faster by"] = f"{before}{number(value)}×{after}"
+            cells["target"] = "" if row.target is None else f"{row.target:g}"
+            cells["ms"] = number(1e3 * row.median) + ("~" if row.noisy else "")
+            cells["spread"] = f"{100 * row.spread:.0f} %"
+            cells["per second"] = f"{number(row.rate)} {row.unit}s"
+            cells["error"] = "" if row.error is None else f"{row.error:.2g}"
+            table.append(cells | {name: _fact(value) for name, value in row.facts.items()})
+    frame = pd.DataFrame(table).fillna("")
+    text = {"suite", "work", "contestant"}
+    frame.attrs["right"] = tuple(c for c in frame.columns if c not in text)
+    return frame
+
+
+def number(value: float) -> str:
+    """Three significant figures, thousands by commas."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{round(value, 2 - math.floor(math.log10(abs(value)))):,.{min(digits, 6)}f}"
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value) if isinstance(value, int | float) else str(value)
+
+
+def slope(rows: Sequence[Row], *, least: int = 3) -> float:
+    """d log(seconds) / d log(size) over the `least` largest sizes of a sweep; NaN of fewer."""
+    points = sorted((row.facts["size"], row.median) for row in rows)[-least:]
+    if len(points) < least:
+        return float("nan")
+    size, seconds = np.log(points).T
+    return float(np.polyfit(size, seconds, 1)[0])
+
+
+def slopes(rows: Sequence[Row]) -> list[str]:
+    """One line a sweep and contestant."""
+    sweeps: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if "sweep" in row.facts:
+            sweeps.setdefault((row.facts["sweep"], row.contestant), []).append(row)
+    found = {key: slope(mine) for key, mine in sweeps.items()}
+    return [
+        f"time over {sweep}, {name}: slope {value:.2f} at the largest three sizes"
+        for (sweep, name), value in found.items()
+        if not math.isnan(value)
+    ]
+
+
+def losses(record: Record) -> list[str]:
+    """Sentences: each missed target, each contestant that beats the base, each backend slower than NumPy."""
+    found = _slow_backends(record)
+    for (_, work), group in groups(record.rows).items():
+        if (base := base_of(group)) is None or base.suite in BACKEND_SUITES:
+            continue
+        for row in group:
+            if row is base:
+                continue
+            value, target = ratio(row, base), row.target
+            mark = ", a noisy measurement" if row.noisy or base.noisy else ""
+            if value < 1:
+                text = f"{row.contestant} is {number(1 / value)} times as fast as {base.contestant}"
+                wanted = "" if target is None else f" (allowed: {number(1 / target)})" if 0 < target < 1 else ""
+                found.append(f"{work}: {text}{wanted}{mark}.")
+            elif target is not None and value < target:
+                text = f"{number(value)} times as fast as {row.contestant}, where {target:g} was asked for"
+                found.append(f"{work}: {text}{mark}.")
+    return found
+
+
+def _slow_backends(record: Record) -> list[str]:
+    """One sentence a backend: the scores at which NumPy, the base of those suites, is faster beyond the noise."""
+    found: dict[str, list[str]] = {}
+    for (suite, work), group in groups(record.rows).items():
+        if suite not in BACKEND_SUITES or (base := base_of(group)) is None:
+            continue
+        for row in group:
+            value = ratio(row, base)
+            if row is not base and value > 1 + row.spread + base.spread:
+                found.setdefault(row.contestant, []).append(f"{work} ({number(value)}×)")
+    return [f"{name} is slower than NumPy at {', '.join(works)}." for name, works in found.items()]
+
+
+def about(record: Record) -> list[str]:
+    """Machine, threads, versions, commit and command, one line each."""
+    machine = record.machine
+    threads = ", ".join(f"{name} {count}" for name, count in machine["threads"].items())
+    load = machine.get("load")
+    return [
+        f"machine: {machine['processor']}, {machine['cpus']} CPUs, {machine['platform']}"
+        + (f", load {load[0]}" if load else ""),
+        f"threads: {threads}",
+        "versions: " + ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        f"commit {record.commit or 'unknown'}, {record.date}",
+        f"command: {record.command}",
+    ]
+
+
+def render(record: Record) -> str:
+    """Return a record as plain text; a `!` marks a missed target, a `~` a noisy time."""
+    lines = [ratio_table(record.rows).drop(columns="suite").to_string(index=False), ""] if record.rows else []
+    lines.append(f"error: largest, in eps·scale; ~: interquartile range above {100 * NOISY:.0f} % of the median")
+    lines += dict.fromkeys(f"{row.work}: {row.notes}" for row in record.rows if row.notes)
+    if record.compile_seconds:
+        lines.append(f"{'first call, seconds':<24}{'compiled':>10}{'cached':>10}")
+        lines += [
+            f"{name:<24}{s['compiled']:>10.2f}{s['cached']:>10.2f}" for name, s in record.compile_seconds.items()
+        ]
+    lines += slopes(record.rows)
+    lines += [f"not measured: {text}" for text in record.not_measured]
+    return "\n".join([*lines, *about(record)])
+
+
+def markdown_block(record: Record) -> str:
+    """Return what stands between the markers of a page: tables by suite, where we lose, machine and command."""
+    blocks = []
+    for suite in dict.fromkeys(row.suite for row in record.rows):
+        rows = [row for row in record.rows if row.suite == suite]
+        table = ratio_table(rows, missed=("**", "**")).drop(columns="suite")
+        blocks += [f"### {suite.capitalize()}", markdown(table)]
+    if found := slopes(record.rows):
+        blocks.append("\n".join(f"- {line}" for line in found))
+    lost = [f"- {text}" for text in losses(record)] or ["- Nowhere in this file."]
+    blocks += [
+        f"Ratios in bold miss their target; `~` marks a noisy time (interquartile range above {100 * NOISY:.0f} % "
+        "of the median); errors are the largest against float64 NumPy, in eps·scale.",
+        "### Where we lose", "\n".join(lost),
+        "### How this was measured", "\n".join(f"- {line}" for line in about(record)),
+    ]  # fmt: skip
+    if record.not_measured:
+        blocks.append("\n".join(f"- not measured: {text}" for text in record.not_measured))
+    return "\n\n".join(blocks)
+
+
+def update_page(page: str | os.PathLike[str], record: Record, *, check: bool = False) -> bool:
+    """Put the tables between the markers of a page; return whether the page was what it should be.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no such page, or it has not exactly one pair of markers.
+    """
+    page = Path(page)
+    if not page.is_file():
+        raise InvalidInput(f"`update` must name a page that exists; there is no {str(page)!r}.")
+    text = page.read_text(encoding="utf-8")
+    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
+    if text.count(BEGIN) != 1 or len(pattern.findall(text)) != 1:
+        raise InvalidInput(f"{str(page)!r} must have one line {BEGIN} and, after it, one line {END}.")
+    fresh = pattern.sub(lambda _: f"{BEGIN}\n\n{markdown_block(record)}\n\n{END}", text)
+    if fresh != text and not check:
+        with atomic_write(page, "w") as file:
+            file.write(fresh)
+    return fresh == text

@@ -1,0 +1,163 @@
+"""Turns, noise, records and comparison, with times that are chosen."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from pyscore.bench import harness, record, tables
+from pyscore.bench.compare import FLOOR, compare
+from pyscore.bench.record import Row
+from pyscore.cli.app import main
+from pyscore.errors import InvalidInput
+
+THREADS = {"asked": 2}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that ticks as it is told: one length for each call that is timed."""
+
+    def set_times(seconds):
+        ticks = itertools.chain.from_iterable((0.0, s) for s in seconds)
+        monkeypatch.setattr(harness.time, "perf_counter", lambda: next(ticks))
+
+    return set_times
+
+
+def row(contestant="a", seconds=(1.0, 1.0, 1.0), work="w", **more):
+    return Row("kernels", work, contestant, list(seconds), **more)
+
+
+def a_record(*rows, **machine):
+    found = record.describe(rows, "pyscore bench kernels", THREADS)
+    found.machine.update(machine)
+    return found
+
+
+def test_contestants_take_turns_and_warm_up_is_apart(clock):
+    clock([9.0, 8.0] + [1.0, 2.0] * 3)
+    calls, first = [], {}
+    contestants = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    times = harness.measure(contestants, 3, warm_up=first)
+    assert calls == ["a", "b"] * 4
+    assert times == {"a": [1.0] * 3, "b": [2.0] * 3}
+    assert first == {"a": 9.0, "b": 8.0}
+
+
+def test_a_noisy_measurement_is_repeated_once_and_the_steadier_one_kept(clock):
+    noisy, steady = [1.0, 5.0, 9.0], [2.0, 2.0, 2.0]
+    clock([0.0, *noisy, *steady])
+    assert harness.measure({"a": lambda: None}, 3) == {"a": steady}
+    clock([0.0, *noisy, *noisy])
+    assert harness.is_noisy(harness.measure({"a": lambda: None}, 3)["a"])
+
+
+def test_a_slow_contestant_sits_out_after_three(clock):
+    clock([0.0, 0.0] + [5.0, 1.0] * 3 + [1.0] * 2)
+    times = harness.measure({"slow": lambda: None, "fast": lambda: None}, 5, budget=10.0)
+    assert {name: len(t) for name, t in times.items()} == {"slow": 3, "fast": 5}
+
+
+def test_spread_is_the_interquartile_range_over_the_median():
+    assert harness.spread([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 3)
+    assert row(seconds=[1.0, 1.0]).noisy, "two times say nothing about noise"
+    assert not row().noisy
+
+
+def test_a_record_survives_the_file(tmp_path):
+    written = a_record(row(count=10, unit="row", facts={"auc": 0.5}, target=2.0, error=1.5), row("b", base=True))
+    record.write(tmp_path / "r.json", written)
+    assert record.read(tmp_path / "r.json") == written
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert content["rows"][0]["rate"] == 10
+    assert {"machine", "versions", "commit", "date", "command"} <= set(content)
+    assert content["machine"]["threads"] == THREADS
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": "pyscore.bench", "version": 1, "rows": [{}]}', "\x00"]
+)
+def test_other_files_are_refused(tmp_path, text):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match="Measure again|cannot be read"):
+        record.read(path)
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        record.read(tmp_path / "none.json")
+
+
+def verdicts(old, new):
+    return dict(zip(*(compare(old, new)[c] for c in ("contestant", "verdict")), strict=True))
+
+
+def test_only_changes_beyond_both_spreads_count():
+    steady, wide = [1.0] * 5, [0.9, 0.95, 1.0, 1.05, 1.1]
+    assert verdicts(a_record(row(seconds=steady)), a_record(row(seconds=[1 + FLOOR / 2] * 5))) == {"a": "same"}
+    assert verdicts(a_record(row(seconds=steady)), a_record(row(seconds=[1.08] * 5))) == {"a": "slower"}
+    assert verdicts(a_record(row(seconds=wide)), a_record(row(seconds=[1.08] * 5))) == {"a": "same"}
+    assert verdicts(a_record(row(seconds=[1.2] * 5)), a_record(row(seconds=steady))) == {"a": "faster"}
+
+
+def test_other_amounts_of_work_are_compared_by_the_unit():
+    assert verdicts(a_record(row(seconds=[1.0] * 3, count=10)), a_record(row(seconds=[2.0] * 3, count=20))) == {
+        "a": "same"
+    }
+
+
+def test_on_another_machine_only_the_shares_are_compared():
+    def of(base, other, processor):
+        return a_record(row("kernel", [base] * 3, base=True), row("b", [other] * 3), processor=processor)
+
+    assert verdicts(of(1.0, 4.0, "x"), of(2.0, 8.0, "y")) == {"kernel / b": "same"}
+    assert verdicts(of(1.0, 4.0, "x"), of(2.0, 4.0, "y")) == {"kernel / b": "slower"}
+
+
+def test_the_command_says_by_its_status_that_something_is_slower(tmp_path, capsys):
+    paths = [tmp_path / "old.json", tmp_path / "new.json"]
+    for path, seconds in zip(paths, (1.0, 3.0), strict=True):
+        record.write(path, a_record(row(seconds=[seconds] * 3)))
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "compare", *map(str, paths), "--json"])
+    assert stop.value.code == 1
+    assert json.loads(capsys.readouterr().out)["rows"][0]["ratio"] == 3.0
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "compare", str(paths[0]), str(paths[0])])
+    assert stop.value.code == 0
+    assert "slower" in capsys.readouterr().out
+
+
+def test_where_we_lose_is_said():
+    rows = [row("kernel", [2.0] * 3, base=True), row("fast", [1.0] * 3), row("near", [6.0] * 3, target=5.0)]
+    said = tables.losses(a_record(*rows, row("kernel", base=True, work="x"), row("slow", [9.0] * 3, work="x")))
+    assert said == [
+        "w: fast is 2.00 times as fast as kernel.",
+        "w: 3.00 times as fast as near, where 5 was asked for.",
+    ]
+
+
+def test_a_page_is_filled_between_its_markers(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{tables.BEGIN}\nformer text\n{tables.END}\nafter\n")
+    written = a_record(row("kernel", base=True), row("b", [3.0] * 3))
+    assert not tables.update_page(page, written, check=True)
+    assert "former text" in page.read_text()
+    assert not tables.update_page(page, written)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "3.00×" in text
+    assert "former text" not in text
+    assert tables.update_page(page, written, check=True)
+    page.write_text("no markers")
+    with pytest.raises(InvalidInput, match="must have one line"):
+        tables.update_page(page, written)
+
+
+def test_the_tables_of_the_docs_are_those_of_the_committed_file():
+    root = Path(__file__).parents[2]
+    committed = record.read(root / "bench" / "kernels" / "quick.json")
+    assert tables.update_page(root / "docs" / "performance.md", committed, check=True), (
+        "run `pyscore bench table bench/kernels/quick.json --update docs/performance.md`"
+    )
