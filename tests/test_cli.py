@@ -10,6 +10,7 @@ import pytest
 from safetensors import safe_open
 
 from pyscore import FittedModel
+from pyscore.baselines import BASELINES
 from pyscore.cli.app import main
 from pyscore.scores import SCORES, available_scores
 
@@ -94,7 +95,7 @@ def test_evaluate_a_dataset(capsys):
     )
     assert status == 0, err
     rows = {row["score"]: row for row in json.loads(out)["rows"]}
-    assert set(rows) == {"proposed", "reconstruction", "kNN", "isolation forest", "PCA reconstruction"}
+    assert set(rows) == {"proposed", "reconstruction", *BASELINES}
     assert rows["proposed"]["lowest"] <= rows["proposed"]["auc"] <= rows["proposed"]["highest"]
     assert rows["kNN"]["auc"] > 0.8
 
