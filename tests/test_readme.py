@@ -14,7 +14,13 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_python_blocks_run(block, capsys):
     exec(compile(block, "README.md", "exec"), {})
-    assert "['log_likelihood', 'log_prior', 'decoder_volume']" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    for shown in re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE):
+        assert shown in printed
+
+
+def test_what_the_readme_prints_is_compared():
+    assert "# ['log_likelihood', 'log_prior', 'decoder_volume']" in README
 
 
 def test_the_table_of_scores_is_complete():
