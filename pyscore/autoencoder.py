@@ -6,9 +6,8 @@ examines. Everything is float64: an error that is blind 10⁵ away from the data
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,7 +25,7 @@ from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.network import Dense
 from pyscore.reference import normalize
 
-__all__ = ["Autoencoder", "TrainedAutoencoder", "one_thread", "train_autoencoder"]
+__all__ = ["Autoencoder", "TrainedAutoencoder", "train_autoencoder"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +165,7 @@ def train_autoencoder(
         if callback is not None:
             callback(done, restarts * steps, loss)
 
-    with one_thread():
+    with tf.one_thread():
         runs = []
         for index in range(restarts):
             rng = sampling.generator(seed, "unreliable", 100 + index)
@@ -215,14 +214,3 @@ def _descend(
     trained = tuple(Dense(w.detach().numpy().copy(), b.detach().numpy().copy()) for w, b in layers)
     result = Autoencoder(trained[:half], trained[half:], model.activation, model.latent)
     return TrainedAutoencoder(result, float(result.error(x).mean()))
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread: the products are too small for two, and the bits do not depend on the number of cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

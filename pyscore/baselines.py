@@ -183,7 +183,7 @@ def _seeded_torch(seed: int) -> Iterator[None]:
     """Seed torch's global generator for a while, on one thread: PyOD draws from it, also when it scores."""
     import torch
 
-    from pyscore.autoencoder import one_thread
+    from pyscore.torch_functions import one_thread
 
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)

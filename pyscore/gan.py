@@ -17,8 +17,8 @@ from pyscore import _validate as check
 from pyscore import sampling
 from pyscore import torch_functions as tf
 from pyscore._validate import Array
-from pyscore.autoencoder import one_thread
 from pyscore.errors import TrainingDiverged
+from pyscore.torch_functions import one_thread
 
 __all__ = ["GAN", "train_gan"]
 

@@ -22,7 +22,7 @@ from pyscore._validate import Array, Latent
 from pyscore.backends import get_backend
 from pyscore.decoders import CompiledMap, TorchMap, adopt, check_rows
 from pyscore.errors import InvalidInput, NumericalWarning
-from pyscore.priors import GaussianMixture, Prior, StandardNormal, UniformSphere
+from pyscore.priors import GaussianMixture, Prior, StandardNormal, UniformSphere, farthest_off_sphere
 from pyscore.projection import Pool, Projected, project
 from pyscore.recognise import MLP, NotMLP, first_layer, recognise
 from pyscore.scores import SCORES
@@ -386,9 +386,7 @@ class ManifoldScorer:
         """Codes of a sphere normalised exactly; an error where they are not on it to single precision."""
         if self._latent == "euclidean":
             return z
-        off = np.abs(np.linalg.norm(z, axis=1) - 1)
-        if (off > np.sqrt(reference.EPS32)).any():
-            worst = int(np.argmax(off))
+        if (worst := farthest_off_sphere(z)) is not None:
             raise InvalidInput(
                 f"`encoder` must return codes of unit norm for a prior on the sphere; row {worst} has norm "
                 f"{np.linalg.norm(z[worst]):g}. Normalise its output, or use a prior on R^k."

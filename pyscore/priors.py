@@ -179,11 +179,15 @@ class GaussianMixture:
         return 64 * reference.EPS * float(np.abs(self.covariances).max())
 
 
+def farthest_off_sphere(rows: Array) -> int | None:
+    """Return the row whose norm is farthest from 1, or None where all are 1 to single precision."""
+    off = np.abs(np.linalg.norm(rows, axis=1) - 1)
+    return int(np.argmax(off)) if (off > np.sqrt(reference.EPS32)).any() else None
+
+
 def _unit(name: str, rows: Array) -> Array:
     """Rows normalised exactly, or an error where they are not of unit norm to single precision."""
-    off = np.abs(np.linalg.norm(rows, axis=1) - 1)
-    if (off > np.sqrt(reference.EPS32)).any():
-        worst = int(np.argmax(off))
+    if (worst := farthest_off_sphere(rows)) is not None:
         raise InvalidInput(
             f"`{name}` must have rows of unit norm, since they lie on the sphere; row {worst} has norm "
             f"{np.linalg.norm(rows[worst]):g}. Normalise them, or use a prior on R^k."

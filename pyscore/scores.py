@@ -376,7 +376,7 @@ def project(
     """
     convention = get_convention(convention)
     x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
-    check.finite("x", x, limit=1e15)
+    check.finite("x", x, limit=LARGEST)
     check.integer("steps", steps, at_least=0)
     start, _ = model.encode(x, convention=convention)
     return reference.project(

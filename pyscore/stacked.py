@@ -25,7 +25,7 @@ from pyscore.model import SVAE
 from pyscore.sampling import STREAMS
 from pyscore.training import TrainConfig
 
-__all__ = ["BACKENDS", "StackMember", "train_stack"]
+__all__ = ["BACKENDS", "StackMember", "cores", "train_stack"]
 
 BACKENDS = ("numba", "torch")
 CHUNK = 200
@@ -134,9 +134,7 @@ def _agreeing(configs: Sequence[TrainConfig]) -> list[TrainConfig]:
 def _train_compiled(
     x: Array, models: list[SVAE], configs: list[TrainConfig], threads: int | None, callback: Progress | None
 ) -> list[StackMember]:
-    workers = (
-        check.integer("threads", threads, at_least=1) if threads is not None else len(os.sched_getaffinity(0))
-    )
+    workers = cores() if threads is None else check.integer("threads", threads, at_least=1)
     done, stop = [0] * len(models), threading.Event()
     total = sum(config.steps for config in configs)
     with ThreadPoolExecutor(workers, thread_name_prefix="pyscore-train") as pool:

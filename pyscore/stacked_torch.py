@@ -76,7 +76,7 @@ class Stack:
         flat = tf.sample_vmf(
             mu.reshape(-1, k), kappa.reshape(-1), epsilon.reshape(-1), v.reshape(-1, k - 1), self.config.convention
         )
-        mmd = self._mmd(z, flat.reshape(mu.shape))
+        mmd = tf.mmd_imq(z, flat.reshape(mu.shape), self.c, self.config.convention)
         mse = ((x - self._dense_chain("decoder", 4, z, last_active=False)) ** 2).mean(dim=(1, 2))
         return mse + self.beta * mmd, mse, mmd
 
@@ -115,14 +115,6 @@ class Stack:
         hidden = self._dense_chain("encoder", 3, x, last_active=True)
         kappa = KAPPA_MAX * torch.sigmoid(self._dense("kappa", hidden))
         return tf.normalize(self._dense("mu", hidden), self.config.convention), kappa[..., 0]
-
-    def _mmd(self, z: Tensor, prior: Tensor) -> Tensor:
-        """`torch_functions.mmd_imq` of each model, with its own width."""
-        rows = torch.cat([z, prior], dim=1)
-        kernel = self.c / (self.c + torch.relu(1 - rows @ rows.transpose(1, 2)))
-        n = z.shape[1]
-        weights = tf._mmd_weights(n, n, self.config.convention.mmd_diagonal, z.dtype, z.device)
-        return (kernel * weights).sum(dim=(1, 2))
 
     # ── the step ──
 

@@ -20,25 +20,14 @@ import pyarrow.parquet as pq
 
 from pyscore.convention import Convention
 from pyscore.errors import DataUnavailable
+from pyscore.experiment.grids import GRIDS
+from pyscore.experiment.schema import ABLATION_SCHEMA, SCHEMA
 
 __all__ = ["CONFIG", "MODEL", "PAPER_GRID", "Study", "base_name", "figure3_grid", "main_grid", "read_study"]
 
-PAPER_GRID: dict[str, tuple[float, ...]] = {
-    "hidden_dim": (32, 64),
-    "latent_dim": (2, 4, 9),
-    "n_components": (1, 4, 16),
-    "beta": (0.01, 0.1, 1.0, 10.0),
-    "c": (0.001, 0.01, 0.1, 1.0),
-}
+PAPER_GRID = GRIDS["paper"].values()
 """288 models; latent dimensions above d are left out (the paper says 280)."""
-
-SWEEP: dict[str, tuple[float, ...]] = {
-    "hidden_dim": (64,),
-    "latent_dim": (2, 3, 4, 5, 6, 7, 8, 9),
-    "n_components": (16,),
-    "beta": (0.01, 0.1, 1.0),
-    "c": (0.001, 0.01, 0.1, 1.0),
-}
+SWEEP = GRIDS["latent"].values()
 SWEEP_DATASET = "breast-cancer-wisconsin"
 
 CONFIG = tuple(PAPER_GRID)
@@ -48,38 +37,14 @@ MODEL = (
 )  # fmt: skip
 """What identifies a trained model."""
 
-_TEXT = pa.string()
-_REAL = pa.float64()
-_WHOLE = pa.int64()
-SCHEMA = pa.schema(
-    [
-        *((name, _TEXT) for name in ("dataset", "difficulty")),
-        ("split", _WHOLE),
-        *((name, _TEXT) for name in ("stack", "config_hash")),
-        *((name, _WHOLE) for name in ("hidden_dim", "latent_dim", "n_components")),
-        *((name, _REAL) for name in ("beta", "c")),
-        ("steps", _WHOLE),
-        ("learning_rate", _REAL),
-        ("seed", _WHOLE),
-        *((name, _TEXT) for name in ("train_convention", "convention", "score")),
-        *((name, _REAL) for name in ("auc_train", "auc_test", "auc_known1", "auc_known5", "mean_log_density")),
-        *((name, _REAL) for name in ("mmd", "p_value", "width", "train_disc")),
-        *((name, _WHOLE) for name in ("rows_train", "rows_test")),
-        *((name, _REAL) for name in ("seconds_train", "seconds_score")),
-        *((name, _TEXT) for name in ("backend", "version", "failure")),
-    ]
-)
-"""Columns of ``results/``: one row a dataset, split, model, scoring convention and score."""
-ABLATION_SCHEMA = SCHEMA.append(pa.field("switched", _TEXT))
-"""`switched` is the field; "" marks rows to compare with that are not in ``results/``."""
 BASELINE_SCHEMA = pa.schema(
     [
-        ("dataset", _TEXT),
-        ("split", _WHOLE),
-        ("train_convention", _TEXT),
-        ("score", _TEXT),
-        ("auc_train", _REAL),
-        ("auc_test", _REAL),
+        ("dataset", pa.string()),
+        ("split", pa.int64()),
+        ("train_convention", pa.string()),
+        ("score", pa.string()),
+        ("auc_train", pa.float64()),
+        ("auc_test", pa.float64()),
     ]
 )
 _IDENTITY = [*MODEL, "convention", "score"]

@@ -5,8 +5,9 @@ Same names and shapes as `pyscore.reference`, on tensors of one dtype and device
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ __all__ = [
     "mlp_tangents",
     "mmd_imq",
     "normalize",
+    "one_thread",
     "sample_vmf",
     "tangent_frame",
 ]
@@ -70,6 +72,17 @@ ACTIVATIONS: dict[str, Activation] = {
     "softplus": Activation(lambda a: torch.logaddexp(a, torch.zeros_like(a)), torch.sigmoid),
     "identity": Activation(lambda a: a, torch.ones_like),
 }
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread: the products are too small for two, and the bits do not depend on the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def normalize(v: Tensor, convention: Convention) -> Tensor:
@@ -196,12 +209,16 @@ def log_volume(jacobian: Tensor) -> tuple[Tensor, Tensor]:
     return diagonal.log().sum(dim=1), singular
 
 
-def mmd_imq(x: Tensor, y: Tensor, c: float, convention: Convention) -> Tensor:
-    """k̄xx + k̄yy − 2 k̄xy as one weighted sum over the pairs of all n + m rows; see `reference.mmd_imq`."""
-    rows = torch.cat([x, y])
+def mmd_imq(x: Tensor, y: Tensor, c: float | Tensor, convention: Convention) -> Tensor:
+    """k̄xx + k̄yy − 2 k̄xy as one weighted sum over the pairs of all n + m rows; see `reference.mmd_imq`.
+
+    Leading axes are a stack, each with its own width if c is a tensor that broadcasts against (…, n, m).
+    """
+    rows = torch.cat([x, y], dim=-2)
     # relu has the derivative 0 at 0, as the original's max.
-    kernel = c / (c + torch.relu(1 - rows @ rows.T))
-    return (kernel * _mmd_weights(len(x), len(y), convention.mmd_diagonal, x.dtype, x.device)).sum()
+    kernel = c / (c + torch.relu(1 - rows @ rows.mT))
+    weights = _mmd_weights(x.shape[-2], y.shape[-2], convention.mmd_diagonal, x.dtype, x.device)
+    return (kernel * weights).sum(dim=(-2, -1))
 
 
 @functools.lru_cache(maxsize=8)

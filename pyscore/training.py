@@ -6,12 +6,11 @@ Original: `wloss` and `Flux.train!` with `ADAM(1e-4)`.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -211,7 +210,7 @@ class Trainer:
         TrainingDiverged
             If the loss is NaN or infinite; parameters are those before the step.
         """
-        with _one_thread():
+        with tf.one_thread():
             return self._step()
 
     def _step(self) -> float:
@@ -314,17 +313,6 @@ class Trainer:
                 target.copy_(torch.from_numpy(arrays[name]))
         self.step_count = step
         self._history = [tuple(row) for row in history.tolist()]
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread: the products are too small for two, and the bits do not depend on the number of cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _FlatParameters:

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import run
 from safetensors import safe_open
 
 from pyscore import FittedModel
 from pyscore.baselines import BASELINES
-from pyscore.cli.app import main
 from pyscore.scores import SCORES, available_scores
 
 
@@ -24,17 +24,6 @@ def table(tmp_path):
     path = tmp_path / "table.csv"
     frame.to_csv(path, index=False)
     return path
-
-
-def run(capsys, *arguments):
-    """Exit status, stdout, stderr of one command."""
-    try:
-        main([str(a) for a in arguments])
-        status = 0
-    except SystemExit as stop:
-        status = stop.code or 0
-    out = capsys.readouterr()
-    return status, out.out, out.err
 
 
 @pytest.fixture

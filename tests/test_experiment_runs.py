@@ -18,7 +18,8 @@ from pyscore.errors import BackendUnavailable, ClusterError, ModelFileError
 from pyscore.experiment import cluster, store
 from pyscore.experiment.runs import run_stack
 from pyscore.experiment.schedule import execute
-from pyscore.experiment.store import SCHEMA, Store, read_results
+from pyscore.experiment.schema import SCHEMA
+from pyscore.experiment.store import Store, read_results
 
 TIMES = ["seconds_train", "seconds_score"]
 

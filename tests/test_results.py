@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_runs as runs
+from command_line import run as run_command
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pyscore import claims, data, figures, plots, results_page, results_tables, selection, toy
-from pyscore.cli.app import main
 from pyscore.comparison import duel, merge_twins, ranking
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.errors import DataUnavailable, InvalidInput
-from pyscore.study import ABLATION_SCHEMA, BASELINE_SCHEMA, SCHEMA, base_name, figure3_grid, main_grid, read_study
+from pyscore.experiment.schema import ABLATION_SCHEMA, SCHEMA
+from pyscore.study import BASELINE_SCHEMA, base_name, figure3_grid, main_grid, read_study
 from pyscore.summary import Setting, read_summary, settings, summarise, write_summary
 
 TOY_MODEL = Path(__file__).parents[1] / "docs" / "results" / results_page.TOY_FILE
@@ -606,16 +607,6 @@ def test_figures_are_saved_to_the_same_bytes(toy_maps, tmp_path):
 
 
 # ── the command ──
-
-
-def run_command(capsys, *arguments):
-    try:
-        main([str(a) for a in arguments])
-        status = 0
-    except SystemExit as stop:
-        status = stop.code or 0
-    out = capsys.readouterr()
-    return status, out.out, out.err
 
 
 def test_command(folder, tmp_path, capsys):

@@ -4,7 +4,9 @@ from numba import njit
 
 from pyscore.kernels.cpu._simd import LANES, load, narrow_like, sqrt, store, widen
 
-__all__ = ["adam"]
+__all__ = ["BETAS", "adam"]
+
+BETAS = (0.9, 0.999)
 
 
 @njit
@@ -17,8 +19,8 @@ def adam(values, gradient, m, v, power_1, power_2, rate):
     first, second = 1.0 / (1.0 - power_1), 1.0 / (1.0 - power_2)
     for at in range(0, values.size, LANES):
         g = load(gradient, at)
-        mean = narrow_like(0.9 * widen(load(m, at)) + (1 - 0.9) * widen(g), g)
-        square = narrow_like(0.999 * widen(load(v, at)) + (1 - 0.999) * widen(g * g), g)
+        mean = narrow_like(BETAS[0] * widen(load(m, at)) + (1 - BETAS[0]) * widen(g), g)
+        square = narrow_like(BETAS[1] * widen(load(v, at)) + (1 - BETAS[1]) * widen(g * g), g)
         store(m, at, mean)
         store(v, at, square)
         step = widen(mean) * (first * rate) / (sqrt(widen(square) * second) + 1e-8)

@@ -11,6 +11,19 @@ from pyscore.kernels.cpu._simd import LANES, TILE_ROWS, Lanes, _pointer
 __all__ = ["features_to_lanes", "features_to_panels", "split_lanes", "transpose_panel"]
 
 
+def _store_pieces(
+    builder: ir.IRBuilder, lanes: Lanes, value: ir.Value, width: int, place: ir.Value, step: ir.Value
+) -> None:
+    """Store Lanes in pieces of `width` numbers, `step` numbers apart."""
+    piece = ir.VectorType(lanes.llvm_type.element, width).as_pointer()
+    for part in range(LANES // width):
+        index = ir.VectorType(ir.IntType(32), width)
+        chosen = ir.Constant(index, list(range(part * width, (part + 1) * width)))
+        at = builder.gep(place, [builder.mul(step, ir.Constant(ir.IntType(64), part))])
+        shuffled = builder.shuffle_vector(value, value, chosen)
+        builder.store(shuffled, builder.bitcast(at, piece), align=lanes.dtype.bitwidth // 8)
+
+
 def _make_transpose(width: int) -> Callable:
     """Build the transposition of LANES × LANES numbers whose rows are written in pieces of `width`."""
 
@@ -20,22 +33,16 @@ def _make_transpose(width: int) -> Callable:
         def build(context, builder, sig, args):
             source, s_at, target, t_at, t_step = args
             i64, size = ir.IntType(64), lanes.dtype.bitwidth // 8
-            piece = ir.VectorType(lanes.llvm_type.element, width)
             base = _pointer(context, builder, sig.args[0], source, s_at)
             rows = []
             for j in range(LANES):
                 at = builder.gep(base, [ir.Constant(i64, j * LANES)])
                 rows.append(builder.load(builder.bitcast(at, lanes.llvm_type.as_pointer()), align=size))
             rows = _transposed(builder, rows)
+            place = _pointer(context, builder, sig.args[2], target, t_at)
             for s in range(LANES):
-                for part in range(LANES // width):
-                    index = ir.VectorType(ir.IntType(32), width)
-                    chosen = ir.Constant(index, list(range(part * width, (part + 1) * width)))
-                    value = builder.shuffle_vector(rows[s], rows[s], chosen)
-                    at = builder.add(t_at, builder.mul(t_step, ir.Constant(i64, part)))
-                    at = builder.add(at, ir.Constant(i64, s * width))
-                    place = _pointer(context, builder, sig.args[2], target, at)
-                    builder.store(value, builder.bitcast(place, piece.as_pointer()), align=size)
+                here = builder.gep(place, [ir.Constant(i64, s * width)])
+                _store_pieces(builder, lanes, rows[s], width, here, t_step)
             return context.get_dummy_value()
 
         at = types.intp
@@ -91,17 +98,11 @@ def split_lanes(typingctx, source, s_at, target, t_at, t_step):
 
     def build(context, builder, sig, args):
         source, s_at, target, t_at, t_step = args
-        i64, size = ir.IntType(64), lanes.dtype.bitwidth // 8
-        piece = ir.VectorType(lanes.llvm_type.element, TILE_ROWS)
         base = _pointer(context, builder, sig.args[0], source, s_at)
-        value = builder.load(builder.bitcast(base, lanes.llvm_type.as_pointer()), align=size)
-        for part in range(LANES // TILE_ROWS):
-            index = ir.VectorType(ir.IntType(32), TILE_ROWS)
-            chosen = ir.Constant(index, list(range(part * TILE_ROWS, (part + 1) * TILE_ROWS)))
-            at = builder.add(t_at, builder.mul(t_step, ir.Constant(i64, part)))
-            place = _pointer(context, builder, sig.args[2], target, at)
-            part_value = builder.shuffle_vector(value, value, chosen)
-            builder.store(part_value, builder.bitcast(place, piece.as_pointer()), align=size)
+        value = builder.load(builder.bitcast(base, lanes.llvm_type.as_pointer()), align=lanes.dtype.bitwidth // 8)
+        _store_pieces(
+            builder, lanes, value, TILE_ROWS, _pointer(context, builder, sig.args[2], target, t_at), t_step
+        )
         return context.get_dummy_value()
 
     at = types.intp

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.data import Split
@@ -33,13 +32,12 @@ from pyscore.errors import PyscoreError
 from pyscore.experiment.grid import GRIDS, Options, StackTask, tasks_of
 from pyscore.experiment.measures import CHEAP, COSTLY, DEAR, KNOWN, Meter, Rows
 from pyscore.experiment.runs import Place, Progress, spread
-from pyscore.experiment.store import SCHEMA
+from pyscore.experiment.schema import ABLATION_SCHEMA
 from pyscore.model import SVAE
 from pyscore.scores import available_scores
 
-__all__ = ["ABLATION_SCHEMA", "TOUCHES", "rescore", "selected_models", "training_tasks"]
+__all__ = ["TOUCHES", "rescore", "selected_models", "training_tasks"]
 
-ABLATION_SCHEMA = SCHEMA.append(pa.field("switched", pa.string()))
 BASES = (ORIGINAL, EXACT)
 
 _WITH_PRIOR = tuple(name for name in CHEAP if name not in ("reconstruction", "latent_reconstruction"))

@@ -14,43 +14,13 @@ from pyscore import _validate as check
 from pyscore import data
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.errors import InvalidInput
+from pyscore.experiment.grids import GRIDS, Grid
 from pyscore.training import TrainConfig
 
 __all__ = ["GRIDS", "Grid", "Options", "StackTask", "model_seed", "tasks_of"]
 
 SCHEMA_VERSION = 1
 """Part of every hash: results of another meaning are other results."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Values that are combined with each other; shapes with more latent than data dimensions are left out."""
-
-    name: str
-    hidden_dims: tuple[int, ...]
-    latent_dims: tuple[int, ...]
-    n_components: tuple[int, ...]
-    betas: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
-    cs: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
-
-    def shapes(self, input_dim: int) -> list[tuple[int, int, int]]:
-        """(hidden, latent, components) of every stack, smallest first."""
-        product = itertools.product(self.hidden_dims, self.latent_dims, self.n_components)
-        return [(h, k, p) for h, k, p in product if k <= input_dim]
-
-
-GRIDS = {
-    "paper": Grid(name="paper", hidden_dims=(32, 64), latent_dims=(2, 4, 9), n_components=(1, 4, 16)),
-    "small": Grid(name="small", hidden_dims=(32,), latent_dims=(2, 4), n_components=(4,)),
-    "latent": Grid(
-        name="latent",
-        hidden_dims=(64,),
-        latent_dims=tuple(range(2, 10)),
-        n_components=(16,),
-        betas=(0.01, 0.1, 1.0),
-    ),
-}
-"""paper: 288 models where d ≥ 9; small: 32, for ablations and trials; latent: the sweep of Figure 3."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from pyscore.data import Split
-from pyscore.experiment.ablation import ABLATION_SCHEMA, rescore
+from pyscore.experiment.ablation import rescore
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.runs import Place, Progress, StackResult, run_stack
-from pyscore.experiment.store import SCHEMA, Store, save_models, write_rows
+from pyscore.experiment.schema import ABLATION_SCHEMA, SCHEMA
+from pyscore.experiment.store import Store, save_models, write_rows
 
 __all__ = ["Job"]
 

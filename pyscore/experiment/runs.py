@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +18,9 @@ from pyscore.errors import NumericalWarning, PyscoreError
 from pyscore.experiment.classifier import train_disc
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.measures import CHEAP, COSTLY, MEASURES, Meter, Rows
-from pyscore.experiment.store import SCHEMA
+from pyscore.experiment.schema import SCHEMA
 from pyscore.model import SVAE
-from pyscore.stacked import StackMember, train_stack
+from pyscore.stacked import StackMember, cores, train_stack
 from pyscore.training import TrainConfig
 
 __all__ = [
@@ -55,7 +54,7 @@ class StackResult(NamedTuple):
     """What a stack leaves."""
 
     rows: pd.DataFrame
-    """Columns of `store.SCHEMA`."""
+    """Columns of `schema.SCHEMA`."""
     models: list[SVAE | None]
     """In the order of ``task.configs()``; None where training failed."""
 
@@ -121,11 +120,6 @@ def spread(work: Callable[..., Any], *arguments: Sequence[Any], threads: int | N
     with warnings.catch_warnings(), ThreadPoolExecutor(threads or cores()) as pool:
         warnings.simplefilter("ignore", NumericalWarning)
         yield from pool.map(work, *arguments)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def facts_of(task: StackTask, config: TrainConfig, place: Place) -> dict[str, Any]:

@@ -33,52 +33,15 @@ import pyarrow.parquet as pq
 from pyscore._validate import Array
 from pyscore.errors import InvalidInput, ModelFileError
 from pyscore.experiment.grid import StackTask
+from pyscore.experiment.schema import SCHEMA
 from pyscore.model import SVAE
 from pyscore.storage import atomic_write, read_tensors, write_json, write_tensors
 
-__all__ = ["SCHEMA", "Store", "out_of_disk", "read_results"]
+__all__ = ["Store", "out_of_disk", "read_results"]
 
 MODELS_VERSION = 1
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-
-SCHEMA = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("difficulty", pa.string()),
-        ("split", pa.int64()),
-        ("stack", pa.string()),
-        ("config_hash", pa.string()),
-        ("hidden_dim", pa.int64()),
-        ("latent_dim", pa.int64()),
-        ("n_components", pa.int64()),
-        ("beta", pa.float64()),
-        ("c", pa.float64()),
-        ("steps", pa.int64()),
-        ("learning_rate", pa.float64()),
-        ("seed", pa.int64()),
-        ("train_convention", pa.string()),
-        ("convention", pa.string()),
-        ("score", pa.string()),
-        ("auc_train", pa.float64()),
-        ("auc_test", pa.float64()),
-        ("auc_known1", pa.float64()),
-        ("auc_known5", pa.float64()),
-        ("mean_log_density", pa.float64()),
-        ("mmd", pa.float64()),
-        ("p_value", pa.float64()),
-        ("width", pa.float64()),
-        ("train_disc", pa.float64()),
-        ("rows_train", pa.int64()),
-        ("rows_test", pa.int64()),
-        ("seconds_train", pa.float64()),
-        ("seconds_score", pa.float64()),
-        ("backend", pa.string()),
-        ("version", pa.string()),
-        ("failure", pa.string()),
-    ]
-)
-"""Columns of a result file: one row a dataset, split, model, convention of the scores, and score."""
 
 
 def out_of_disk(error: BaseException) -> bool:

@@ -24,9 +24,9 @@ from torch import Tensor
 from pyscore import _validate as check
 from pyscore import sampling
 from pyscore._validate import Array, Latent
-from pyscore.autoencoder import one_thread
 from pyscore.errors import InvalidInput
 from pyscore.reference import normalize
+from pyscore.torch_functions import one_thread
 
 __all__ = [
     "Adversaries",

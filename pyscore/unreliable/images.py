@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from pyscore import _validate as check
 from pyscore import sampling
 from pyscore._validate import Array
-from pyscore.autoencoder import one_thread
 from pyscore.errors import DataIntegrityError, DataUnavailable, InvalidInput, TrainingDiverged
+from pyscore.torch_functions import one_thread
 from pyscore.unreliable import cure
 from pyscore.unreliable.adversarial import (
     Adversaries,

@@ -1,0 +1,48 @@
+"""Columns of the files that a run leaves: written by the runner, read by the results; loads no torch."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+__all__ = ["ABLATION_SCHEMA", "SCHEMA"]
+
+SCHEMA = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("difficulty", pa.string()),
+        ("split", pa.int64()),
+        ("stack", pa.string()),
+        ("config_hash", pa.string()),
+        ("hidden_dim", pa.int64()),
+        ("latent_dim", pa.int64()),
+        ("n_components", pa.int64()),
+        ("beta", pa.float64()),
+        ("c", pa.float64()),
+        ("steps", pa.int64()),
+        ("learning_rate", pa.float64()),
+        ("seed", pa.int64()),
+        ("train_convention", pa.string()),
+        ("convention", pa.string()),
+        ("score", pa.string()),
+        ("auc_train", pa.float64()),
+        ("auc_test", pa.float64()),
+        ("auc_known1", pa.float64()),
+        ("auc_known5", pa.float64()),
+        ("mean_log_density", pa.float64()),
+        ("mmd", pa.float64()),
+        ("p_value", pa.float64()),
+        ("width", pa.float64()),
+        ("train_disc", pa.float64()),
+        ("rows_train", pa.int64()),
+        ("rows_test", pa.int64()),
+        ("seconds_train", pa.float64()),
+        ("seconds_score", pa.float64()),
+        ("backend", pa.string()),
+        ("version", pa.string()),
+        ("failure", pa.string()),
+    ]
+)
+"""Columns of a result file: one row a dataset, split, model, convention of the scores, and score."""
+
+ABLATION_SCHEMA = SCHEMA.append(pa.field("switched", pa.string()))
+"""`switched` is the field; "" marks rows to compare with that are not in ``results/``."""
