@@ -80,7 +80,8 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         "auto" chooses `latent_dim`, `beta` and `c` from a grid of 27 without labels, by the mean log p(x) of
         held-out rows (see `pyscore.tuning`), and fits once more on all rows.
     callbacks : callable, or sequence of them
-        Each called as ``callback(steps done, steps in all, loss)`` after each step. While `tune` trains its
+        Each called as ``callback(steps done, steps in all, loss)`` every 200 steps (every 50 with
+        early stopping, each step on a GPU) and at the end; `history_` has every step. While `tune` trains its
         candidates, now and then with the steps of all of them and NaN for the loss.
 
     Attributes

@@ -10,7 +10,7 @@ import pandas as pd
 from pyscore import reference, sampling
 from pyscore._validate import Array
 from pyscore.model import SVAE
-from pyscore.training import Callback, TrainConfig, Trainer
+from pyscore.training import Callback, TrainConfig, new_run
 
 __all__ = ["CHECK_EVERY", "EarlyStopped", "ValidationLoss", "train_early_stopping"]
 
@@ -83,18 +83,16 @@ def train_early_stopping(
         `latent_dim`, `hidden_dim`, `n_components`, `activation`, `dtype`: as in `SVAE.initialise`.
     """
     model = SVAE.initialise(x.shape[1], seed=config.seed, **sizes)
-    trainer, loss_of = Trainer(model, x, config, device=device), ValidationLoss(x_validation, config)
+    run, loss_of = new_run(model, x, config, device=device), ValidationLoss(x_validation, config)
     best, best_step, lowest = model, 0, loss_of(model)
     checks = [(0, lowest)]
     waited = 0
-    while trainer.step_count < config.steps and waited < patience:
-        loss = trainer.step()
-        step = trainer.step_count
+    while run.step_count < config.steps and waited < patience:
+        run.advance(min(run.step_count + CHECK_EVERY, config.steps))
+        step = run.step_count
         if callback is not None:
-            callback(step, config.steps, loss)
-        if step % CHECK_EVERY and step != config.steps:
-            continue
-        model = trainer.model()
+            callback(step, config.steps, run.last_loss)
+        model = run.model()
         value = loss_of(model)
         checks.append((step, value))
         if value < lowest:
@@ -102,4 +100,4 @@ def train_early_stopping(
         else:
             waited += 1
     history = pd.DataFrame(checks, columns=["step", "validation_loss"])
-    return EarlyStopped(best, trainer.history(), history, best_step)
+    return EarlyStopped(best, run.history(), history, best_step)

@@ -12,6 +12,7 @@ from pyscore.convention import EXACT, Convention
 from pyscore.reference import EPS, Projection, log_likelihood, move, tangent_frame
 
 __all__ = [
+    "BETAS",
     "adam_descent",
     "adam_step",
     "beta_power",
@@ -22,12 +23,14 @@ __all__ = [
     "tangent_basis",
 ]
 
+BETAS = (0.9, 0.999)
+"""Of ADAM: how much of its two moments is kept."""
 Model = Callable[[Array], tuple[Array, Array, Array]]
 """Codes (n, k) → objective (n,), gradient (n, m) and curvature (n, m, m) in the tangent basis."""
 
 
 def adam_step(
-    gradient: Array, m: Array, v: Array, t: int, rate: float, betas: tuple[float, float] = (0.9, 0.999)
+    gradient: Array, m: Array, v: Array, t: int, rate: float, betas: tuple[float, float] = BETAS
 ) -> tuple[Array, Array, Array]:
     """ADAM's step and its two new moments; to be subtracted from the parameter.
 

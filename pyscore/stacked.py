@@ -20,16 +20,12 @@ from numpy.typing import ArrayLike
 
 from pyscore import _validate as check
 from pyscore._validate import Array
-from pyscore.errors import InvalidInput
+from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.model import SVAE
-from pyscore.sampling import STREAMS
-from pyscore.training import TrainConfig
+from pyscore.training import BACKENDS, TrainConfig
 
 __all__ = ["BACKENDS", "StackMember", "cores", "train_stack"]
 
-BACKENDS = ("numba", "torch")
-CHUNK = 200
-"""Steps between two looks at the progress and at a request to stop: about a twentieth of a second."""
 SHARED = ("steps", "batch_size", "learning_rate", "convention")
 """Fields of `TrainConfig` that a stack has in common."""
 
@@ -161,42 +157,19 @@ def _train_compiled(
 def _train_one(
     x: Array, model: SVAE, config: TrainConfig, done: list[int], index: int, stop: threading.Event
 ) -> StackMember:
-    from pyscore.kernels.cpu import train as kernel
+    from pyscore.compiled_trainer import CompiledTrainer
 
-    state = kernel.initial_state(model.parameters(), model.activation)
-    options, powers = step_options(config, model.activation), np.ones(2)
-    pieces, failure, at = [np.empty((0, 3))], None, 0
-    while at < config.steps and failure is None and not stop.is_set():
-        at, failure, history, _ = kernel.train_steps(state, x, options, powers, at, min(at + CHUNK, config.steps))
-        pieces.append(history)
-        done[index] = at
-    history = pd.DataFrame(np.concatenate(pieces), columns=["loss", "mse", "mmd"])
-    done[index] = config.steps
-    if failure is not None:
-        return StackMember(None, f"{failure} at step {at}", history)
-    return StackMember(SVAE.from_parameters(kernel.parameters(state), model.activation), None, history)
+    run = CompiledTrainer(model, x, config)
+    try:
+        while run.step_count < config.steps and not stop.is_set():
+            run.advance(min(run.step_count + run.stride, config.steps))
+            done[index] = run.step_count
+    except TrainingDiverged as failure:
+        done[index] = config.steps
+        return StackMember(None, str(failure), run.history())
+    return StackMember(run.model(), None, run.history())
 
 
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def step_options(config: TrainConfig, activation: str) -> Any:
-    """Return what the compiled step has to know of a configuration."""
-    from pyscore.kernels.cpu._activations import activation_code
-    from pyscore.kernels.cpu.train import StepOptions
-
-    convention = config.convention
-    return StepOptions(
-        beta=float(config.beta),
-        c=float(config.c),
-        learning_rate=float(config.learning_rate),
-        batch_size=config.batch_size,
-        seed=config.seed,
-        stream=STREAMS["train"],
-        activation=activation_code(activation),
-        machine=convention.norm_eps == "machine",
-        removed=convention.mmd_diagonal == "removed",
-        summed=convention.pseudo_input_gradient == "sum",
-    )

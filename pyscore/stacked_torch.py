@@ -10,12 +10,12 @@ from torch import Tensor
 from pyscore import torch_functions as tf
 from pyscore._validate import Array
 from pyscore.kernels.cpu.training_draws import batch_and_components, vmf_draws
-from pyscore.minimise import beta_power
+from pyscore.minimise import BETAS, beta_power
 from pyscore.model import SVAE
 from pyscore.network import KAPPA_MAX
 from pyscore.sampling import STREAMS
 from pyscore.stacked import Progress, StackMember
-from pyscore.training import BETAS, TrainConfig
+from pyscore.training import TrainConfig
 
 __all__ = ["Stack", "train_batched"]
 

@@ -1,11 +1,15 @@
-"""Training of the Wasserstein autoencoder in PyTorch: seeded, replayable, resumable.
+"""Training of the Wasserstein autoencoder: seeded, replayable, resumable.
 
 Loss of a batch: mean over all n·d entries of (x − decode(mu(x)))² + β·MMD(mu(x), prior sample of n), equation (1).
 Original: `wloss` and `Flux.train!` with `ADAM(1e-4)`.
+
+Two engines take the steps: `pyscore.compiled_trainer` (numba) and `pyscore.trainer` (torch: automatic
+differentiation, any device, recorded draws). Same seed, same start, same draws, parameters equal to rounding.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import hashlib
 import json
@@ -13,27 +17,33 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from pyscore import _validate as check
-from pyscore import torch_functions as tf
 from pyscore._validate import Array
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import InvalidInput, ModelFileError, TrainingDiverged
-from pyscore.minimise import beta_power
 from pyscore.model import SVAE
 from pyscore.sampling import TrainingDraws, VMFDraws
 from pyscore.storage import read_tensors, write_tensors
 
-__all__ = ["Draws", "RandomDraws", "StepDraws", "TrainConfig", "Trained", "Trainer", "train"]
+__all__ = [
+    "BACKENDS",
+    "Draws",
+    "RandomDraws",
+    "StepDraws",
+    "TrainConfig",
+    "Trained",
+    "TrainingRun",
+    "new_run",
+    "train",
+]
 
-BETAS = (0.9, 0.999)
+BACKENDS = ("numba", "torch")
 CHECKPOINT_VERSION = 2
 
 
@@ -114,11 +124,11 @@ class Trained(NamedTuple):
 
 
 Callback = Callable[[int, int, float], None]
-"""Called with (steps done, steps in all, last loss)."""
+"""Called now and then with (steps done, steps in all, last loss)."""
 
 
-class Trainer:
-    """A model in training: parameters, ADAM's moments and the step count, one step at a time.
+class TrainingRun(abc.ABC):
+    """A model in training: parameters, ADAM's moments and the step count; see `new_run`.
 
     Parameters
     ----------
@@ -127,10 +137,6 @@ class Trainer:
     x : (n, d) array
         Training rows, standardised.
     config : TrainConfig
-    draws : Draws, optional
-        By default `RandomDraws(config.seed)`.
-    device : str
-        Where to compute.
 
     Raises
     ------
@@ -138,98 +144,48 @@ class Trainer:
         If `x` is empty, has NaN or infinite values or the wrong width.
     """
 
-    def __init__(
-        self,
-        model: SVAE,
-        x: ArrayLike,
-        config: TrainConfig | None = None,
-        *,
-        draws: Draws | None = None,
-        device: str = "cpu",
-    ) -> None:
+    backend: ClassVar[str]
+    stride: ClassVar[int]
+    """Steps taken between two calls of a callback."""
+
+    def __init__(self, model: SVAE, x: ArrayLike, config: TrainConfig | None = None) -> None:
         self.config = config or TrainConfig()
-        self.draws = draws or RandomDraws(self.config.seed)
         x = check.matrix(
             "x", x, model.input_dim, dtype=model.dtype, why=f"The model has {model.input_dim} features."
         )
         if len(x) < 2:
             raise InvalidInput(f"`x` must have at least 2 rows to train on; got {len(x)}.")
         check.finite("x", x, limit=1e15)
+        self._rows = x
         self._activation = model.activation
-        self._dtype = torch.float64 if model.dtype == np.float64 else torch.float32
-        self._x = torch.tensor(x, dtype=self._dtype, device=device)
-        self._flat = _FlatParameters(model, self._dtype, device)
         self.step_count = 0
         self._history: list[tuple[float, float, float]] = []
 
-    # ── one step ──
+    # ── what an engine does ──
 
-    def loss(self, draws: StepDraws) -> tuple[Tensor, Tensor, Tensor]:
-        """Return loss, mean squared error and MMD of one batch, as differentiable tensors."""
-        config, p = self.config, self._flat.tensors
-        size, k = config.batch_size, p["mu.weight"].shape[0]
-        x = self._x[torch.from_numpy(draws.batch(len(self._x), size)).to(self._x.device)]
-        chosen = self._choose(p["pseudo_inputs"], draws.components(len(p["pseudo_inputs"]), size))
-        codes, concentrations = self._encode(torch.cat([x, chosen]))
-        z, mu, kappa = codes[:size], codes[size:], concentrations[size:]
-        concentration = kappa.detach().cpu().numpy()
-        if not np.isfinite(concentration).all():
-            raise self._diverged("a concentration kappa became NaN")
-        accepted = draws.vmf(concentration, k)
-        epsilon, v = (torch.as_tensor(a, dtype=self._dtype, device=x.device) for a in accepted)
-        prior = tf.sample_vmf(mu, kappa, epsilon, v, config.convention)
-        mmd = tf.mmd_imq(z, prior, config.c, config.convention)
-        mse = ((x - tf.mlp(z, self._flat.layers("decoder", 4), self._activation)) ** 2).mean()
-        return mse + config.beta * mmd, mse, mmd
-
-    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        flat = self._flat
-        return tf.encoder_heads(
-            x,
-            flat.layers("encoder", 3),
-            flat.layer("mu"),
-            flat.layer("kappa"),
-            self._activation,
-            self.config.convention,
-        )
-
-    def _choose(self, pseudo_inputs: Tensor, components: NDArray[np.int64]) -> Tensor:
-        """Rows of the pseudo-inputs; under ``pseudo_input_gradient="last"`` only the last copy has a gradient."""
-        chosen = pseudo_inputs[torch.from_numpy(np.ascontiguousarray(components)).to(pseudo_inputs.device)]
-        if self.config.convention.pseudo_input_gradient == "sum":
-            return chosen
-        last = np.zeros((len(components), 1), dtype=bool)
-        last[len(components) - 1 - np.unique(components[::-1], return_index=True)[1]] = True
-        return torch.where(torch.from_numpy(last).to(chosen.device), chosen, chosen.detach())
-
-    def step(self) -> float:
-        """Take one step and return the loss before it.
+    @abc.abstractmethod
+    def advance(self, until: int) -> None:
+        """Take steps until `until` have been taken in all.
 
         Raises
         ------
         TrainingDiverged
             If the loss is NaN or infinite; parameters are those before the step.
         """
-        with tf.one_thread():
-            return self._step()
 
-    def _step(self) -> float:
-        self._flat.gradient.zero_()
-        loss, mse, mmd = self.loss(self.draws.step(self.step_count))
-        value = loss.item()
-        if not np.isfinite(value):
-            raise self._diverged(f"the loss became {value}")
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.step_count += 1
-        self._flat.adam(self.step_count, self.config.learning_rate)
-        self._history.append((value, mse.item(), mmd.item()))
-        return value
+    @abc.abstractmethod
+    def model(self) -> SVAE:
+        """Return the parameters as they are now."""
 
-    def _diverged(self, what: str) -> TrainingDiverged:
-        return TrainingDiverged(
-            f"{what} at step {self.step_count}. Lower `learning_rate` ({self.config.learning_rate:g}) or `beta` "
-            f"({self.config.beta:g}), or look for outliers in the data."
-        )
+    @abc.abstractmethod
+    def _state(self) -> dict[str, Array]:
+        """Return what a checkpoint holds beside the history: values, m, v."""
+
+    @abc.abstractmethod
+    def _restore(self, state: dict[str, Array]) -> None:
+        """Set what `_state` returned, after `step_count` steps."""
+
+    # ── the run ──
 
     def run(
         self,
@@ -248,57 +204,62 @@ class Trainer:
         if checkpoint is not None and Path(checkpoint).exists():
             self.load_checkpoint(checkpoint)
         while self.step_count < total:
-            value = self.step()
+            here = self.step_count
+            # Multiples, so that a resumed run stops where an uninterrupted one does.
+            self.advance(min(here - here % self.stride + self.stride, here - here % every + every, total))
             if callback is not None:
-                callback(self.step_count, total, value)
+                callback(self.step_count, total, self.last_loss)
             if checkpoint is not None and (self.step_count % every == 0 or self.step_count == total):
                 self.save_checkpoint(checkpoint)
         return Trained(self.model(), self.history())
 
-    # ── what it holds ──
-
-    def model(self) -> SVAE:
-        """Return the parameters as they are now."""
-        return SVAE.from_parameters(self._flat.arrays(self._flat.values), self._activation)
-
-    def gradients(self) -> dict[str, Array]:
-        """Return the gradients of the last step by parameter name."""
-        return self._flat.arrays(self._flat.gradient)
+    @property
+    def last_loss(self) -> float:
+        """Loss before the last step; NaN at the start."""
+        return self._history[-1][0] if self._history else float("nan")
 
     def history(self) -> pd.DataFrame:
         """Return one row a step: loss, mse, mmd."""
         return pd.DataFrame(self._history, columns=["loss", "mse", "mmd"])
 
+    def _diverged(self, what: str) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"{what} at step {self.step_count}. Lower `learning_rate` ({self.config.learning_rate:g}) or `beta` "
+            f"({self.config.beta:g}), or look for outliers in the data."
+        )
+
     # ── checkpoints ──
 
     def _identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree with: configuration (but for its length), data and architecture."""
+        """What a checkpoint must agree with: configuration (but for its length), data, architecture, engine."""
         config = {k: v for k, v in self.config.to_dict().items() if k != "steps"}
-        data = hashlib.sha256(self._x.cpu().numpy().tobytes()).hexdigest()
-        return {"config": json.loads(json.dumps(config)), "data": data, "activation": self._activation}
+        data = hashlib.sha256(self._rows.tobytes()).hexdigest()
+        return {
+            "config": json.loads(json.dumps(config)),
+            "data": data,
+            "activation": self._activation,
+            "backend": self.backend,
+        }
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, moments, step count and history."""
-        flat = self._flat
-        tensors = {"values": flat.values, "m": flat.m, "v": flat.v}
-        arrays = {name: t.detach().cpu().numpy() for name, t in tensors.items()}
-        arrays["history"] = np.array(self._history, dtype=np.float64).reshape(-1, 3)
+        history = np.array(self._history, dtype=np.float64).reshape(-1, 3)
         header = {"step": self.step_count, **self._identity()}
-        write_tensors(path, "checkpoint", CHECKPOINT_VERSION, header, arrays)
+        write_tensors(path, "checkpoint", CHECKPOINT_VERSION, header, {**self._state(), "history": history})
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a checkpoint of the same configuration and data.
+        """Go on from a checkpoint of the same configuration, data and engine.
 
         Raises
         ------
         ModelFileError
             If the file is damaged.
         InvalidInput
-            If it belongs to another configuration, other data or another architecture.
+            If it belongs to another configuration, other data, another architecture or engine.
         """
         header, arrays = read_tensors(path, "checkpoint", CHECKPOINT_VERSION, unsigned=(1,))
-        flat, mine = self._flat, self._identity()
-        same_size = all(arrays.get(n, np.empty(0)).shape == flat.values.shape for n in ("values", "m", "v"))
+        state, mine = self._state(), self._identity()
+        same_size = all(arrays.get(name, np.empty(0)).shape == state[name].shape for name in state)
         differ = [key for key in mine if header.get(key) != mine[key]] + ([] if same_size else ["architecture"])
         if differ:
             raise InvalidInput(
@@ -308,50 +269,40 @@ class Trainer:
         step, history = header.get("step"), arrays.get("history", np.empty(0))
         if type(step) is not int or history.shape != (step, 3):
             raise ModelFileError(f"{str(path)!r} is not a valid checkpoint: its step count or history is damaged.")
-        with torch.no_grad():
-            for name, target in (("values", flat.values), ("m", flat.m), ("v", flat.v)):
-                target.copy_(torch.from_numpy(arrays[name]))
         self.step_count = step
         self._history = [tuple(row) for row in history.tolist()]
+        self._restore({name: arrays[name] for name in state})
 
 
-class _FlatParameters:
-    """All parameters in one vector, with a named leaf tensor for each, so that ADAM is a dozen operations."""
+def new_run(
+    model: SVAE,
+    x: ArrayLike,
+    config: TrainConfig | None = None,
+    *,
+    backend: str | None = None,
+    draws: Draws | None = None,
+    device: str = "cpu",
+) -> TrainingRun:
+    """Start training `model` on rows `x` (n, d) with the engine that `train` describes.
 
-    def __init__(self, model: SVAE, dtype: torch.dtype, device: str) -> None:
-        arrays = model.parameters()
-        flat = np.concatenate([a.ravel() for a in arrays.values()])
-        self.values = torch.tensor(flat, dtype=dtype, device=device)
-        self.gradient, self.m, self.v = (torch.zeros_like(self.values) for _ in range(3))
-        self._slices, start = {}, 0
-        self.tensors: dict[str, Tensor] = {}
-        for name, array in arrays.items():
-            self._slices[name] = (slice(start, start + array.size), array.shape)
-            leaf = self.values[start : start + array.size].view(array.shape).requires_grad_()
-            leaf.grad = self.gradient[start : start + array.size].view(array.shape)
-            self.tensors[name] = leaf
-            start += array.size
+    Raises
+    ------
+    InvalidInput, ShapeError
+        If the data cannot be used, or if numba is asked for what only torch does.
+    """
+    if backend is None:
+        backend = "numba" if draws is None and device == "cpu" else "torch"
+    check.choice("backend", backend, BACKENDS)
+    if backend == "torch":
+        from pyscore.trainer import Trainer
 
-    def layer(self, name: str) -> tf.Layer:
-        return self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        return Trainer(model, x, config, draws=draws, device=device)
+    if draws is not None or device != "cpu":
+        what = "`draws` must be None" if draws is not None else f"`device` must be 'cpu', not {device!r},"
+        raise InvalidInput(f"{what} with backend='numba', which draws from the seed on the CPU. Use 'torch'.")
+    from pyscore.compiled_trainer import CompiledTrainer
 
-    def layers(self, name: str, count: int) -> list[tf.Layer]:
-        return [self.layer(f"{name}.{i}") for i in range(count)]
-
-    def arrays(self, flat: Tensor) -> dict[str, Array]:
-        host = flat.detach().cpu().numpy().copy()
-        return {name: host[where].reshape(shape) for name, (where, shape) in self._slices.items()}
-
-    @torch.no_grad()
-    def adam(self, t: int, rate: float) -> None:
-        """`minimise.adam_step` on the whole vector, to the same bits."""
-        g = self.gradient
-        self.m.copy_(BETAS[0] * self.m.double() + (1 - BETAS[0]) * g.double())
-        self.v.copy_(BETAS[1] * self.v.double() + (1 - BETAS[1]) * (g * g).double())
-        first, second = (beta_power(beta, t) for beta in BETAS)
-        root = torch.sqrt(self.v.double() / (1 - second))
-        step = self.m.double() / (1 - first) / (root + 1e-8) * rate
-        self.values -= step.to(self.values.dtype)
+    return CompiledTrainer(model, x, config)
 
 
 def train(
@@ -364,11 +315,30 @@ def train(
     activation: str = "swish",
     dtype: Any = np.float32,
     draws: Draws | None = None,
+    backend: str | None = None,
     device: str = "cpu",
     callback: Callback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> Trained:
     """Draw a model and train it on rows `x` (n, d), standardised.
+
+    Parameters
+    ----------
+    x : (n, d) array
+    config : TrainConfig
+    latent_dim, hidden_dim, n_components, activation, dtype
+        As in `SVAE.initialise`, which draws the start from the configuration's seed.
+    draws : Draws, optional
+        Where batches and prior samples come from: a recording, say. By default the configuration's seed.
+    backend : {"numba", "torch"}, optional
+        The engine: compiled code on one core of the CPU, or PyTorch. By default numba, but torch where `draws`
+        or a `device` other than the CPU are given. The two are equal to rounding, each to its own bits.
+    device : str
+        Where torch computes.
+    callback : callable, optional
+        Called with steps done, steps in all and the last loss: by numba every 200 steps, by torch every step.
+    checkpoint : path, optional
+        A file to resume from if it is there, and to write to every 1,000 steps.
 
     Returns
     -------
@@ -387,5 +357,5 @@ def train(
     model = SVAE.initialise(
         x.shape[1], latent_dim, hidden_dim, n_components, activation=activation, seed=config.seed, dtype=dtype
     )
-    trainer = Trainer(model, x, config, draws=draws, device=device)
-    return trainer.run(callback=callback, checkpoint=checkpoint)
+    run = new_run(model, x, config, backend=backend, draws=draws, device=device)
+    return run.run(callback=callback, checkpoint=checkpoint)

@@ -14,7 +14,8 @@ from pyscore.goodness import goodness_of_fit, known_anomaly_rows, mean_of_draws
 from pyscore.model import SVAE
 from pyscore.sampling import VMFDraws
 from pyscore.scores import score_terms
-from pyscore.training import TrainConfig, Trainer
+from pyscore.trainer import Trainer
+from pyscore.training import TrainConfig
 
 EPS, EPS32 = np.finfo(np.float64).eps, np.finfo(np.float32).eps
 RNG = np.random.default_rng(0)

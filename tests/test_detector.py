@@ -310,12 +310,16 @@ def test_every_parameter_has_a_bad_value_in_the_table():
         SVAEDetector(**FAST, early_stopping=True, validation_fraction=1.0).fit(np.eye(8))
 
 
-def test_callbacks_see_every_step(data):
+def test_callbacks_see_the_progress(data):
     seen, also = [], []
-    SVAEDetector(**FAST, callbacks=[lambda *a: seen.append(a), lambda *a: also.append(a)]).fit(data)
-    assert [done for done, _, _ in seen] == list(range(1, 21))
+    options = {**FAST, "steps": 420, "callbacks": [lambda *a: seen.append(a), lambda *a: also.append(a)]}
+    model = SVAEDetector(**options).fit(data)
+    assert [call[:2] for call in seen] == [(200, 420), (400, 420), (420, 420)]
     assert seen == also
-    assert {total for _, total, _ in seen} == {20}
+    assert seen[-1][2] == model.history_["loss"].iloc[-1]
+    seen.clear()
+    stopped = SVAEDetector(**options, early_stopping=True).fit(data)
+    assert [done for done, _, _ in seen] == stopped.validation_history_["step"].tolist()[1:]
 
 
 # ── frames ──
@@ -456,7 +460,7 @@ def test_tune_chooses_by_held_out_log_density(data, monkeypatch):
     np.testing.assert_array_equal(model.decision_scores_, plain.decision_scores_)  # fitted once more on all rows
     tuning_calls = [call for call in seen if np.isnan(call[2])]
     assert tuning_calls[-1][:2] == (80, 80)  # 4 candidates of 20 steps
-    assert len(seen) == len(tuning_calls) + 20
+    assert [call[:2] for call in seen[len(tuning_calls) :]] == [(20, 20)]
 
 
 def test_a_candidate_without_a_finite_mean_is_never_chosen(standard, monkeypatch):

@@ -7,14 +7,16 @@ import dataclasses
 import numpy as np
 import pytest
 
+from pyscore.compiled_trainer import step_options
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.errors import InvalidInput
 from pyscore.kernels.cpu import train as kernel
 from pyscore.model import SVAE
 from pyscore.network import ACTIVATIONS
 from pyscore.sampling import STREAMS, TrainingDraws
-from pyscore.stacked import StackMember, step_options, train_stack
-from pyscore.training import TrainConfig, Trainer, train
+from pyscore.stacked import StackMember, train_stack
+from pyscore.trainer import Trainer
+from pyscore.training import TrainConfig, train
 
 SHAPES = [(30, 9, 64, 16, 100), (7, 2, 20, 1, 33), (10, 4, 32, 4, 100), (3, 3, 5, 2, 2), (40, 5, 17, 20, 31)]
 """d, k, h, p, batch size: the paper's, and ones that are no multiple of anything."""

@@ -19,7 +19,8 @@ from pyscore.fitted import FittedModel
 from pyscore.model import SVAE
 from pyscore.preprocessing import Standardiser
 from pyscore.storage import atomic_write, read_tensors, write_json, write_tensors
-from pyscore.training import TrainConfig, Trainer
+from pyscore.trainer import Trainer
+from pyscore.training import TrainConfig
 
 # ── atomic_write ─────────────────────────────────────────────────────────────────────────────────────────
 

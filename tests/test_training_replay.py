@@ -12,7 +12,8 @@ import pytest
 from closeness import assert_close
 
 from pyscore.convention import ORIGINAL
-from pyscore.training import TrainConfig, Trainer
+from pyscore.trainer import Trainer
+from pyscore.training import TrainConfig
 
 RUNS = golden.cases("model_")
 RATE = 1e-4

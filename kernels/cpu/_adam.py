@@ -3,10 +3,9 @@
 from numba import njit
 
 from pyscore.kernels.cpu._simd import LANES, load, narrow_like, sqrt, store, widen
+from pyscore.minimise import BETAS
 
-__all__ = ["BETAS", "adam"]
-
-BETAS = (0.9, 0.999)
+__all__ = ["adam"]
 
 
 @njit

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
-from pyscore.kernels.cpu._adam import BETAS, adam
+from pyscore.kernels.cpu._adam import adam
 from pyscore.kernels.cpu._backprop import backward, forward, transpose_weights, weight_gradient
 from pyscore.kernels.cpu._batch_mmd import batch_mmd, pairs_size
 from pyscore.kernels.cpu._compile import compiled
@@ -20,6 +20,7 @@ from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, aligned, pack, padded
 from pyscore.kernels.cpu._philox import indices
 from pyscore.kernels.cpu._simd import LANES, TILE_ROWS
 from pyscore.kernels.cpu._vmf import accepted_draw, sample, sample_gradient
+from pyscore.minimise import BETAS
 from pyscore.network import KAPPA_MAX
 
 __all__ = ["HEAD", "Optimised", "StepOptions", "initial_state", "parameters", "train_steps"]

@@ -1,7 +1,7 @@
 """Measure training: `pyscore bench training --json FILE`, model-steps a second of the three trainers.
 
 The same 16 models (β × c of the paper's grid) take the same steps in turns: through compiled code on all
-threads, as one torch stack, one after the other through `pyscore.training.Trainer`; and beside them the bare
+threads, as one torch stack, one after the other through `pyscore.trainer.Trainer`; and beside them the bare
 matrix products of these steps, which no implementation can do without.
 """
 
@@ -19,7 +19,8 @@ from pyscore.bench.record import Row
 from pyscore.convention import ORIGINAL
 from pyscore.model import SVAE, parameter_shapes
 from pyscore.stacked import train_stack
-from pyscore.training import TrainConfig, Trainer
+from pyscore.trainer import Trainer
+from pyscore.training import TrainConfig
 
 __all__ = ["SHAPES", "bare_products", "training_rows"]
 

@@ -132,10 +132,10 @@ def _progress() -> Progress:
 def training_progress(description: str) -> Iterator[Callable[..., None]]:
     """Show a progress bar for training; yields the callback that drives it."""
     with _progress() as progress:
-        task = progress.add_task(description, total=None, note="")
+        task = progress.add_task(description, total=None, note="loading; the first run here compiles")
 
         def callback(done: int, total: int, loss: float | None = None) -> None:
-            if done % 20 == 0 or done == total:
+            if done % 20 == 0 or done == total:  # torch calls at every step
                 note = "" if loss is None else f"loss {loss:.4f}"
                 progress.update(task, completed=done, total=total, note=note)
 
