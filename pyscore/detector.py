@@ -23,7 +23,7 @@ from pyscore.convention import Convention, get_convention
 from pyscore.early_stopping import train_early_stopping
 from pyscore.errors import InvalidInput, NumericalWarning
 from pyscore.explain import explain
-from pyscore.fitted import FittedModel
+from pyscore.fitted import FittedModel, estimate_variance
 from pyscore.preprocessing import LARGEST, Standardiser
 from pyscore.training import Callback, TrainConfig, train
 
@@ -256,12 +256,15 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
             stopped = train_early_stopping(train_rows, validation_rows, config, **options, **sizes)
             self.history_, self.validation_history_ = stopped.history, stopped.validation
             self.best_step_ = stopped.best_step
-            return FittedModel(stopped.model, inner, config.convention, config.to_dict())
+            variance = estimate_variance(stopped.model, train_rows)
+            return FittedModel(stopped.model, inner, config.convention, config.to_dict(), variance)
         rows = np.sort(np.concatenate([parts.train, parts.validation]))
         standardiser = Standardiser.fit(x[rows], columns) if len(parts.validation) else inner
-        trained = train(standardiser.transform(x[rows]), config, device=self.device, callback=callback, **sizes)
+        standard = standardiser.transform(x[rows])
+        trained = train(standard, config, device=self.device, callback=callback, **sizes)
         self.history_, self.best_step_ = trained.history, config.steps
-        return FittedModel(trained.model, standardiser, config.convention, config.to_dict())
+        variance = estimate_variance(trained.model, standard)
+        return FittedModel(trained.model, standardiser, config.convention, config.to_dict(), variance)
 
     # ── scores ──
 

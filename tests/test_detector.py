@@ -519,6 +519,17 @@ def test_save_and_load_to_the_bit(tmp_path, data, frame):
         fitted.scores(frame, ["proposed"], backend="numba")["proposed"], model.score_samples(frame)
     )
     assert fitted.detector["parameters"]["steps"] == 20
+    kept = fitted.scores(frame, ["proposed"], sigma2="residual")["proposed"]
+    wanted = fitted.scores(frame, ["proposed"], sigma2=fitted.residual_variance)["proposed"]
+    np.testing.assert_array_equal(kept, wanted)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_the_noise_is_that_of_the_rows_trained_on(data, early_stopping):
+    held = SVAEDetector(**FAST, early_stopping=early_stopping, validation_fraction=0.5).fit(data).model_
+    own = scores.residual_variance(held.model, held.standardiser.transform(data))
+    assert (own == held.residual_variance) == (not early_stopping)
+    assert held.residual_variance > 0
 
 
 def test_save_and_load_of_a_tuned_detector_of_arrays(tmp_path, data, monkeypatch):

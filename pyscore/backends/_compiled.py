@@ -16,6 +16,7 @@ from scipy import special
 from pyscore import _validate as check
 from pyscore import reference
 from pyscore._validate import Array
+from pyscore.backends._last_model import LastModel
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
 from pyscore.model import SVAE
@@ -35,8 +36,7 @@ class CompiledBackend:
     def __init__(self, dtype: np.dtype[Any] | None, kernels: ModuleType) -> None:
         self.dtype = np.dtype(dtype or np.float32)
         self._kernels = kernels
-        self._model: SVAE | None = None
-        self._networks: dict[str, Any] = {}
+        self._networks: LastModel[dict[str, Any]] = LastModel(lambda model: {})
 
     # ── on arrays ──
 
@@ -199,20 +199,19 @@ class CompiledBackend:
 
     def _network(self, model: SVAE, name: str) -> Any:
         """Packed layers of a model, kept for the next call with the same one."""
-        if self._model is not model:
-            self._model, self._networks = model, {}
-        if name not in self._networks:
+        networks = self._networks(model)
+        if name not in networks:
             cast = model if model.dtype == self.dtype else model.astype(self.dtype)
             encoder, decoder = [tuple(layer) for layer in cast.encoder], [tuple(layer) for layer in cast.decoder]
             if name == "decoder":
-                self._networks[name] = self._kernels.pack(decoder, model.activation)
+                networks[name] = self._kernels.pack(decoder, model.activation)
             elif name == "encoder":
-                self._networks[name] = self._kernels.pack_encoder([*encoder, tuple(cast.mu)], model.activation)
+                networks[name] = self._kernels.pack_encoder([*encoder, tuple(cast.mu)], model.activation)
             else:
                 both = zip(cast.mu, cast.kappa, strict=True)
                 head = tuple(np.concatenate(pair) for pair in both)
-                self._networks[name] = self._kernels.pack([*encoder, head], model.activation)
-        return self._networks[name]
+                networks[name] = self._kernels.pack([*encoder, head], model.activation)
+        return networks[name]
 
     def _norm_eps(self, convention: Convention) -> float:
         return float(np.finfo(self.dtype).eps) if convention.norm_eps == "machine" else 0.0

@@ -14,6 +14,7 @@ from pyscore import _validate as check
 from pyscore import reference
 from pyscore import torch_functions as tf
 from pyscore._validate import Array
+from pyscore.backends._last_model import LastModel
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import BackendUnavailable, InvalidInput
@@ -52,7 +53,7 @@ class TorchBackend:
         self.dtype = np.dtype(dtype)
         self.device = str(device)
         self._torch_dtype = torch.float64 if self.dtype == np.float64 else torch.float32
-        self._models: tuple[SVAE, dict[str, Tensor]] | None = None
+        self._parameters = LastModel(self._tensors)
 
     # ── on arrays ──
 
@@ -249,15 +250,11 @@ class TorchBackend:
     def _out(self, tensor: Tensor) -> Array:
         return tensor.detach().cpu().numpy()
 
-    def _parameters(self, model: SVAE) -> dict[str, Tensor]:
-        """Tensors of a model, kept for the next call with the same one."""
-        if self._models is None or self._models[0] is not model:
-            tensors = {
-                name: torch.tensor(value, dtype=self._torch_dtype, device=self.device)
-                for name, value in model.parameters().items()
-            }
-            self._models = (model, tensors)
-        return self._models[1]
+    def _tensors(self, model: SVAE) -> dict[str, Tensor]:
+        return {
+            name: torch.tensor(value, dtype=self._torch_dtype, device=self.device)
+            for name, value in model.parameters().items()
+        }
 
     @staticmethod
     def _blocks(n: int) -> Iterator[slice]:
