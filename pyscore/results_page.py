@@ -106,9 +106,9 @@ class _Builder:
             "answer": self.answer(), "claims": claims.CLAIMS, "claims_table": markdown(self.claims_table()),
             "details_table": markdown(self.details_table()), "run": self.run(), "datasets": self.datasets,
             "settings": [self.setting(s) for s in self.main], "selection": self.selection(),
-            "conventions": self.conventions(), "ablation": self.ablation(), "sweep": self.sweep(),
-            "toy": self.toy(), "goodness_table": markdown(self.goodness_table()), "notes": data.NOTES,
-            "tables": self.links,
+            "anatomy": self.anatomy(), "conventions": self.conventions(), "ablation": self.ablation(),
+            "sweep": self.sweep(), "toy": self.toy(), "goodness_table": markdown(self.goodness_table()),
+            "notes": data.NOTES, "tables": self.links,
         }  # fmt: skip
         text = environment.get_template("results.md.j2").render(**context)
         auc = results_tables.auc_table(self.summary, self.settings)
@@ -248,6 +248,21 @@ class _Builder:
             "tied": int((chosen["tied"] > 1).sum()),
         }
 
+    # ── what decides `proposed` ──
+
+    def anatomy(self) -> dict[str, Any]:
+        parts = [
+            {
+                "title": f"{criterion.capitalize()} selection, {setting.label}",
+                "table": markdown(results_tables.anatomy_table(self.summary, setting, criterion)),
+                "widest": _widest(results_tables.widest_terms(self.summary, setting, criterion)),
+            }
+            for setting in self.main
+            for criterion in SELECTIONS
+        ]
+        reason = str(self.summary.manifest.get("anatomy", ""))
+        return {"parts": [part for part in parts if part["table"]], "reason": reason}
+
     # ── conventions ──
 
     def conventions(self) -> dict[str, Any]:
@@ -327,6 +342,10 @@ def _draw_ablation(rows: pd.DataFrame) -> Figure:
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dictionaries."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _widest(found: dict[str, list[str]]) -> str:
+    return "; ".join(f"the {term} on {len(names)} ({', '.join(names)})" for term, names in found.items())
 
 
 def _tally(verdicts: pd.Series) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pyscore import data
+from pyscore.anatomy import RESIDUAL, SCORE
 from pyscore.claims import both_counts, probability
 from pyscore.comparison import Ranking, merge_twins, ranking
 from pyscore.convention import Convention, get_convention
@@ -20,12 +21,14 @@ from pyscore.summary import Setting, Summary
 
 __all__ = [
     "BASELINE_LABELS",
+    "anatomy_table",
     "auc_cells",
     "auc_table",
     "criteria_means",
     "markdown",
     "rank_scores",
     "signal_means",
+    "widest_terms",
 ]
 
 BASELINE_LABELS = {
@@ -264,6 +267,55 @@ def setting_duels(summary: Summary, setting: Setting, base: Setting, criterion: 
             }
         )  # fmt: skip
     return rows
+
+
+# ── what decides `proposed` ──────────────────────────────────────────────────────────────────────────────
+
+
+TERMS = {"log_likelihood": "error", "log_prior": "prior", "decoder_volume": "volume"}
+"""Terms of `proposed`, and what the table calls them."""
+
+
+def anatomy_table(summary: Summary, setting: Setting, criterion: str) -> pd.DataFrame:
+    """Spread and AUC of each term of the selected models, means over splits; one row a dataset."""
+    mine = setting.of(summary.anatomy)
+    mine = mine[mine["criterion"] == criterion]
+    if mine.empty:
+        return pd.DataFrame()
+    means = mine.groupby(["dataset", "term"])[["spread", "auc", "auc_without"]].mean().unstack()
+    rival = summary.matrix(setting, criterion).get("reconstruction", pd.Series(dtype=float))
+    frame = pd.DataFrame(
+        {
+            "dataset": name,
+            "spread of error": means.at[name, ("spread", "log_likelihood")],
+            "of prior": means.at[name, ("spread", "log_prior")],
+            "of volume": means.at[name, ("spread", "decoder_volume")],
+            "AUC of error": means.at[name, ("auc", "log_likelihood")],
+            "prior": means.at[name, ("auc", "log_prior")],
+            "volume": means.at[name, ("auc", "decoder_volume")],
+            "`proposed`": means.at[name, ("auc", SCORE)],
+            "without prior": means.at[name, ("auc_without", "log_prior")],
+            "without volume": means.at[name, ("auc_without", "decoder_volume")],
+            "σ² of the residuals": means.at[name, ("auc", RESIDUAL)],
+            "reconstruction": rival.get(name, math.nan),
+        }
+        for name in ordered_datasets(means.index)
+    )
+    for column in frame.columns[1:4]:  # nats: a tenth is enough
+        frame[column] = [f"{value:.1f}" for value in frame[column]]
+    frame.attrs["right"] = tuple(frame.columns[1:4])
+    return frame
+
+
+def widest_terms(summary: Summary, setting: Setting, criterion: str) -> dict[str, list[str]]:
+    """For each term, the datasets on which it spreads most (median over splits)."""
+    mine = setting.of(summary.anatomy)
+    mine = mine[(mine["criterion"] == criterion) & mine["term"].isin(TERMS)]
+    spread = mine.groupby(["dataset", "term"])["spread"].median().unstack()
+    widest = spread.idxmax(axis=1)
+    return {
+        TERMS[term]: ordered_datasets(widest.index[widest == term]) for term in TERMS if (widest == term).any()
+    }
 
 
 # ── what was run ─────────────────────────────────────────────────────────────────────────────────────────

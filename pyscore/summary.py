@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pyscore.anatomy import COLUMNS as ANATOMY
 from pyscore.errors import DataUnavailable, InvalidInput
 from pyscore.selection import CRITERIA, GROUP, references, select, usable
 from pyscore.storage import write_json
 from pyscore.study import CONFIG, MODEL, Study, base_name, main_grid, sweep_rows
 from pyscore.tables import write_table
 
-__all__ = ["Setting", "Summary", "read_summary", "settings", "summarise", "write_summary"]
+__all__ = ["Setting", "Summary", "read_summary", "selectable", "settings", "summarise", "write_summary"]
 
 TRAINING = ("train_convention", "steps", "learning_rate")
 DIFFICULTY = "easy"  # the paper's
@@ -68,6 +69,7 @@ class Summary:
     baselines: pd.DataFrame
     goodness: pd.DataFrame
     signal: pd.DataFrame
+    anatomy: pd.DataFrame
     manifest: dict[str, Any] = field(default_factory=dict)
 
     _matrices: dict[tuple[Setting, str], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
@@ -121,10 +123,18 @@ def settings(summary: Summary) -> list[Setting]:
 # ── from the run ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def summarise(study: Study) -> Summary:
-    """Reduce a run to its summary."""
-    easy = study.models[study.models["difficulty"].fillna(DIFFICULTY) == DIFFICULTY]
-    ablation = study.ablation[study.ablation["difficulty"].fillna(DIFFICULTY) == DIFFICULTY]
+def selectable(study: Study) -> pd.DataFrame:
+    """Return the rows that models are selected from: of the grid, without the splits that the run is still at."""
+    return complete_splits(main_grid(_paper_difficulty(study.models)))
+
+
+def _paper_difficulty(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["difficulty"].fillna(DIFFICULTY) == DIFFICULTY]
+
+
+def summarise(study: Study, anatomy: pd.DataFrame | str = "not asked for") -> Summary:
+    """Reduce a run to its summary; `anatomy` is what `pyscore.anatomy` found, or why there is nothing."""
+    easy, ablation = _paper_difficulty(study.models), _paper_difficulty(study.ablation)
     everything = main_grid(easy)
     grid = complete_splits(everything)
     return Summary(
@@ -138,9 +148,11 @@ def summarise(study: Study) -> Summary:
         ),
         goodness=_goodness(grid),
         signal=_signal(grid),
+        anatomy=pd.DataFrame(columns=list(ANATOMY)) if isinstance(anatomy, str) else anatomy,
         manifest={
             **_facts(study.manifest),
             "unread": list(study.unread),
+            "anatomy": anatomy if isinstance(anatomy, str) else "",
             "rows_of_other_difficulties": len(study.models) - len(easy),
             "pyscore": sorted(study.models["version"].dropna().unique()),
             "backends": sorted(study.models["backend"].dropna().unique()),
@@ -346,7 +358,7 @@ def _changes(pairs: pd.DataFrame, columns: pd.Index) -> pd.DataFrame:
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────
 
-_TEXT = {"dataset", "train_convention", "convention", "score", "criterion", "failure", "switched"}
+_TEXT = {"dataset", "train_convention", "convention", "score", "criterion", "failure", "switched", "term"}
 _WHOLE = {"split", "steps", "models", "failed", "splits", "used"}
 _TABLES = tuple(f.name for f in fields(Summary) if f.init and f.name != "manifest")
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tiny_runs import OPTIONS, jobs, tasks
 
 from pyscore.errors import BackendUnavailable, ClusterError, ModelFileError
 from pyscore.experiment import cluster, store
+from pyscore.experiment.grid import GRIDS, Options, tasks_of
 from pyscore.experiment.runs import run_stack
 from pyscore.experiment.schedule import execute
 from pyscore.experiment.schema import SCHEMA
@@ -227,6 +229,45 @@ def test_without_dask(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(BackendUnavailable, match=r"pyscore-anomaly\[dask\]"), cluster.local_cluster(2):
         pass
+
+
+def test_the_command_on_a_scheduler_and_a_worker_of_their_own(tmp_path):
+    """`dask scheduler`, `dask worker` and `pyscore reproduce --scheduler tcp://…`, as three programs."""
+    pytest.importorskip("distributed")
+    dask, where = [sys.executable, "-m", "dask"], tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    programs = [
+        subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", where], **quiet)
+    ]
+    try:
+        while not where.exists():
+            assert programs[0].poll() is None, "the scheduler ended"
+            time.sleep(0.1)
+        options = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--local-directory", tmp_path / "scratch"]
+        programs.append(subprocess.Popen([*dask, "worker", "--scheduler-file", where, *options], **quiet))
+        address = json.loads(where.read_text())["address"]
+        assert address.startswith("tcp://")
+        command = [sys.executable, "-m", "pyscore", "reproduce", "-o", tmp_path / "out", "--datasets", "breast-cancer",
+                   "--grid", "small", "--steps", "10", "--costly-rows", "0", "--disc-steps", "0", "--json"]  # fmt: skip
+        there = subprocess.run([*command, "--scheduler", address], capture_output=True, text=True, timeout=250)
+        assert there.returncode == 0, there.stderr
+        assert json.loads(there.stdout)["finished"] == 2
+    finally:
+        for program in reversed(programs):
+            program.terminate()
+            program.wait(30)
+    rows = read_results(tmp_path / "out")
+    task = next(
+        task
+        for task in tasks_of(
+            GRIDS["small"], ["breast-cancer"], [0], Options(steps=10, costly_rows=0, disc_steps=0)
+        )
+    )
+    here = run_stack(task).rows
+    sent = rows[rows["stack"] == task.name].reset_index(drop=True)
+    pd.testing.assert_frame_equal(
+        sent.drop(columns=TIMES), here.drop(columns=TIMES), check_exact=True, check_dtype=False
+    )
 
 
 def test_no_scheduler():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from pyscore import results_page, toy
-from pyscore.cli.output import emit, print_error, print_frame, spinner, training_progress
-from pyscore.errors import InvalidInput
-from pyscore.study import read_study
-from pyscore.summary import summarise, write_summary
+import pandas as pd
+
+from pyscore import anatomy, results_page, toy
+from pyscore.cli.output import emit, print_error, print_frame, print_note, spinner, training_progress
+from pyscore.errors import DataIntegrityError, DataUnavailable, InvalidInput, ModelFileError
+from pyscore.study import Study, read_study
+from pyscore.summary import selectable, summarise, write_summary
 
 __all__ = ["run_results"]
 
@@ -27,8 +30,9 @@ def run_results(
         return
     folder = from_summary or tables
     if run is not None:
-        with spinner("reading the run"):
-            write_summary(folder, summarise(read_study(run)))
+        with spinner("reading the run") as say:
+            study = read_study(run)
+            write_summary(folder, summarise(study, _anatomy(run, study, say)))
     output.parent.mkdir(parents=True, exist_ok=True)
     _train_toy(folder)
     with spinner("drawing"):
@@ -40,6 +44,15 @@ def run_results(
     shown = page.verdicts[["claim", "setting", "verdict", "count"]]
     print_frame(shown, title="the paper's claims; settings are trained / scored")
     emit(facts, json=False)
+
+
+def _anatomy(run: Path, study: Study, say: Callable[[str], None]) -> pd.DataFrame | str:
+    """Take the scores of the selected models apart, or say why that cannot be done here."""
+    try:
+        return anatomy.anatomy(run, selectable(study), lambda name: say(f"the terms of `proposed`, {name}"))
+    except (DataUnavailable, DataIntegrityError, ModelFileError) as reason:
+        print_note(f"the page will not say what decides `proposed`: {reason}")
+        return str(reason)
 
 
 def _train_toy(folder: Path) -> None:

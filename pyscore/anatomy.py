@@ -1,0 +1,146 @@
+"""What decides `proposed`: how far each of its terms spreads, and what each is worth.
+
+A sum ranks by the term that spreads most. Where `proposed` loses to the reconstruction error it is either because
+the model that was selected by it has another reconstruction, or because a term that spreads widely is worth less;
+these numbers tell the two apart.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pyscore import data
+from pyscore._validate import Array
+from pyscore.convention import Convention, get_convention
+from pyscore.data import Split
+from pyscore.errors import InvalidInput
+from pyscore.experiment.store import load_models
+from pyscore.model import SVAE
+from pyscore.reference import roc_auc
+from pyscore.scores import SCORES, residual_variance, score_terms, total
+from pyscore.selection import GROUP, select
+
+__all__ = ["COLUMNS", "CRITERIA", "RESIDUAL", "SCORE", "anatomy", "dissect"]
+
+SCORE = "proposed"
+CRITERIA = ("supervised", "unsupervised")
+RESIDUAL = "proposed, σ² of the residuals"
+COLUMNS = (
+    *(name for name in GROUP if name != "score"),
+    "criterion",
+    "term",
+    "spread",
+    "gap",
+    "auc",
+    "auc_without",
+)
+"""One row a selected model and term."""
+AGREE = 0.02
+"""A model's AUC may differ by so much from the one that was recorded of it, perhaps on another machine."""
+
+
+def dissect(model: SVAE, split: Split, convention: Convention) -> list[dict[str, Any]]:
+    """Numbers of each term of `proposed` on the test rows, of the sum, and of the sum with another σ².
+
+    Returns
+    -------
+    list of dict
+        ``term``; ``spread``, its interquartile range over the normal rows, in nats; ``gap``, the median of the
+        normal rows less that of the anomalies, in nats; ``auc`` of the term alone; ``auc_without``, that of the
+        sum of the others.
+    """
+    x, y = split.x_test, split.y_test
+    terms = score_terms(model, x, [SCORE], convention=convention, backend="numba")
+    whole = total(terms, SCORE)
+    names = SCORES[SCORE].terms
+    lines = [
+        _line(name, terms[name].to_numpy(), y, terms[[n for n in names if n != name]].sum(axis=1).to_numpy())
+        for name in names
+    ]
+    lines.append(_line(SCORE, whole, y))
+    sigma2 = residual_variance(model, split.x_train)
+    other = score_terms(model, x, [SCORE], sigma2=sigma2, convention=convention, backend="numba")
+    return [*lines, _line(RESIDUAL, total(other, SCORE), y)]
+
+
+def _line(name: str, values: Array, y: NDArray[np.int64], others: Array | None = None) -> dict[str, Any]:
+    normal, anomalous = values[y == 0], values[y == 1]
+    low, middle, high = np.quantile(normal, [0.25, 0.5, 0.75], method="nearest")  # of −inf, too
+    with np.errstate(invalid="ignore"):
+        spread, gap = high - low, middle - np.quantile(anomalous, 0.5, method="nearest")
+    return {
+        "term": name,
+        "spread": float(spread),
+        "gap": float(gap),
+        "auc": roc_auc(-values, y),
+        "auc_without": float("nan") if others is None else roc_auc(-others, y),
+    }
+
+
+def anatomy(
+    folder: str | os.PathLike[str], rows: pd.DataFrame, progress: Callable[[str], None] | None = None
+) -> pd.DataFrame:
+    """`dissect` every model that is selected by `proposed`.
+
+    Parameters
+    ----------
+    folder : output folder of an experiment, whose ``models/`` hold what was trained
+    rows : DataFrame, its rows that models are selected from
+    progress : callable, optional
+        Called with the name of each dataset.
+
+    Returns
+    -------
+    DataFrame with the columns of `COLUMNS`
+
+    Raises
+    ------
+    ModelFileError, DataUnavailable
+        If models or datasets are not there.
+    InvalidInput
+        If the models are not those that the rows were measured of.
+    """
+    load = functools.cache(data.load)
+    lines: list[dict[str, Any]] = []
+    for criterion in CRITERIA:
+        for row in _records(select(rows[rows["score"] == SCORE], criterion)):
+            if progress is not None:
+                progress(str(row["dataset"]))
+            model = _model(Path(folder), rows, row)
+            trained_by = get_convention(row["train_convention"])
+            split = load(row["dataset"], row["difficulty"]).split(row["split"], convention=trained_by)
+            found = dissect(model, split, get_convention(row["convention"]))
+            _same_model(row, next(line["auc"] for line in found if line["term"] == SCORE))
+            lines += [{**row, **line, "criterion": criterion} for line in found]
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _model(folder: Path, rows: pd.DataFrame, row: dict[str, Any]) -> SVAE:
+    """Return the model of a row: rows of a stack stand in the order of its models."""
+    order = rows.loc[rows["stack"] == row["stack"], "config_hash"].unique().tolist()
+    model = load_models(folder / "models" / f"{row['stack']}.safetensors")[order.index(row["config_hash"])]
+    if model is None:
+        raise InvalidInput(
+            f"the model {row['config_hash']} of stack {row['stack']} has results, but is not there."
+        )
+    return model
+
+
+def _same_model(row: dict[str, Any], auc: float) -> None:
+    if not abs(auc - row["auc_test"]) <= AGREE:
+        raise InvalidInput(
+            f"the models of {row['stack']} are not those of its results: the AUC of {row['config_hash']} is "
+            f"{auc:.3f}, and {row['auc_test']:.3f} was recorded. Were datasets or models exchanged since?"
+        )
