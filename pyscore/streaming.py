@@ -1,7 +1,7 @@
 """Scores of tables larger than memory: read, standardised and scored block by block, on all cores, in order.
 
-One thread reads and decodes, a pool scores, and a bounded queue lies between them, so that memory depends on the
-size of a block and the number of threads alone. With the numba backend a row's scores are the same to the bit
+One thread reads and decodes, a pool scores, the caller's thread writes, and bounded queues lie between them, so
+that memory depends on the size of a block and the number of threads alone. With the numba backend a row's scores are the same to the bit
 whatever the blocks, the threads and the places where a run was resumed.
 """
 
@@ -40,6 +40,8 @@ BLOCK_BYTES = 1 << 23
 CHUNK = 1 << 10
 """Blocks are multiples of it. Scores that go through BLAS, whose bits depend on the number of rows, are
 computed for as many rows at a time, counted from the beginning of the file."""
+READ_AHEAD = 2
+"""Blocks that are read while those before them are scored and written."""
 PART_ROWS, PART_SECONDS = 1 << 18, 15.0
 """A part is closed after so many rows or so long: what a killed run may lose."""
 
@@ -299,7 +301,7 @@ def scored_blocks(
         yield from scored_on_cluster(scorer, files, start, rows, scheduler)
         return
     workers = _workers(scorer.backend, threads)
-    blocks = read_blocks(files, scorer.columns, rows, start=start, threads=workers > 2)
+    blocks = _ahead(read_blocks(files, scorer.columns, rows, start=start, threads=workers > 2), READ_AHEAD)
     first = next(blocks, None)
     if first is None:
         return
@@ -313,6 +315,18 @@ def scored_blocks(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ahead(items: Iterator[Block], count: int) -> Iterator[Block]:
+    """Yield items, of which up to `count` are made in a thread of its own before they are asked for."""
+    pool = ThreadPoolExecutor(1, "pyscore-read")  # one thread: items are made one after the other, in order
+    try:
+        waiting = deque(pool.submit(next, items, None) for _ in range(count))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, items, None))
+            yield item
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
