@@ -3,14 +3,14 @@
     python bench/bench_stream.py                                # a million rows of 30 columns
     python bench/bench_stream.py --memory 1000000 10000000 100000000
 
-Speed: the contestants take turns in one process, so that a busy machine slows all of them. A turn gives the ratio of
-the kernel's time to a contestant's, and the median over the turns is what counts, by the wall clock; the ratio of the
-least processor times says what would be left if reading, scoring and writing overlapped perfectly. Memory: the peak
-of a process of its own for each size.
+Speed: the contestants take turns in one process, so that a busy machine slows all of them. A turn gives the
+ratio of the kernel's time to a contestant's; the median over the turns is what counts, by the wall clock. The
+ratio of the least processor times is what would be left if reading, scoring and writing overlapped perfectly.
+Memory: the peak of a process of its own for each size.
 
-Files are what pyarrow writes by default (Snappy, row groups of a million) of normal random numbers, and in the page
-cache. `float64*` holds numbers that were float32 once: Snappy finds the zero bytes at their ends, and takes longer to
-put them back than the kernel to score the rows.
+Files are what pyarrow writes by default (Snappy, row groups of a million), of normal random numbers, and in the
+page cache. `float64*` holds numbers that were float32 once: Snappy finds the zero bytes at their ends, and takes
+longer to put them back than the kernel to score the rows.
 """
 
 import argparse
@@ -112,9 +112,7 @@ def speed(folder, rows, threads, turns):
     for name, kinds in FILES.items():
         path = folder / f"{name}.parquet"
         write(path, rows, *kinds)
-        contestants[name] = lambda path=path: score_files(
-            fitted, path, folder / "scores.parquet", threads=threads
-        )
+        contestants[name] = lambda path=path: score_files(fitted, path, folder / "scores.parquet", threads=threads)
     times = taken(contestants, turns)
     print(f"{machine()}\n{rows:,} rows, d = {D}, {threads} thread(s), {turns} turns; target {TARGET:.0%}")
     print(f"{'columns':10}{'rows/s':>12}{'of the kernel':>16}{'by processor time':>20}")

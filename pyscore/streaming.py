@@ -1,8 +1,8 @@
 """Scores of tables larger than memory: read, standardised and scored block by block, on all cores, in order.
 
 One thread reads and decodes, a pool scores, the caller's thread writes, and bounded queues lie between them, so
-that memory depends on the size of a block and the number of threads alone. With the numba backend a row's scores are the same to the bit
-whatever the blocks, the threads and the places where a run was resumed.
+that memory depends on the size of a block and the number of threads alone. With the numba backend a row's scores
+are the same to the bit whatever the blocks, the threads and the places where a run was resumed.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ CHUNK = 1 << 10
 computed for as many rows at a time, counted from the beginning of the file."""
 READ_AHEAD = 2
 """Blocks that are read while those before them are scored and written."""
-PART_ROWS, PART_SECONDS = 1 << 18, 15.0
-"""A part is closed after so many rows or so long: what a killed run may lose."""
+PART_ROWS, PART_BYTES, PART_SECONDS = 1 << 20, 1 << 24, 15.0
+"""A part is closed after so many rows, or so much, or so long: what a killed run may lose, and what is held. Each
+part costs the disk two waits, one to be safe and one to be deleted, as long as 30,000 rows take on two cores."""
 
 
 Progress = Callable[[int, float | None], None]
@@ -253,7 +254,7 @@ def score_files(
 def _write(parts: Parts, blocks: Iterator[Scored], tell: Callable[[int, Scored], None]) -> None:
     """Gather blocks to parts."""
     held: list[Scored] = []
-    rows, since = 0, time.monotonic()
+    rows, size, since = 0, 0, time.monotonic()
 
     def close() -> None:
         singular = sum(len(block.singular) for block in held)
@@ -262,10 +263,10 @@ def _write(parts: Parts, blocks: Iterator[Scored], tell: Callable[[int, Scored],
 
     for block in blocks:
         held.append(block)
-        rows += block.table.num_rows
-        if rows >= PART_ROWS or time.monotonic() - since > PART_SECONDS:
+        rows, size = rows + block.table.num_rows, size + block.table.nbytes
+        if rows >= PART_ROWS or size >= PART_BYTES or time.monotonic() - since > PART_SECONDS:
             close()
-            held, rows, since = [], 0, time.monotonic()
+            held, rows, size, since = [], 0, 0, time.monotonic()
         tell(parts.rows + rows, block)
     if held:
         close()
