@@ -302,7 +302,7 @@ def scored_blocks(
         yield from scored_on_cluster(scorer, files, start, rows, scheduler)
         return
     workers = _workers(scorer.backend, threads)
-    blocks = _ahead(read_blocks(files, scorer.columns, rows, start=start, threads=workers > 2), READ_AHEAD)
+    blocks = _ahead(read_blocks(files, scorer.columns, rows, start=start, threads=workers > 1), READ_AHEAD)
     first = next(blocks, None)
     if first is None:
         return
