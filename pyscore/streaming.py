@@ -44,7 +44,7 @@ READ_AHEAD = 2
 """Blocks that are read while those before them are scored and written."""
 PART_ROWS, PART_BYTES, PART_SECONDS = 1 << 20, 1 << 24, 15.0
 """A part is closed after so many rows, or so much, or so long: what a killed run may lose, and what is held. Each
-part costs the disk two waits, one to be safe and one to be deleted, as long as 30,000 rows take on two cores."""
+part costs the disk two waits, one to be safe and one to be deleted, as long as tens of thousands of rows take."""
 
 
 Progress = Callable[[int, float | None], None]
