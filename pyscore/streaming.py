@@ -1,8 +1,8 @@
 """Scores of tables larger than memory: read, standardised and scored block by block, on all cores, in order.
 
-One thread reads and decodes, a pool scores, and a bounded queue lies between them, so that memory depends on the
-size of a block and the number of threads alone. With the numba backend a row's scores are the same to the bit
-whatever the blocks, the threads and the places where a run was resumed.
+One thread reads and decodes, a pool scores, the caller's thread writes, and bounded queues lie between them, so
+that memory depends on the size of a block and the number of threads alone. With the numba backend a row's scores
+are the same to the bit whatever the blocks, the threads and the places where a run was resumed.
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ BLOCK_BYTES = 1 << 23
 CHUNK = 1 << 10
 """Blocks are multiples of it. Scores that go through BLAS, whose bits depend on the number of rows, are
 computed for as many rows at a time, counted from the beginning of the file."""
-PART_ROWS, PART_SECONDS = 1 << 18, 15.0
-"""A part is closed after so many rows or so long: what a killed run may lose."""
+READ_AHEAD = 2
+"""Blocks that are read while those before them are scored and written."""
+PART_ROWS, PART_BYTES, PART_SECONDS = 1 << 20, 1 << 24, 15.0
+"""A part is closed after so many rows, or so much, or so long: what a killed run may lose, and what is held. Each
+part costs the disk two waits, one to be safe and one to be deleted, as long as tens of thousands of rows take."""
 
 
 Progress = Callable[[int, float | None], None]
@@ -251,7 +254,7 @@ def score_files(
 def _write(parts: Parts, blocks: Iterator[Scored], tell: Callable[[int, Scored], None]) -> None:
     """Gather blocks to parts."""
     held: list[Scored] = []
-    rows, since = 0, time.monotonic()
+    rows, size, since = 0, 0, time.monotonic()
 
     def close() -> None:
         singular = sum(len(block.singular) for block in held)
@@ -260,10 +263,10 @@ def _write(parts: Parts, blocks: Iterator[Scored], tell: Callable[[int, Scored],
 
     for block in blocks:
         held.append(block)
-        rows += block.table.num_rows
-        if rows >= PART_ROWS or time.monotonic() - since > PART_SECONDS:
+        rows, size = rows + block.table.num_rows, size + block.table.nbytes
+        if rows >= PART_ROWS or size >= PART_BYTES or time.monotonic() - since > PART_SECONDS:
             close()
-            held, rows, since = [], 0, time.monotonic()
+            held, rows, size, since = [], 0, 0, time.monotonic()
         tell(parts.rows + rows, block)
     if held:
         close()
@@ -299,7 +302,7 @@ def scored_blocks(
         yield from scored_on_cluster(scorer, files, start, rows, scheduler)
         return
     workers = _workers(scorer.backend, threads)
-    blocks = read_blocks(files, scorer.columns, rows, start=start, threads=workers > 2)
+    blocks = _ahead(read_blocks(files, scorer.columns, rows, start=start, threads=workers > 1), READ_AHEAD)
     first = next(blocks, None)
     if first is None:
         return
@@ -313,6 +316,18 @@ def scored_blocks(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ahead(items: Iterator[Block], count: int) -> Iterator[Block]:
+    """Yield items, of which up to `count` are made in a thread of its own before they are asked for."""
+    pool = ThreadPoolExecutor(1, "pyscore-read")  # one thread: items are made one after the other, in order
+    try:
+        waiting = deque(pool.submit(next, items, None) for _ in range(count))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, items, None))
+            yield item
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

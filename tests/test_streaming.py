@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from decimal import Decimal
 
@@ -16,8 +17,10 @@ import pytest
 from pyarrow import csv, feather
 
 from pyscore import sources, streaming
+from pyscore.backends import get_backend, numba_
 from pyscore.cli.app import main
-from pyscore.convention import EXACT
+from pyscore.columns import standardised_rows
+from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import DataUnavailable, InvalidInput, NumericalWarning
 from pyscore.fitted import FittedModel
 from pyscore.kernels.cpu.standardise import standardise
@@ -85,6 +88,33 @@ def test_one_bad_entry_is_noticed(rng, value, place, kind):
     with np.errstate(over="ignore"):
         columns[place[1]][place[0]] = value
     assert not standardise(columns, np.zeros(2), np.ones(2), rows, **bounds)
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.int16(), pa.bool_(), pa.decimal128(30, 2)])
+@pytest.mark.parametrize("gap", [False, True])
+def test_slices_of_columns_are_read_from_their_offset(kind, gap):
+    """Arrow's slices share buffers and bitmaps with what they were cut from."""
+    whole = pa.array([None if gap and i == 2 else i % 2 for i in range(50)], pa.int64()).cast(kind)
+    batch, float32 = pa.RecordBatch.from_pydict(dict.fromkeys(COLUMNS, whole)), np.dtype(np.float32)
+    piece = sources.Block(batch.slice(5, 40), 0, "t.parquet", 5)
+    want = np.tile(np.arange(5, 45)[:, None] % 2, 3)
+    want = ((want - small().standardiser.mean) / small().standardiser.deviation).astype(np.float32)
+    np.testing.assert_array_equal(standardised_rows(piece, small(), None, float32), want)
+    if gap:
+        with pytest.raises(InvalidInput, match=r"column 'a' of 't.parquet', row 2 .* is missing or NaN"):
+            standardised_rows(sources.Block(batch, 0, "t.parquet", 0), small(), None, float32)
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("row", [0, 1, 700, 1299])
+def test_a_gap_in_a_slice_is_named_by_its_row_in_the_file(kind, column, row):
+    """A null's value may be anything: the bitmap decides, from its own offset."""
+    table = {name: pa.array(np.ones(1400), kind) for name in COLUMNS}
+    table[column] = pa.array([None if i == row + 100 else 1.0 for i in range(1400)], kind)
+    piece = sources.Block(pa.RecordBatch.from_pydict(table).slice(100), 0, "t.parquet", 5100)
+    with pytest.raises(InvalidInput, match=rf"column '{column}' of .* row {5100 + row} .* is missing or NaN"):
+        standardised_rows(piece, small(), None, np.dtype(np.float32))
 
 
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,6 +206,100 @@ def test_blocks_and_threads_do_not_change_a_byte(tmp_path, frame, expected, rows
     out = pd.read_parquet(two)
     np.testing.assert_array_equal(out["proposed"], expected)
     assert list(out["id"]) == list(frame["id"])
+
+
+@pytest.mark.parametrize("kinds", [("float32",), ("float64",), ("float32", "float64", "int32")])
+def test_the_bits_are_those_of_the_rows_in_memory(tmp_path, kinds):
+    """Thirty columns, as the default architecture has them, in row groups and pages that no block fits."""
+    names = tuple(f"x{i}" for i in range(30))
+    rng = np.random.default_rng(7)
+    values = pd.DataFrame(
+        {name: (3 * rng.normal(size=4000)).astype(kinds[i % len(kinds)]) for i, name in enumerate(names)}
+    )
+    pq.write_table(pa.Table.from_pandas(values), tmp_path / "t.parquet", row_group_size=1777, data_page_size=2000)
+    score_files(small(names), tmp_path / "t.parquet", tmp_path / "o.parquet", block_rows=1024, threads=2)
+    want = small(names).scores(values, ["proposed"], backend="numba")["proposed"]
+    np.testing.assert_array_equal(written(tmp_path / "o.parquet"), want)
+
+
+def test_models_and_conventions_that_take_turns_keep_to_their_own_prior(frame):
+    """The components of a prior are kept between blocks."""
+    models = [small().model, SVAE.initialise(3, 2, 4, 2, seed=8)]
+    x, wanted = frame[list("abc")].to_numpy(np.float32)[:40], frozenset({"log_prior", "decoder_log_volume"})
+    shared = get_backend("numba")
+    for _ in range(2):
+        for model in models:
+            for convention in (EXACT, ORIGINAL):
+                alone = numba_.create(None, None).run_pass(model, x, wanted, convention=convention)["log_prior"]
+                kept = shared.run_pass(model, x, wanted, convention=convention)["log_prior"]
+                np.testing.assert_array_equal(kept, alone)
+
+
+# ── reading ahead ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_read_ahead_comes_in_order_and_is_bounded():
+    made = []
+    items = (made.append(i) or i for i in range(1, 50))
+    ahead = streaming._ahead(items, 3)
+    taken = []
+    for item in ahead:
+        taken.append(item)
+        time.sleep(0.001)
+        assert len(made) <= item + 3
+    assert taken == list(range(1, 50))
+
+
+def test_an_error_comes_after_what_was_read_before_it():
+    def items():
+        yield 1
+        yield 2
+        raise InvalidInput("row 3")
+
+    ahead = streaming._ahead(items(), 4)
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(InvalidInput, match="row 3"):
+        next(ahead)
+
+
+def test_nothing_is_read_once_the_consumer_has_stopped():
+    made = []
+    ahead = streaming._ahead((made.append(i) or i for i in range(1, 1000)), 2)
+    next(ahead)
+    ahead.close()
+    before = len(made)
+    time.sleep(0.02)
+    assert len(made) == before <= 3
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pyscore-read")]
+
+
+# ── parts ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_parts_are_closed_by_their_bytes_too(tmp_path, frame, expected, monkeypatch):
+    monkeypatch.setattr(streaming, "PART_BYTES", 2 * 1024 * 8)
+    as_parquet(frame, tmp_path / "t.parquet")
+    score_files(small(), tmp_path / "t.parquet", f"{tmp_path}/o/", block_rows=1024)
+    assert [pq.read_metadata(path).num_rows for path in sorted((tmp_path / "o").iterdir())] == [2048, 2048, 904]
+    np.testing.assert_array_equal(written(tmp_path / "o"), expected)
+
+
+@pytest.mark.parametrize("target", ["o.parquet", "o/"])
+def test_what_is_kept_is_compressed_and_scores_are_not(tmp_path, target):
+    columns = numbers(id=["one of", "two"] * 1500, codes=[[1, 2], []] * 1500)
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+
+    def compressions(*keep):
+        result = score_files(small(), tmp_path / "t.parquet", f"{tmp_path}/{target}", keep=keep)
+        path = result.path if result.path.is_file() else next(result.path.iterdir())
+        assert pq.read_table(path, columns=list(keep)) == pa.table(columns).select(list(keep))
+        group = pq.read_metadata(path).row_group(0)
+        path.unlink()
+        return [group.column(i).compression for i in range(group.num_columns)]
+
+    assert compressions() == ["UNCOMPRESSED"]
+    assert compressions("id", "a") == ["SNAPPY", "UNCOMPRESSED", "UNCOMPRESSED"]
+    assert compressions("codes") == ["SNAPPY", "SNAPPY"]
 
 
 def test_scores_through_blas_do_not_depend_on_blocks_either(tmp_path, frame):
@@ -355,7 +479,7 @@ def refused(tmp_path, table, match, model=None, name="t.parquet", **options):
 
 
 def numbers(n=3000, **columns):
-    return {c: columns.get(c, np.linspace(-1, 1, n)) for c in COLUMNS}
+    return {c: np.linspace(-1, 1, n) for c in COLUMNS} | columns
 
 
 def at(row, value, n=3000, dtype=np.float64):

@@ -37,6 +37,7 @@ class CompiledBackend:
         self.dtype = np.dtype(dtype or np.float32)
         self._kernels = kernels
         self._networks: LastModel[dict[str, Any]] = LastModel(lambda model: {})
+        self._priors: LastModel[dict[Convention, tuple[Array, Array, Array]]] = LastModel(lambda model: {})
 
     # ── on arrays ──
 
@@ -175,11 +176,10 @@ class CompiledBackend:
             return compose_pass(self, model, x, wanted, sigma2, convention)
         x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
         kept = {"z", "decoded"} if wanted & {"x_hat", "latent_error"} else {"z"}
-        mu_u, kappa_u = self.encode(model, model.pseudo_inputs, convention=convention)
         tangent = convention.jacobian == "tangent"
         terms = self._kernels.proposed(
             self._network(model, "encoder")[0], self._network(model, "decoder"), model.activation, x,
-            *_components(mu_u, kappa_u, convention), tangent, sigma2=sigma2, keep=frozenset(kept),
+            *self._prior(model, convention), tangent, sigma2=sigma2, keep=frozenset(kept),
             log_two_pi=_log_two_pi(model.input_dim, convention), norm_eps=self._norm_eps(convention),
         )  # fmt: skip
         self._warn(terms, max(model.input_dim, model.latent_dim - tangent))
@@ -212,6 +212,14 @@ class CompiledBackend:
                 head = tuple(np.concatenate(pair) for pair in both)
                 networks[name] = self._kernels.pack([*encoder, head], model.activation)
         return networks[name]
+
+    def _prior(self, model: SVAE, convention: Convention) -> tuple[Array, Array, Array]:
+        """Components of the prior of a model; their Bessel functions take as long as a thousand rows."""
+        priors = self._priors(model)
+        if convention not in priors:
+            encoded = self.encode(model, model.pseudo_inputs, convention=convention)
+            priors[convention] = _components(*encoded, convention)
+        return priors[convention]
 
     def _norm_eps(self, convention: Convention) -> float:
         return float(np.finfo(self.dtype).eps) if convention.norm_eps == "machine" else 0.0
