@@ -230,7 +230,19 @@ def pyod_deep_svdd(train: Array, seed: int) -> Scorer:
     return _pyod("deep_svdd", "DeepSVDD", train, seed, n_features=train.shape[1], epochs=20)
 
 
+# ── ours ──
+
+
+def stack_ensemble(train: Array, seed: int) -> Scorer:
+    """36 models of three latent dimensions that vote; see `pyscore.ensemble`."""
+    from pyscore.ensemble import StackEnsemble
+    from pyscore.training import TrainConfig
+
+    return StackEnsemble.fit(train, TrainConfig(seed=seed)).decision_function
+
+
 HEAVY: dict[str, Baseline] = {
+    "SVAE ensemble": Baseline(stack_ensemble),
     "DAGMM-style mixture": Baseline(autoencoder_mixture),
     "AnoGAN": Baseline(anogan),
     "ADGAN": Baseline(adgan),

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from pyscore import baselines, evaluation
+from pyscore import baselines, ensemble, evaluation
 from pyscore.data import load_breast_cancer
 from pyscore.errors import BackendUnavailable, InvalidInput
 from pyscore.reference import roc_auc
@@ -29,6 +29,7 @@ def problem():
 def test_anomalies_score_higher_rows_alone_score_the_same_and_seeds_repeat(name, problem, monkeypatch):
     monkeypatch.setattr(baselines, "STEPS", 150)
     monkeypatch.setattr(baselines, "SEARCH_STEPS", 60)
+    monkeypatch.setattr(ensemble, "GRID", {"latent_dims": (2,), "betas": (0.1, 1.0), "cs": (0.1,)})
     if name in PYOD:
         pytest.importorskip("pyod", reason="PyOD is optional")
         pytest.importorskip("tqdm", reason="PyOD's networks need tqdm")
