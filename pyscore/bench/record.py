@@ -24,7 +24,7 @@ __all__ = ["Record", "Row", "base_of", "describe", "groups", "read", "write"]
 FORMAT, VERSION = "pyscore.bench", 1
 PACKAGES = (
     "pyscore-anomaly", "numpy", "scipy", "numba", "llvmlite", "torch", "numba-cuda", "jax", "pykeops", "pyod",
-    "threadpoolctl",
+    "pyarrow", "threadpoolctl",
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ class Row:
     """The times of one contestant at one piece of work."""
 
     suite: str
-    """kernels, training, scores, datasets or limits."""
+    """kernels, training, scores, datasets, stream, peers, scaling or limits."""
     work: str
     contestant: str
     seconds: list[float]
@@ -155,13 +155,15 @@ def processor() -> str:
 
 
 def write(path: str | os.PathLike[str], record: Record) -> None:
-    """Write a record as JSON; medians, spreads and marks stand in it for readers that don't want to compute."""
+    """Write a record as JSON, one row a line; medians and marks stand in it for readers that don't compute."""
+    head = {"format": FORMAT, "version": VERSION, "noisy_above": harness.NOISY} | asdict(record) | {"rows": []}
     rows = [
-        asdict(row) | {"median": row.median, "spread": row.spread, "noisy": row.noisy, "rate": row.rate}
+        json.dumps(asdict(row) | {"median": row.median, "spread": row.spread, "noisy": row.noisy, "rate": row.rate})
         for row in record.rows
     ]
-    head = {"format": FORMAT, "version": VERSION, "noisy_above": harness.NOISY}
-    storage.write_json(path, head | asdict(record) | {"rows": rows})
+    text = json.dumps(head, indent=2).replace('"rows": []', '"rows": [\n' + ",\n".join(rows) + "\n]", 1)
+    with storage.atomic_write(path, "w") as file:
+        file.write(text + "\n")
 
 
 def read(path: str | os.PathLike[str]) -> Record:
