@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from importlib import util
 from pathlib import Path
 from types import TracebackType
@@ -59,7 +60,8 @@ class AlibiMMD:
         command = [interpreter(), str(WORKER), str(threads)]
         # Threads of OpenMP that spin while they wait would take the processors of the other contestants.
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-        self._errors = tempfile.TemporaryFile()
+        self._resources = ExitStack()
+        self._errors = self._resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (see close)
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, text=True
         )
@@ -109,7 +111,7 @@ class AlibiMMD:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
-        self._errors.close()
+        self._resources.close()
 
     def __enter__(self) -> AlibiMMD:
         """Return the contestant itself."""

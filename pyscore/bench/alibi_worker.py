@@ -1,4 +1,4 @@
-"""alibi-detect's MMD in an interpreter of its own: it asks for NumPy below 2, so that it cannot live beside pyscore.
+"""alibi-detect's MMD in an interpreter of its own: it asks for NumPy below 2, unlike pyscore's.
 
 Started by `pyscore.bench.alibi` with that interpreter; imports nothing of pyscore. One JSON object a line comes in
 ({"x": file, "y": file, "c": width} or {"call": 1}), one goes out: {"value": MMD², "seconds": of that call}.

@@ -4,7 +4,7 @@ For each dataset one trained model and three pieces of work, our compiled code t
 
 - log-volumes of its decoder at the codes of the rows: torch.func, JAX;
 - the MMD of the codes to draws of its prior: dense torch, alibi-detect, KeOps;
-- the scores of raw rows: PyOD's AutoEncoder and VAE, trained on the same rows with their defaults.
+- the scores of rows: PyOD's AutoEncoder and VAE, trained on the same rows with their defaults.
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ def volume_rows(each: Case, repeats: int, *, last: bool = False) -> list[Row]:
     small = z[: len(each.x)].astype(np.float64)
     s = np.linalg.svd(mlp_jacobian(small, model.decoder, model.activation)[1], compute_uv=False)
     expected, scale = np.log(s).sum(axis=1), model.latent_dim * s[:, 0] / s[:, -1]
-    errors = {name: error_of(np.asarray(run())[: len(small)], expected, scale) for name, run in contestants.items()}
+    errors = {
+        name: error_of(np.asarray(run())[: len(small)], expected, scale) for name, run in contestants.items()
+    }
     notes = f"n={ROWS:,}, d={model.input_dim}, k={model.latent_dim}, h={model.hidden_dim}, ambient"
     work = "log-volumes" + (" beside JAX" if last else "")
     return _rows(each, work, contestants, repeats, notes, count=ROWS, unit="row", errors=errors)
@@ -153,7 +155,7 @@ def pair_rows(each: Case, repeats: int, alibi: AlibiMMD | None = None, *, last: 
     if alibi is not None:
         errors["alibi-detect"] = error_of(alibi.take(x, y, WIDTH), expected, scale)
         contestants["alibi-detect"] = alibi
-    notes = f"n=m={PAIRS:,}, k={x.shape[1]}, c={WIDTH}"
+    notes = f"n=m={PAIRS:,}, k={x.shape[1]}, c={WIDTH}" + (f"; alibi-detect {alibi.version}" if alibi else "")
     work = "MMD of codes and prior" + (" beside KeOps" if last else "")
     return _rows(each, work, contestants, repeats, notes, count=3 * PAIRS**2, unit="pair", errors=errors)
 
@@ -161,10 +163,8 @@ def pair_rows(each: Case, repeats: int, alibi: AlibiMMD | None = None, *, last: 
 # ── scores ──
 
 
-def scoring_rows(
-    each: Case, repeats: int, rows: int, *, epochs: int | None = None
-) -> tuple[list[Row], list[str]]:
-    """Raw rows to scores: ours on the numba backend beside PyOD's networks; and what is not installed.
+def scoring_rows(each: Case, repeats: int, rows: int, *, epochs: int | None = None) -> tuple[list[Row], list[str]]:
+    """Rows to scores, standardising included: ours (numba) beside PyOD's networks; and what is not installed.
 
     Parameters
     ----------
@@ -192,8 +192,8 @@ def scoring_rows(
             key = f"PyOD {name}{suffix}"
             contestants[key] = partial(detector.decision_function, many, **options)
             facts[key] = {"auc": auc, "training s": seconds}
-    notes = f"{rows:,} raw rows, d={many.shape[1]}; AUC on the {len(each.x)} test rows"
-    return _rows(each, "raw rows to scores", contestants, repeats, notes, count=rows, unit="row", facts=facts), []
+    notes = f"{rows:,} rows, d={many.shape[1]}; AUC on the {len(each.x)} test rows"
+    return _rows(each, "rows to scores", contestants, repeats, notes, count=rows, unit="row", facts=facts), []
 
 
 def _pyod(name: str, module: str, train: Array, epochs: int | None) -> tuple[Any, float]:

@@ -19,7 +19,7 @@ from pyscore import storage
 from pyscore.bench import harness
 from pyscore.errors import InvalidInput
 
-__all__ = ["Record", "Row", "base_of", "describe", "groups", "read", "write"]
+__all__ = ["Record", "Row", "base_of", "describe", "groups", "merge", "read", "write"]
 
 FORMAT, VERSION = "pyscore.bench", 1
 PACKAGES = (
@@ -106,6 +106,18 @@ def describe(rows: Sequence[Row], command: str, threads: dict[str, int], **more:
     return Record(list(rows), machine, versions(), command, now, commit(), **more)
 
 
+def merge(records: Sequence[Record], command: str) -> Record:
+    """One record of several that were made one after the other on this machine; load and date are the last's."""
+    compiled = {name: seconds for each in records for name, seconds in each.compile_seconds.items()}
+    missing = list(dict.fromkeys(text for each in records for text in each.not_measured))
+    versions = {name: version for each in records for name, version in each.versions.items()}
+    rows = [row for each in records for row in each.rows]
+    last = records[-1]
+    threads = {name: count for each in records for name, count in each.machine["threads"].items()}
+    machine = last.machine | {"threads": threads}
+    return Record(rows, machine, versions, command, last.date, last.commit, compiled, missing)
+
+
 def groups(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
     """(suite, work) → its rows, in order."""
     found: dict[tuple[str, str], list[Row]] = {}
@@ -158,7 +170,9 @@ def write(path: str | os.PathLike[str], record: Record) -> None:
     """Write a record as JSON, one row a line; medians and marks stand in it for readers that don't compute."""
     head = {"format": FORMAT, "version": VERSION, "noisy_above": harness.NOISY} | asdict(record) | {"rows": []}
     rows = [
-        json.dumps(asdict(row) | {"median": row.median, "spread": row.spread, "noisy": row.noisy, "rate": row.rate})
+        json.dumps(
+            asdict(row) | {"median": row.median, "spread": row.spread, "noisy": row.noisy, "rate": row.rate}
+        )
         for row in record.rows
     ]
     text = json.dumps(head, indent=2).replace('"rows": []', '"rows": [\n' + ",\n".join(rows) + "\n]", 1)

@@ -1,7 +1,7 @@
 """`proposed` end to end, from Parquet to Parquet: `pyscore bench stream`.
 
-The base is `pyscore.streaming.score_files`, the way of `pyscore score`. Beside it: the bare kernel on rows that are
-in memory already, which no reader can beat, and pandas, which reads the file whole before it scores.
+The base is `pyscore.streaming.score_files`, the way of `pyscore score`. Beside it: pandas, which reads the file
+whole before it scores, and the bare kernel on rows that are in memory already, which no reader can beat.
 """
 
 from __future__ import annotations
