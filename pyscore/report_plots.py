@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pyscore.bench.record import Row, groups
 from pyscore.bench.tables import slope
 from pyscore.plots import COLOURS
 
-__all__ = ["inline_svg", "rates", "scaling"]
+__all__ = ["draw_scaling", "inline_svg", "rates", "scaling"]
 
 INK = "#010203"
 """Drawn in this colour, it becomes the page's own."""
@@ -47,7 +48,12 @@ def rates(rows: Sequence[Row], title: str) -> Figure:
 def scaling(rows: Sequence[Row], axis: str) -> Figure:
     """Draw seconds over the size of one sweep, log-log, with the slope of each contestant in the legend."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-    axes = figure.subplots()
+    draw_scaling(figure.subplots(), rows, axis)
+    return figure
+
+
+def draw_scaling(axes: Axes, rows: Sequence[Row], axis: str) -> None:
+    """Draw into given axes what `scaling` draws."""
     for index, name in enumerate(dict.fromkeys(row.contestant for row in rows)):
         mine = sorted((row for row in rows if row.contestant == name), key=lambda row: row.facts["size"])
         exponent = slope(mine)
@@ -60,7 +66,6 @@ def scaling(rows: Sequence[Row], axis: str) -> Figure:
     axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="seconds", title=f"Time over {axis}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=9)
-    return figure
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:

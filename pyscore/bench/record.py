@@ -106,16 +106,37 @@ def describe(rows: Sequence[Row], command: str, threads: dict[str, int], **more:
     return Record(list(rows), machine, versions(), command, now, commit(), **more)
 
 
-def merge(records: Sequence[Record], command: str) -> Record:
-    """One record of several that were made one after the other on this machine; load and date are the last's."""
-    compiled = {name: seconds for each in records for name, seconds in each.compile_seconds.items()}
-    missing = list(dict.fromkeys(text for each in records for text in each.not_measured))
-    versions = {name: version for each in records for name, version in each.versions.items()}
+def merge(records: Sequence[Record], command: str | None = None) -> Record:
+    """One record of several, made one after the other on one machine by `command`, or each by its own.
+
+    Raises
+    ------
+    InvalidInput
+        If they are of different processors, or two have rows of the same work.
+    """
+    if len({each.machine["processor"] for each in records}) != 1:
+        raise InvalidInput("`records` must be of one processor, since times of different ones are no table.")
     rows = [row for each in records for row in each.rows]
+    if len({row.key for row in rows}) != len(rows):
+        raise InvalidInput("`records` must be of different work; two of them have rows of the same.")
     last = records[-1]
+    runs = [f"{each.command} ({each.date}, load at the end {_load(each)})" for each in records]
     threads = {name: count for each in records for name, count in each.machine["threads"].items()}
-    machine = last.machine | {"threads": threads}
-    return Record(rows, machine, versions, command, last.date, last.commit, compiled, missing)
+    return Record(
+        rows=rows,
+        machine=last.machine | {"threads": threads, "runs": runs},
+        versions={name: version for each in records for name, version in each.versions.items()},
+        command=command or "; ".join(each.command for each in records),
+        date=last.date,
+        commit=last.commit,
+        compile_seconds={name: times for each in records for name, times in each.compile_seconds.items()},
+        not_measured=list(dict.fromkeys(text for each in records for text in each.not_measured)),
+    )
+
+
+def _load(record: Record) -> str:
+    load = record.machine.get("load")
+    return f"{load[0]}" if load else "unknown"
 
 
 def groups(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:

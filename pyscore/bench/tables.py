@@ -148,13 +148,15 @@ def about(record: Record) -> list[str]:
     machine = record.machine
     threads = ", ".join(f"{name} {count}" for name, count in machine["threads"].items())
     load = machine.get("load")
+    runs = machine.get("runs", [])
     return [
         f"machine: {machine['processor']}, {machine['cpus']} CPUs, {machine['platform']}"
-        + (f", load {load[0]}" if load else ""),
+        + (f", load {load[0]}" if load and not runs else ""),
         f"threads: {threads}",
         "versions: " + ", ".join(f"{name} {version}" for name, version in record.versions.items()),
         f"commit {record.commit or 'unknown'}, {record.date}",
         f"command: {record.command}",
+        *(f"of it: {run}" for run in runs),
     ]
 
 
@@ -175,7 +177,7 @@ def render(record: Record) -> str:
 
 def markdown_block(record: Record) -> str:
     """Return what stands between the markers of a page: tables by suite, where we lose, machine and command."""
-    blocks = []
+    blocks = ["### In short", short_block(record)]
     for suite in dict.fromkeys(row.suite for row in record.rows):
         rows = of_suite(record, suite)
         blocks += [f"### {suite.capitalize()}", *_suite_blocks(suite, rows)]

@@ -701,6 +701,22 @@ def bench_compare(old: Path, new: Path, /, *, json: Json = False) -> None:
     run_compare(old, new, json=json)
 
 
+@bench_app.command(name="merge")
+def bench_merge(files: list[Path], /, *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
+    """Put files of different suites, measured on one machine, into one.
+
+    Parameters
+    ----------
+    files
+        Files of `pyscore bench ... --json`.
+    output
+        The file that holds them all.
+    """
+    from pyscore.cli.bench import run_merge
+
+    run_merge(files, output)
+
+
 @bench_app.command(name="table")
 def bench_table(file: Path, /, *, update: Path | None = None, check: bool = False, short: bool = False) -> None:
     """Print a file of measurements as Markdown, or put it into a page.

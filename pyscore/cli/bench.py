@@ -15,7 +15,7 @@ from pyscore.bench.record import Record, Row, describe, merge, read, write
 from pyscore.cli import output
 from pyscore.errors import InvalidInput, PyscoreError
 
-__all__ = ["run_compare", "run_suites", "run_table"]
+__all__ = ["run_compare", "run_merge", "run_suites", "run_table"]
 
 Progress = Callable[[str], None]
 SUITES = ("kernels", "scaling", "scores", "training", "datasets", "stream", "peers")
@@ -129,6 +129,15 @@ def run_compare(old: Path, new: Path, *, json: bool) -> None:
         output.emit({"compared": len(table), "slower": len(slower)}, json=False)
     if len(slower):
         sys.exit(1)
+
+
+def run_merge(files: Sequence[Path], target: Path) -> None:
+    """Write one file of several."""
+    if not files:
+        raise InvalidInput("`files` must name at least one file of `pyscore bench --json`; got none.")
+    record = merge([read(file) for file in files])
+    write(target, record)
+    output.emit({"file": str(target), "rows": len(record.rows)}, json=False)
 
 
 def run_table(file: Path, update: Path | None, *, check: bool, short: bool) -> None:
