@@ -214,13 +214,13 @@ def _suite_blocks(suite: str, rows: Sequence[Row]) -> list[str]:
 
 def short_block(record: Record) -> str:
     """Return what stands between the markers of the README: the headlines, and how they were measured."""
-    where = "Ranges are over the datasets (or sizes); below 1 we lose. "
-    machine = record.machine
+    machine, commit = record.machine, record.commit[:10] or "unknown"
     measured = (
-        f"`{record.command}` on {machine['processor']}, {machine['cpus']} CPUs, {record.date[:10]}, commit "
-        f"{record.commit[:10] or 'unknown'}."
+        "Medians, and ranges over datasets or sizes; below 1 we lose. "
+        f"{machine['processor']}, {machine['cpus']} CPUs, {machine['threads'].get('asked', '?')} thread(s), "
+        f"{record.date[:10]}, commit {commit}: `{record.command}`."
     )
-    return f"{markdown(headlines(record))}\n\n{where}{measured}"
+    return f"{markdown(headlines(record))}\n\n{measured}"
 
 
 def update_page(page: str | os.PathLike[str], record: Record, *, check: bool = False, short: bool = False) -> bool:
