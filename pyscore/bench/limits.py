@@ -36,7 +36,7 @@ SWEEPS: dict[tuple[str, str], tuple[int, ...]] = {
 QUICK: dict[tuple[str, str], tuple[int, ...]] = {
     ("log_volume", "n"): DECADES[:4],
     ("proposed", "n"): DECADES[:4],
-    ("mmd_imq", "n"): DECADES[:3],
+    ("mmd_imq", "n"): (100, 300, 1_000, 3_000),
     ("log_volume", "d"): (10, 30, 100),
     ("log_volume", "h"): (16, 32, 64),
     ("log_volume", "k"): (2, 4, 8),
