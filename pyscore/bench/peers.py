@@ -57,6 +57,7 @@ class Case(NamedTuple):
     """(n, d) rows of the test split."""
     labels: Array
     model: fitted.FittedModel
+    steps: int
     seconds: float
     """What training took."""
 
@@ -72,7 +73,7 @@ def case(name: str, steps: int) -> Case:
     start = time.perf_counter()
     model = fitted.fit(split.x_train, TrainConfig(steps=steps, seed=0))
     taken = time.perf_counter() - start
-    return Case(name, split.x_train, split.x_test, split.y_test, model, taken)
+    return Case(name, split.x_train, split.x_test, split.y_test, model, steps, taken)
 
 
 def peer_rows(
@@ -192,7 +193,8 @@ def scoring_rows(each: Case, repeats: int, rows: int, *, epochs: int | None = No
             key = f"PyOD {name}{suffix}"
             contestants[key] = partial(detector.decision_function, many, **options)
             facts[key] = {"auc": auc, "training s": seconds}
-    notes = f"{rows:,} rows, d={many.shape[1]}; AUC on the {len(each.x)} test rows"
+    notes = f"{rows:,} rows, d={many.shape[1]}; AUC on the {len(each.x)} test rows; "
+    notes += f"trained: ours for {each.steps} steps, PyOD's for {epochs or 'the default number of'} epochs"
     return _rows(each, "rows to scores", contestants, repeats, notes, count=rows, unit="row", facts=facts), []
 
 

@@ -209,7 +209,7 @@ def auc_losses(rows: Sequence[Row]) -> list[str]:
             if value > ours:
                 better.setdefault(name, []).append(f"{dataset} ({value:.3f} beside {ours:.3f})")
     return [
-        f"{name}, trained with its defaults, has a higher AUC than both scores of ours on {len(found)} of "
+        f"{name} has a higher AUC than both scores of ours on {len(found)} of "
         f"{len(by_dataset)} datasets: {', '.join(found)}."
         for name, found in better.items()
     ]
