@@ -65,7 +65,7 @@ def draw_scaling(axes: Axes, rows: Sequence[Row], axis: str) -> None:
         )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="seconds", title=f"Time over {axis}")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(loc="upper left", frameon=False, fontsize=8)
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
