@@ -35,7 +35,7 @@ def rates(rows: Sequence[Row], title: str) -> Figure:
         mine = [row for row in rows if row.contestant == name]
         places = [works.index((row.suite, row.work)) for row in mine]
         low, high = ([row.count / np.percentile(row.seconds, q) for row in mine] for q in (75, 25))
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        colour, marker = _look(index)
         axes.hlines(places, low, high, color=colour)
         axes.scatter([row.rate for row in mine], places, marker=marker, label=name, s=34, color=colour, zorder=3)
     axes.set(xscale="log", title=title, xlabel="a second (further right is faster)", ylim=(len(works) - 0.5, -0.5))
@@ -43,6 +43,11 @@ def rates(rows: Sequence[Row], title: str) -> Figure:
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=min(3, len(names)), frameon=False, fontsize=9)
     return figure
+
+
+def _look(index: int) -> tuple[str, str]:
+    """Colour and marker of a contestant; the ninth has the first's colour with another marker."""
+    return COLOURS[index % len(COLOURS)], MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
 def scaling(rows: Sequence[Row], axis: str) -> Figure:
@@ -58,14 +63,14 @@ def draw_scaling(axes: Axes, rows: Sequence[Row], axis: str) -> None:
         mine = sorted((row for row in rows if row.contestant == name), key=lambda row: row.facts["size"])
         exponent = slope(mine)
         label = name if np.isnan(exponent) else f"{name}, slope {exponent:.2f}"
+        colour, marker = _look(index)
         axes.plot(
             [row.facts["size"] for row in mine], [row.median for row in mine],
-            marker=MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)],
-            label=label,
+            marker=marker, color=colour, label=label,
         )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="seconds", title=f"Time over {axis}")
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", frameon=False, fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False, fontsize=9)
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
