@@ -1,7 +1,8 @@
-"""Figures and tables of the pages: python docs/make_pages.py [tables] [figures].
+"""Figures and tables of the pages: python docs/make_pages.py [tables] [figures] [scaling].
 
 A table stands in its page between two comments that name it. `tests/test_docs.py` holds every table to what is
-computed here; the figures are of the toy model of the results page, docs/results/toy.safetensors.
+computed here; the figures are of the toy model of the results page, docs/results/toy.safetensors, and of the
+measurements in bench/results.json.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from matplotlib.figure import Figure
 
 from pyscore import convention, reference
 from pyscore.backends import BACKENDS
+from pyscore.bench import record
 from pyscore.convention import EXACT, Convention
 from pyscore.model import SVAE
 from pyscore.plots import COLOURS, save_figure
+from pyscore.report_plots import draw_scaling
 from pyscore.scores import SCORES, score_terms
 from pyscore.storage import atomic_write
 from pyscore.toy import TOY, WINDOW, parabola, toy_model, true_density
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
+RESULTS = DOCS.parent / "bench" / "results.json"
 SIDE = 161
 SHOWN_NATS = 12.0
 POINTS = {"A": (0.25, 0.5), "B": (1.0, 1.6)}
@@ -114,6 +118,16 @@ def draw_terms(toy: Toy) -> Figure:
     panels[0].set_ylabel("$x_2$")
     figure.colorbar(image, ax=panels, shrink=0.85, pad=0.01, label="nats below the maximum", extend="min")
     return figure
+
+
+def scaling() -> None:
+    """Draw time over n of performance.md."""
+    measured = [row for row in record.read(RESULTS).rows if row.suite == "scaling"]
+    figure = Figure(figsize=(10.6, 3.6), layout="constrained", dpi=110)
+    for axes, kernel in zip(figure.subplots(1, 3), ("log_volume", "proposed", "mmd_imq"), strict=True):
+        axis = f"n of {kernel}"
+        draw_scaling(axes, [row for row in measured if row.facts.get("sweep") == axis], axis)
+    save_figure(figure, DOCS / "images" / "scaling.png")
 
 
 def mark(axes: Axes, label: str, point: np.ndarray) -> None:
@@ -269,5 +283,5 @@ def tables() -> None:
 
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["tables", "figures"]:
-        {"tables": tables, "figures": figures}[part]()
+    for part in sys.argv[1:] or ["tables", "figures", "scaling"]:
+        {"tables": tables, "figures": figures, "scaling": scaling}[part]()

@@ -137,7 +137,9 @@ def _measurement(name: str, found: Record) -> dict[str, Any]:
 
 
 def _plots(name: str, rows: list[Row]) -> list[str]:
-    """One plot of rates for each unit of work, or one of times for each sweep."""
+    """One plot of rates for each unit of work, or one of times for each sweep; of the datasets, of `proposed`."""
+    if rows[0].suite == "datasets":
+        rows = [row for row in rows if row.work.endswith(": proposed")] or rows
     plots = []
     sweeps = dict.fromkeys(row.facts["sweep"] for row in rows if "sweep" in row.facts)
     for sweep in sweeps:

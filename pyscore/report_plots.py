@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pyscore.bench.record import Row, groups
 from pyscore.bench.tables import slope
 from pyscore.plots import COLOURS
 
-__all__ = ["inline_svg", "rates", "scaling"]
+__all__ = ["draw_scaling", "inline_svg", "rates", "scaling"]
 
 INK = "#010203"
 """Drawn in this colour, it becomes the page's own."""
@@ -34,7 +35,7 @@ def rates(rows: Sequence[Row], title: str) -> Figure:
         mine = [row for row in rows if row.contestant == name]
         places = [works.index((row.suite, row.work)) for row in mine]
         low, high = ([row.count / np.percentile(row.seconds, q) for row in mine] for q in (75, 25))
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        colour, marker = _look(index)
         axes.hlines(places, low, high, color=colour)
         axes.scatter([row.rate for row in mine], places, marker=marker, label=name, s=34, color=colour, zorder=3)
     axes.set(xscale="log", title=title, xlabel="a second (further right is faster)", ylim=(len(works) - 0.5, -0.5))
@@ -44,23 +45,32 @@ def rates(rows: Sequence[Row], title: str) -> Figure:
     return figure
 
 
+def _look(index: int) -> tuple[str, str]:
+    """Colour and marker of a contestant; the ninth has the first's colour with another marker."""
+    return COLOURS[index % len(COLOURS)], MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+
+
 def scaling(rows: Sequence[Row], axis: str) -> Figure:
     """Draw seconds over the size of one sweep, log-log, with the slope of each contestant in the legend."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-    axes = figure.subplots()
+    draw_scaling(figure.subplots(), rows, axis)
+    return figure
+
+
+def draw_scaling(axes: Axes, rows: Sequence[Row], axis: str) -> None:
+    """Draw into given axes what `scaling` draws."""
     for index, name in enumerate(dict.fromkeys(row.contestant for row in rows)):
         mine = sorted((row for row in rows if row.contestant == name), key=lambda row: row.facts["size"])
         exponent = slope(mine)
         label = name if np.isnan(exponent) else f"{name}, slope {exponent:.2f}"
+        colour, marker = _look(index)
         axes.plot(
             [row.facts["size"] for row in mine], [row.median for row in mine],
-            marker=MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)],
-            label=label,
+            marker=marker, color=colour, label=label,
         )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="seconds", title=f"Time over {axis}")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=9)
-    return figure
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False, fontsize=9)
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:

@@ -142,7 +142,6 @@ def test_all_fields_and_scores_are_explained():
 @pytest.mark.parametrize(
     ("page", "begin", "source"),
     [
-        ("performance.md", "In short, from", "bench/kernels/README.md"),
         ("which-score.md", "Tuning without labels", "pyscore/tuning.py"),
     ],
 )

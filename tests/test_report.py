@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pyscore import report
+from pyscore import report, report_plots
 from pyscore.bench import record
 from pyscore.bench.record import Row
 from pyscore.bench.tables import slope
@@ -121,6 +121,10 @@ def test_the_slope_is_the_exponent():
     assert slope(sweep(2)) == pytest.approx(2)
     assert str(slope(sweep(1)[:2])) == "nan"
     assert "slope 1.50" in inline_svg(scaling(sweep(1.5), "n"), "s", "d")
+
+
+def test_nine_contestants_look_different():
+    assert len({report_plots._look(index) for index in range(20)}) == 20
 
 
 def test_plots_take_their_colour_from_the_page():

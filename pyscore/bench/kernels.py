@@ -7,13 +7,13 @@ Anchors that are not installed are named, not skipped.
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from importlib import util
 from typing import Any
 
@@ -21,11 +21,21 @@ import numpy as np
 
 from pyscore import network, reference
 from pyscore._validate import Array
+from pyscore.bench.anchors import (
+    dense_mmd,
+    jax_log_volume,
+    keops_mmd,
+    one_at_a_time,
+    sgemm,
+    torch_func_log_volume,
+    torch_layers,
+    torch_tangents_log_volume,
+)
 from pyscore.bench.harness import Contestants, measure, resident_kilobytes
 from pyscore.bench.record import Row
 from pyscore.model import SVAE
 
-__all__ = ["absent_anchors", "compile_seconds", "kernel_rows", "log_volume_rows", "mmd_rows", "proposed_rows"]
+__all__ = ["compile_seconds", "kernel_rows", "log_volume_rows", "mmd_rows", "proposed_rows"]
 
 EPS32 = float(np.finfo(np.float32).eps)
 KERNEL = "kernel"
@@ -75,23 +85,22 @@ def log_volume_rows(
     model = SVAE.initialise(d, k, h, 4, seed=k)
     packed = cpu.pack([tuple(layer) for layer in model.decoder], model.activation)
     z = _sphere(np.random.default_rng(k), n, k)
-    tensors = [(torch.tensor(w), torch.tensor(b)) for w, b in model.decoder]
-    codes = torch.tensor(z)
-    single = _one_at_a_time(tensors, codes)
+    tensors, codes = torch_layers(model), torch.tensor(z)
+    single = one_at_a_time(tensors, codes)
     contestants: Contestants = {
         KERNEL: lambda: cpu.decoder_log_volume(packed, model.activation, z, False).volume,
-        "torch vmap(jacfwd) + svdvals": lambda: _torch_func(tensors, codes),
-        "torch tangents + qr(mode='r')": lambda: _torch_tangents(tensors, codes),
-        "bare sgemm": _sgemm([w for w, _ in tensors], n * (k + 1)),
+        "torch vmap(jacfwd) + svdvals": lambda: torch_func_log_volume(tensors, codes),
+        "torch tangents + qr(mode='r')": lambda: torch_tangents_log_volume(tensors, codes),
+        "bare sgemm": sgemm([w for w, _ in tensors], n * (k + 1)),
     }
     if anchors:
-        if (jax_volume := _jax_log_volume(model, z)) is None:
+        if (jax_volume := jax_log_volume(model, z)) is None:
             return []
         contestants = {KERNEL: contestants[KERNEL], "jax jit(vmap(jacfwd)) + svdvals": jax_volume}
     _, jacobian = network.mlp_jacobian(z.astype(np.float64), model.decoder, model.activation)
     s = np.linalg.svd(jacobian, compute_uv=False)
     scale, expected = k * s[:, 0] / s[:, -1], np.log(s).sum(axis=1)
-    errors = {name: _error(run(), expected, scale) for name, run in contestants.items() if name != "bare sgemm"}
+    errors = {name: error_of(run(), expected, scale) for name, run in contestants.items() if name != "bare sgemm"}
     times = measure(contestants, repeats)
     targets = {name: 0.5 if name == "bare sgemm" else 5.0 for name in contestants if name != KERNEL}
     if not anchors:
@@ -103,143 +112,47 @@ def log_volume_rows(
     return rows_of(work, times, targets, errors, note, count=n, unit="row")
 
 
-def _error(computed: Any, expected: Array, scale: Array | float) -> float:
+def error_of(computed: Any, expected: Array, scale: Array | float) -> float:
     values = np.asarray(computed, dtype=np.float64)
     return float(np.max(np.abs(values - expected) / (EPS32 * scale)))
-
-
-def _torch_mlp(tensors: Any, code: Any) -> Any:
-    import torch.nn.functional as F
-
-    a = code
-    for index, (weight, bias) in enumerate(tensors):
-        a = F.linear(a, weight, bias)
-        if index < len(tensors) - 1:
-            a = F.silu(a)
-    return a
-
-
-def _torch_func(tensors: Any, codes: Any) -> Any:
-    import torch
-
-    with torch.no_grad():
-        jacobian = torch.func.vmap(torch.func.jacfwd(lambda code: _torch_mlp(tensors, code)))(codes)
-        return torch.linalg.svdvals(jacobian).log().sum(dim=1)
-
-
-def _torch_tangents(tensors: Any, codes: Any) -> Any:
-    import torch
-
-    from pyscore import torch_functions
-
-    n, k = codes.shape
-    with torch.no_grad():
-        identity = torch.eye(k).expand(n, k, k)
-        tangents = torch_functions.mlp_tangents(codes, identity, tensors, "swish")[1]
-        r = torch.linalg.qr(tangents.transpose(1, 2), mode="r").R
-        return torch.diagonal(r, dim1=1, dim2=2).abs().log().sum(dim=1)
-
-
-def _one_at_a_time(tensors: Any, codes: Any) -> Callable[[int], None]:
-    import torch
-
-    differentiate: Any = torch.autograd.functional.jacobian
-
-    def run(count: int) -> None:
-        for code in codes[:count]:
-            jacobian = differentiate(lambda c: _torch_mlp(tensors, c), code)
-            torch.linalg.svdvals(jacobian).log().sum()
-
-    return run
-
-
-def _sgemm(weights: Sequence[Any], rows: int) -> Callable[[], None]:
-    """Products of the fused kernel as plain matrix products into memory that is already there."""
-    import torch
-
-    pairs = [(torch.randn(rows, w.shape[1]), w.T, torch.empty(rows, w.shape[0])) for w in weights]
-
-    def run() -> None:
-        for a, b, out in pairs:
-            torch.mm(a, b, out=out)
-
-    return run
-
-
-def _jax_log_volume(model: SVAE, z: Array) -> Callable[[], Any] | None:
-    if util.find_spec("jax") is None:
-        return None
-    import jax
-    import jax.numpy as jnp
-
-    layers = [(jnp.asarray(w), jnp.asarray(b)) for w, b in model.decoder]
-
-    def decode(code: Any) -> Any:
-        for weight, bias in layers[:-1]:
-            code = jax.nn.silu(weight @ code + bias)
-        return layers[-1][0] @ code + layers[-1][1]
-
-    volume = jax.jit(lambda c: jnp.log(jnp.linalg.svd(jax.vmap(jax.jacfwd(decode))(c), compute_uv=False)).sum(1))
-    codes = jnp.asarray(z)
-    return lambda: np.asarray(volume(codes).block_until_ready())
 
 
 # ── mmd_imq ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+Route = Callable[[Array, Array], Any]
+
+
 def mmd_rows(k: int, n: int, target: float, repeats: int, c: float = 0.1, *, anchors: bool = False) -> list[Row]:
     """`mmd_imq` against torch's dense formula, or (`anchors`) against KeOps, if it is installed."""
-    import torch
-
     from pyscore.kernels import cpu
 
     rng = np.random.default_rng(k)
     x, y = _sphere(rng, n, k), _sphere(rng, n, k)
-    tx, ty = torch.tensor(x), torch.tensor(y)
-    contestants: dict[str, Callable[[], Any]] = {KERNEL: lambda: cpu.mmd_imq(x, y, c)}
+    routes: dict[str, Route] = {KERNEL: lambda a, b: cpu.mmd_imq(a, b, c)}
     if not anchors:
-        contestants["torch dense"] = lambda: _dense_mmd(tx, ty, c)
+        routes["torch dense"] = lambda a, b: dense_mmd(a, b, c)
     elif util.find_spec("pykeops") is not None:
-        contestants["keops"] = lambda: _keops_mmd(tx, ty, c)
+        routes["keops"] = lambda a, b: keops_mmd(a, b, c)
     else:
         return []
-    small = slice(0, 2000)  # the reference is dense: its error is taken on the first rows
-    x64, y64 = x[small].astype(np.float64), y[small].astype(np.float64)
-    expected = reference.mmd_imq(x64, y64, c)
-    within = reference.imq_kernel_mean(x64, None, c) + reference.imq_kernel_mean(y64, None, c)
-    scale = within + 2 * reference.imq_kernel_mean(x64, y64, c)
-    errors = {
-        KERNEL: _error(cpu.mmd_imq(x[small], y[small], c), expected, scale),
-        "torch dense": _error(_dense_mmd(tx[small], ty[small], c), expected, scale),
-    }
+    small = x[:2000], y[:2000]  # the reference is dense: its error is taken on the first rows
+    expected, scale = mmd_reference(*small, c)
+    errors = {name: error_of(route(*small), expected, scale) for name, route in routes.items()}
     note = f"n=m={n}, k={k}, c={c}; error on {min(n, 2000)} rows"
     if n >= 10_000:
         note += f"; extra memory {_extra_memory(n, k):.1f} MB"
-    targets = {name: target for name in contestants if name != KERNEL}
+    targets = {name: target for name in routes if name != KERNEL}
     work = f"mmd_imq n=m={n} k={k}" + (" beside KeOps" if anchors else "")
-    return rows_of(work, measure(contestants, repeats), targets, errors, note, count=3 * n * n, unit="pair")
+    times = measure({name: partial(route, x, y) for name, route in routes.items()}, repeats)
+    return rows_of(work, times, targets, errors, note, count=3 * n * n, unit="pair")
 
 
-def _dense_mmd(x: Any, y: Any, c: float) -> Any:
-    import torch
-
-    def within(a: Any) -> Any:
-        k = c / (c + (1 - a @ a.T).clamp(min=0))
-        return (k.sum() - k.diagonal().sum()) / (len(a) * (len(a) - 1))
-
-    with torch.no_grad():
-        return within(x) + within(y) - 2 * (c / (c + (1 - x @ y.T).clamp(min=0))).mean()
-
-
-def _keops_mmd(x: Any, y: Any, c: float) -> Any:
-    lazy_tensor = importlib.import_module("pykeops.torch").LazyTensor
-
-    def total(a: Any, b: Any) -> Any:
-        dot = (lazy_tensor(a[:, None, :]) * lazy_tensor(b[None, :, :])).sum(-1)
-        return (c / (c + (1 - dot).relu())).sum(1).sum()
-
-    n, m = len(x), len(y)
-    return (total(x, x) - n) / (n * (n - 1)) + (total(y, y) - m) / (m * (m - 1)) - 2 * total(x, y) / (n * m)
+def mmd_reference(x: Array, y: Array, c: float) -> tuple[Array, Array]:
+    """MMD² in float64, and the scale of its rounding: the three means that it is the sum of."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    means = [reference.imq_kernel_mean(a, b, c) for a, b in ((x, None), (y, None), (x, y))]
+    return reference.mmd_imq(x, y, c), means[0] + means[1] + 2 * means[2]
 
 
 _MEMORY_SCRIPT = """
@@ -279,7 +192,7 @@ def proposed_rows(
     sample = rng.standard_normal((2000, d)).astype(np.float32)
     expected = score(model.astype(np.float64), sample, "proposed", backend="numpy")
     errors = {
-        name: _error(score(model, sample, "proposed", backend=engine), expected, np.abs(expected))
+        name: error_of(score(model, sample, "proposed", backend=engine), expected, np.abs(expected))
         for name, engine in engines.items()
     }
     times: dict[str, list[float]] = {name: [] for name in engines}
@@ -365,8 +278,3 @@ def kernel_rows(*, quick: bool = False) -> list[Row]:
             rows += mmd_rows(k, 10_000, 8.0, 3 if quick else 7, anchors=anchors)
             rows += mmd_rows(k, 100, 1.0, 200 if quick else 2000, anchors=anchors)
     return rows
-
-
-def absent_anchors() -> list[str]:
-    """Return the names of the libraries that would be compared with but are not installed."""
-    return [name for name in ("jax", "pykeops") if util.find_spec(name) is None]

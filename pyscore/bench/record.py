@@ -19,12 +19,12 @@ from pyscore import storage
 from pyscore.bench import harness
 from pyscore.errors import InvalidInput
 
-__all__ = ["Record", "Row", "base_of", "describe", "groups", "read", "write"]
+__all__ = ["Record", "Row", "base_of", "describe", "groups", "merge", "read", "write"]
 
 FORMAT, VERSION = "pyscore.bench", 1
 PACKAGES = (
     "pyscore-anomaly", "numpy", "scipy", "numba", "llvmlite", "torch", "numba-cuda", "jax", "pykeops", "pyod",
-    "threadpoolctl",
+    "pyarrow", "threadpoolctl",
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ class Row:
     """The times of one contestant at one piece of work."""
 
     suite: str
-    """kernels, training, scores, datasets or limits."""
+    """kernels, training, scores, datasets, stream, peers, scaling or limits."""
     work: str
     contestant: str
     seconds: list[float]
@@ -106,6 +106,39 @@ def describe(rows: Sequence[Row], command: str, threads: dict[str, int], **more:
     return Record(list(rows), machine, versions(), command, now, commit(), **more)
 
 
+def merge(records: Sequence[Record], command: str | None = None) -> Record:
+    """One record of several, made one after the other on one machine by `command`, or each by its own.
+
+    Raises
+    ------
+    InvalidInput
+        If they are of different processors, or two have rows of the same work.
+    """
+    if len({each.machine["processor"] for each in records}) != 1:
+        raise InvalidInput("`records` must be of one processor, since times of different ones are no table.")
+    rows = [row for each in records for row in each.rows]
+    if len({row.key for row in rows}) != len(rows):
+        raise InvalidInput("`records` must be of different work; two of them have rows of the same.")
+    last = records[-1]
+    runs = [f"{each.command} ({each.date}, load at the end {_load(each)})" for each in records]
+    threads = {name: count for each in records for name, count in each.machine["threads"].items()}
+    return Record(
+        rows=rows,
+        machine=last.machine | {"threads": threads, "runs": runs},
+        versions={name: version for each in records for name, version in each.versions.items()},
+        command=command or "; ".join(each.command for each in records),
+        date=last.date,
+        commit=last.commit,
+        compile_seconds={name: times for each in records for name, times in each.compile_seconds.items()},
+        not_measured=list(dict.fromkeys(text for each in records for text in each.not_measured)),
+    )
+
+
+def _load(record: Record) -> str:
+    load = record.machine.get("load")
+    return f"{load[0]}" if load else "unknown"
+
+
 def groups(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
     """(suite, work) → its rows, in order."""
     found: dict[tuple[str, str], list[Row]] = {}
@@ -155,13 +188,17 @@ def processor() -> str:
 
 
 def write(path: str | os.PathLike[str], record: Record) -> None:
-    """Write a record as JSON; medians, spreads and marks stand in it for readers that don't want to compute."""
+    """Write a record as JSON, one row a line; medians and marks stand in it for readers that don't compute."""
+    head = {"format": FORMAT, "version": VERSION, "noisy_above": harness.NOISY} | asdict(record) | {"rows": []}
     rows = [
-        asdict(row) | {"median": row.median, "spread": row.spread, "noisy": row.noisy, "rate": row.rate}
+        json.dumps(
+            asdict(row) | {"median": row.median, "spread": row.spread, "noisy": row.noisy, "rate": row.rate}
+        )
         for row in record.rows
     ]
-    head = {"format": FORMAT, "version": VERSION, "noisy_above": harness.NOISY}
-    storage.write_json(path, head | asdict(record) | {"rows": rows})
+    text = json.dumps(head, indent=2).replace('"rows": []', '"rows": [\n' + ",\n".join(rows) + "\n]", 1)
+    with storage.atomic_write(path, "w") as file:
+        file.write(text + "\n")
 
 
 def read(path: str | os.PathLike[str]) -> Record:

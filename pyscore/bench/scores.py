@@ -159,7 +159,10 @@ def rows_of_score(
     memory: bool = False,
     budget: float = 20.0,
 ) -> list[Row]:
-    """One row a contestant for one score of a problem; the first contestant is the base and the reference."""
+    """One row a contestant for one score of a problem; the first contestant is the base and the reference.
+
+    Errors are in eps(dtype of the backend)·(1 + Σ|terms|), those of encoder and decoder included.
+    """
     model, x = found.fitted.model, found.x
     runs = {key: partial(score, model, x, name, backend=backend) for key, backend in contestants.items()}
     first: dict[str, float] = {}
@@ -169,10 +172,7 @@ def rows_of_score(
         values = {key: run() for key, run in runs.items()}
         scale = 1 + np.abs(score_terms(model.astype(np.float64), x, [name])).sum(axis=1).to_numpy()
     want = values[BASE]
-    notes = (
-        f"{found.name}: n={len(x)}, d={model.input_dim}, k={model.latent_dim}, h={model.hidden_dim}; "
-        "error in eps(dtype of the backend)·(1 + Σ|terms|), the errors of encoder and decoder included"
-    )
+    notes = f"{found.name}: n={len(x)}, d={model.input_dim}, k={model.latent_dim}, h={model.hidden_dim}"
     rows = []
     for key, backend in contestants.items():
         error = float(error_in_eps(values[key], want, scale, backend.dtype).max())

@@ -12,12 +12,26 @@ import numpy as np
 import pandas as pd
 
 from pyscore.bench.harness import NOISY
+from pyscore.bench.pivots import (
+    agreement,
+    auc_losses,
+    base_is_faster,
+    headlines,
+    number,
+    of_suite,
+    peer_tables,
+    pivot,
+    score_tables,
+)
 from pyscore.bench.record import Record, Row, base_of, groups
 from pyscore.errors import InvalidInput
 from pyscore.results_tables import markdown
 from pyscore.storage import atomic_write
 
-__all__ = ["about", "losses", "markdown_block", "ratio", "ratio_table", "render", "slope", "slopes", "update_page"]
+__all__ = [
+    "about", "losses", "markdown_block", "ratio", "ratio_table", "render", "short_block", "slope", "slopes",
+    "update_page",
+]  # fmt: skip
 
 BACKEND_SUITES = ("scores", "datasets")
 """Suites whose contestants are all ours, and whose base is NumPy."""
@@ -53,14 +67,6 @@ def ratio_table(rows: Sequence[Row], *, missed: tuple[str, str] = ("", "!")) -> 
     text = {"suite", "work", "contestant"}
     frame.attrs["right"] = tuple(c for c in frame.columns if c not in text)
     return frame
-
-
-def number(value: float) -> str:
-    """Three significant figures, thousands by commas."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{round(value, 2 - math.floor(math.log10(abs(value)))):,.{min(digits, 6)}f}"
 
 
 def _fact(value: object) -> str:
@@ -110,20 +116,31 @@ def losses(record: Record) -> list[str]:
             elif target is not None and value < target:
                 text = f"{number(value)} times as fast as {row.contestant}, where {target:g} was asked for"
                 found.append(f"{work}: {text}{mark}.")
-    return found
+    return found + auc_losses(record.rows)
 
 
 def _slow_backends(record: Record) -> list[str]:
-    """One sentence a backend: the scores at which NumPy, the base of those suites, is faster beyond the noise."""
-    found: dict[str, list[str]] = {}
+    """One sentence a suite and backend: the scores at which NumPy, its base, is faster beyond the noise."""
+    slow: dict[tuple[str, str], dict[str, list[float]]] = {}
+    works: dict[tuple[str, str], int] = {}
     for (suite, work), group in groups(record.rows).items():
         if suite not in BACKEND_SUITES or (base := base_of(group)) is None:
             continue
+        score = work.rpartition(": ")[2]
+        works[suite, score] = works.get((suite, score), 0) + 1
         for row in group:
             value = ratio(row, base)
             if row is not base and value > 1 + row.spread + base.spread:
-                found.setdefault(row.contestant, []).append(f"{work} ({number(value)}×)")
-    return [f"{name} is slower than NumPy at {', '.join(works)}." for name, works in found.items()]
+                slow.setdefault((suite, row.contestant), {}).setdefault(score, []).append(value)
+    found = []
+    for (suite, name), scores in slow.items():
+        said = [
+            f"{score} ({number(values[0])}×)" if works[suite, score] == 1
+            else f"{score} ({len(values)} of {works[suite, score]} datasets, up to {number(max(values))}×)"
+            for score, values in scores.items()
+        ]  # fmt: skip
+        found.append(f"{name} is slower than NumPy at {', '.join(said)}.")
+    return found
 
 
 def about(record: Record) -> list[str]:
@@ -131,13 +148,15 @@ def about(record: Record) -> list[str]:
     machine = record.machine
     threads = ", ".join(f"{name} {count}" for name, count in machine["threads"].items())
     load = machine.get("load")
+    runs = machine.get("runs", [])
     return [
         f"machine: {machine['processor']}, {machine['cpus']} CPUs, {machine['platform']}"
-        + (f", load {load[0]}" if load else ""),
+        + (f", load {load[0]}" if load and not runs else ""),
         f"threads: {threads}",
         "versions: " + ", ".join(f"{name} {version}" for name, version in record.versions.items()),
         f"commit {record.commit or 'unknown'}, {record.date}",
         f"command: {record.command}",
+        *(f"of it: {run}" for run in runs),
     ]
 
 
@@ -158,13 +177,10 @@ def render(record: Record) -> str:
 
 def markdown_block(record: Record) -> str:
     """Return what stands between the markers of a page: tables by suite, where we lose, machine and command."""
-    blocks = []
+    blocks = ["### In short", short_block(record)]
     for suite in dict.fromkeys(row.suite for row in record.rows):
-        rows = [row for row in record.rows if row.suite == suite]
-        table = ratio_table(rows, missed=("**", "**")).drop(columns="suite")
-        blocks += [f"### {suite.capitalize()}", markdown(table)]
-    if found := slopes(record.rows):
-        blocks.append("\n".join(f"- {line}" for line in found))
+        rows = of_suite(record, suite)
+        blocks += [f"### {suite.capitalize()}", *_suite_blocks(suite, rows)]
     lost = [f"- {text}" for text in losses(record)] or ["- Nowhere in this file."]
     blocks += [
         f"Ratios in bold miss their target; `~` marks a noisy time (interquartile range above {100 * NOISY:.0f} % "
@@ -177,8 +193,38 @@ def markdown_block(record: Record) -> str:
     return "\n\n".join(blocks)
 
 
-def update_page(page: str | os.PathLike[str], record: Record, *, check: bool = False) -> bool:
-    """Put the tables between the markers of a page; return whether the page was what it should be.
+def _suite_blocks(suite: str, rows: Sequence[Row]) -> list[str]:
+    """The tables of one suite: small ones where there are many rows, else all of them."""
+    if suite in BACKEND_SUITES:
+        captioned, said = score_tables(rows), agreement(rows)
+    elif suite == "peers":
+        captioned, said = peer_tables(rows), []
+    elif suite == "scaling":
+        table = pivot(rows, lambda row: row.work, base_is_faster, head="work")
+        captioned = [("How many times as fast numba is; of numba, its rate", table)]
+        said = [f"- {line}" for line in slopes(rows)]
+    else:
+        table = ratio_table(rows, missed=("**", "**")).drop(columns="suite")
+        return [markdown(table)]
+    return [
+        *(block for caption, table in captioned for block in (f"{caption}:", markdown(table))),
+        "\n".join(said),
+    ]
+
+
+def short_block(record: Record) -> str:
+    """Return what stands between the markers of the README: the headlines, and how they were measured."""
+    machine, commit = record.machine, record.commit[:10] or "unknown"
+    measured = (
+        "Medians, and ranges over datasets or sizes; below 1 we lose. "
+        f"{machine['processor']}, {machine['cpus']} CPUs, {machine['threads'].get('asked', '?')} thread(s), "
+        f"{record.date[:10]}, commit {commit}: `{record.command}`."
+    )
+    return f"{markdown(headlines(record))}\n\n{measured}"
+
+
+def update_page(page: str | os.PathLike[str], record: Record, *, check: bool = False, short: bool = False) -> bool:
+    """Put the tables, or the `short` one, between the markers of a page; return whether it was what it should be.
 
     Raises
     ------
@@ -192,7 +238,8 @@ def update_page(page: str | os.PathLike[str], record: Record, *, check: bool = F
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
     if text.count(BEGIN) != 1 or len(pattern.findall(text)) != 1:
         raise InvalidInput(f"{str(page)!r} must have one line {BEGIN} and, after it, one line {END}.")
-    fresh = pattern.sub(lambda _: f"{BEGIN}\n\n{markdown_block(record)}\n\n{END}", text)
+    block = short_block(record) if short else markdown_block(record)
+    fresh = pattern.sub(lambda _: f"{BEGIN}\n\n{block}\n\n{END}", text)
     if fresh != text and not check:
         with atomic_write(page, "w") as file:
             file.write(fresh)

@@ -24,7 +24,7 @@ app = App(
 )
 data_app = App(name="data", help="The paper's ten datasets: fetch, list, where.")
 app.command(data_app)
-bench_app = App(name="bench", help="Measure kernels, scores, training, datasets; compare files.")
+bench_app = App(name="bench", help="Measure kernels, scores, training, datasets, peers; compare files.")
 app.command(bench_app)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
@@ -591,14 +591,14 @@ def bench_scores(*, json: BenchFile = None, threads: int = 2, quick: bool = Fals
 
 @bench_app.command(name="scaling")
 def bench_scaling(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
-    """Time the decoder's log-volume over n, d, h and k, and what the machine allows.
+    """Time the kernels over n = 10² … 10⁷, d, h and k, and what the machine allows.
 
     Parameters
     ----------
     threads
         Threads of Numba, torch and BLAS alike.
     quick
-        Two or three small sizes a sweep.
+        Fewer sizes, up to 10⁵ rows.
     """
     from pyscore.cli.bench import run_suites
 
@@ -623,23 +623,57 @@ def bench_training(*, json: BenchFile = None, threads: int = 2, quick: bool = Fa
 
 @bench_app.command(name="datasets")
 def bench_datasets(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
-    """Time the main scores on the paper's ten datasets, as far as they are on this machine.
+    """Time every score on the paper's ten datasets, as far as they are on this machine, on every backend.
 
     Parameters
     ----------
     threads
         Threads of Numba, torch and BLAS alike.
     quick
-        Two datasets, a model of few steps.
+        Two datasets, the two main scores, a model of few steps.
     """
     from pyscore.cli.bench import run_suites
 
     run_suites(["datasets"], json, threads=threads, quick=quick)
 
 
+@bench_app.command(name="stream")
+def bench_stream(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
+    """Time `proposed` from Parquet to Parquet beside pandas and the bare kernel.
+
+    Parameters
+    ----------
+    threads
+        Threads of Numba, torch and BLAS alike.
+    quick
+        Half a million rows instead of two million.
+    """
+    from pyscore.cli.bench import run_suites
+
+    run_suites(["stream"], json, threads=threads, quick=quick)
+
+
+@bench_app.command(name="peers")
+def bench_peers(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
+    """Time ours beside torch.func, JAX, KeOps, alibi-detect and PyOD on the same rows of the ten datasets.
+
+    alibi-detect asks for NumPy below 2: PYSCORE_ALIBI_PYTHON names the Python of an environment that has it.
+
+    Parameters
+    ----------
+    threads
+        Threads of Numba, torch and BLAS alike.
+    quick
+        Two datasets, and models of few steps.
+    """
+    from pyscore.cli.bench import run_suites
+
+    run_suites(["peers"], json, threads=threads, quick=quick)
+
+
 @bench_app.command(name="all")
 def bench_all(*, json: BenchFile = None, threads: int = 2, quick: bool = False) -> None:
-    """Measure scaling, scores, training, datasets and kernels, one after the other, into one file.
+    """Measure everything, one suite after the other, into one file.
 
     Parameters
     ----------
@@ -667,8 +701,24 @@ def bench_compare(old: Path, new: Path, /, *, json: Json = False) -> None:
     run_compare(old, new, json=json)
 
 
+@bench_app.command(name="merge")
+def bench_merge(files: list[Path], /, *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
+    """Put files of different suites, measured on one machine, into one.
+
+    Parameters
+    ----------
+    files
+        Files of `pyscore bench ... --json`.
+    output
+        The file that holds them all.
+    """
+    from pyscore.cli.bench import run_merge
+
+    run_merge(files, output)
+
+
 @bench_app.command(name="table")
-def bench_table(file: Path, /, *, update: Path | None = None, check: bool = False) -> None:
+def bench_table(file: Path, /, *, update: Path | None = None, check: bool = False, short: bool = False) -> None:
     """Print a file of measurements as Markdown, or put it into a page.
 
     Parameters
@@ -679,10 +729,12 @@ def bench_table(file: Path, /, *, update: Path | None = None, check: bool = Fals
         A page with the lines `<!-- bench: begin -->` and `<!-- bench: end -->`; what is between them is replaced.
     check
         Write nothing; exit status 1 unless the page is what the file gives.
+    short
+        The headlines alone, one table.
     """
     from pyscore.cli.bench import run_table
 
-    run_table(file, update, check=check)
+    run_table(file, update, check=check, short=short)
 
 
 def _names(text: str, argument: str = "scores") -> list[str] | None:

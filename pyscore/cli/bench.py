@@ -2,61 +2,89 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pyscore.bench import tables
 from pyscore.bench.compare import compare, same_machine
 from pyscore.bench.harness import pin_threads
-from pyscore.bench.record import Row, describe, read, write
+from pyscore.bench.record import Record, Row, describe, merge, read, write
 from pyscore.cli import output
-from pyscore.errors import InvalidInput
+from pyscore.errors import InvalidInput, PyscoreError
 
-__all__ = ["run_compare", "run_suites", "run_table"]
+__all__ = ["run_compare", "run_merge", "run_suites", "run_table"]
 
 Progress = Callable[[str], None]
-SUITES = ("scaling", "scores", "training", "datasets", "kernels")
-"""In this order: the kernels load JAX and KeOps, whose threads get in torch's way."""
+SUITES = ("kernels", "scaling", "scores", "training", "datasets", "stream", "peers")
 
 
-def run_suites(suites: list[str], json: Path | None, *, threads: int, quick: bool) -> None:
-    """Measure suites one after the other, print their rows and write them."""
-    from pyscore.bench.kernels import absent_anchors, compile_seconds
+def run_suites(suites: Sequence[str], json: Path | None, *, threads: int, quick: bool) -> None:
+    """Measure suites, print their rows and write them; several run in a process of their own each.
 
+    Otherwise the threads of JAX and KeOps, which some of them load, would get in the way of the next.
+    """
     if json is not None and not json.parent.is_dir():  # before minutes of measuring, not after
         raise InvalidInput(f"`json` must name a file in an existing folder; there is no {str(json.parent)!r}.")
     if threads < 1:
         raise InvalidInput(f"`threads` must be at least 1; got {threads}.")
-    pinned = pin_threads(threads)
-    rows: list[Row] = []
-    absent: list[str] = []
-    compiled: dict[str, dict[str, float]] = {}
-    with output.spinner("measuring") as progress:
-        for suite in suites:
-            measured, missing = _measure(suite, threads, quick=quick, progress=progress)
-            rows += measured
-            absent += missing
-        if "kernels" in suites:
-            absent += [f"{name}: not installed" for name in absent_anchors()]
-            if not quick:
-                progress("compile times")
-                compiled = {k: {"compiled": c, "cached": w} for k, (c, w) in compile_seconds().items()}
-    name = "all" if len(suites) > 1 else suites[0]
-    command = f"pyscore bench {name} --threads {threads}" + (" --quick" if quick else "")
-    record = describe(rows, command, pinned, compile_seconds=compiled, not_measured=list(dict.fromkeys(absent)))
+    if len(suites) == 1:
+        record = _run_here(suites[0], threads, quick=quick)
+    else:
+        with output.spinner("measuring") as progress:
+            found = []
+            for suite in suites:
+                progress(suite)
+                found.append(_run_elsewhere(suite, threads, quick=quick))
+        record = merge(found, command("all", threads, quick=quick))
     if json is not None:
         write(json, record)
     sys.stdout.write(tables.render(record) + "\n")
 
 
+def command(name: str, threads: int, *, quick: bool) -> str:
+    """What was called."""
+    return f"pyscore bench {name} --threads {threads}" + (" --quick" if quick else "")
+
+
+def _run_elsewhere(suite: str, threads: int, *, quick: bool) -> Record:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "record.json"
+        arguments = ["bench", suite, "--threads", str(threads), "--json", str(file)] + ["--quick"] * quick
+        run = subprocess.run([sys.executable, "-m", "pyscore", *arguments], stdout=subprocess.DEVNULL, check=False)
+        if run.returncode:
+            raise PyscoreError(
+                f"`pyscore {' '.join(arguments[:2])}` ended with status {run.returncode}; see above."
+            )
+        return read(file)
+
+
+def _run_here(suite: str, threads: int, *, quick: bool) -> Record:
+    pinned = pin_threads(threads)
+    compiled: dict[str, dict[str, float]] = {}
+    with output.spinner("measuring") as progress:
+        rows, absent = _measure(suite, threads, quick=quick, progress=progress)
+        if suite == "kernels" and not quick:
+            from pyscore.bench.kernels import compile_seconds
+
+            progress("compile times")
+            compiled = {k: {"compiled": c, "cached": w} for k, (c, w) in compile_seconds().items()}
+    return describe(
+        rows, command(suite, threads, quick=quick), pinned, compile_seconds=compiled,
+        not_measured=list(dict.fromkeys(absent)),
+    )  # fmt: skip
+
+
 def _measure(suite: str, threads: int, *, quick: bool, progress: Progress) -> tuple[list[Row], list[str]]:
-    """Rows of a suite, and what it could not measure."""
+    """Rows of a suite, and what it could not measure; only its own module is imported."""
     progress(suite)
     if suite == "kernels":
+        from pyscore.bench.anchors import absent
         from pyscore.bench.kernels import kernel_rows
 
-        return kernel_rows(quick=quick), []
+        return kernel_rows(quick=quick), [f"{name}: not installed" for name in absent()]
     if suite == "training":
         from pyscore.bench.training import training_rows
 
@@ -69,6 +97,14 @@ def _measure(suite: str, threads: int, *, quick: bool, progress: Progress) -> tu
         from pyscore.bench.limits import scaling_rows
 
         return scaling_rows(quick=quick, progress=progress)
+    if suite == "stream":
+        from pyscore.bench.stream import stream_rows
+
+        return stream_rows(threads, quick=quick, progress=progress)
+    if suite == "peers":
+        from pyscore.bench.peers import peer_rows
+
+        return peer_rows(threads, quick=quick, progress=progress)
     from pyscore.bench.datasets import dataset_rows
 
     return dataset_rows(quick=quick, progress=progress)
@@ -95,16 +131,26 @@ def run_compare(old: Path, new: Path, *, json: bool) -> None:
         sys.exit(1)
 
 
-def run_table(file: Path, update: Path | None, *, check: bool) -> None:
+def run_merge(files: Sequence[Path], target: Path) -> None:
+    """Write one file of several."""
+    if not files:
+        raise InvalidInput("`files` must name at least one file of `pyscore bench --json`; got none.")
+    record = merge([read(file) for file in files])
+    write(target, record)
+    output.emit({"file": str(target), "rows": len(record.rows)}, json=False)
+
+
+def run_table(file: Path, update: Path | None, *, check: bool, short: bool) -> None:
     """Print a record as Markdown, or put it between the markers of a page."""
     record = read(file)
     if update is None:
-        sys.stdout.write(tables.markdown_block(record) + "\n")
+        sys.stdout.write((tables.short_block if short else tables.markdown_block)(record) + "\n")
         return
-    same = tables.update_page(update, record, check=check)
+    same = tables.update_page(update, record, check=check, short=short)
     if check and not same:
         output.print_error(
-            f"{update} is not what {file} gives. Run `pyscore bench table {file} --update {update}`."
+            f"{update} is not what {file} gives. Run `pyscore bench table {file} --update {update}"
+            + (" --short`." if short else "`.")
         )
         sys.exit(1)
     output.emit({"page": str(update), "state": "as it was" if same else "updated"}, json=False)

@@ -60,6 +60,11 @@ def test_a_slow_contestant_sits_out_after_three(clock):
     assert {name: len(t) for name, t in times.items()} == {"slow": 3, "fast": 5}
 
 
+def test_a_contestant_of_another_process_brings_its_own_seconds(clock):
+    clock([9.0] * 4)
+    assert harness.measure({"far": lambda: harness.Elsewhere(0.5, None)}, 3) == {"far": [0.5] * 3}
+
+
 def test_spread_is_the_interquartile_range_over_the_median():
     assert harness.spread([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 3)
     assert row(seconds=[1.0, 1.0]).noisy, "two times say nothing about noise"
@@ -86,6 +91,27 @@ def test_other_files_are_refused(tmp_path, text):
         record.read(path)
     with pytest.raises(InvalidInput, match="cannot be read"):
         record.read(tmp_path / "none.json")
+
+
+def test_files_of_different_suites_become_one(tmp_path, capsys):
+    first, second = a_record(row(), load=[0.5]), a_record(row(work="x"), load=[1.5])
+    for name, written in (("a", first), ("b", second)):
+        record.write(tmp_path / f"{name}.json", written)
+    with pytest.raises(SystemExit):
+        main(
+            ["bench", "merge", str(tmp_path / "a.json"), str(tmp_path / "b.json"), "-o", str(tmp_path / "c.json")]
+        )
+    both = record.read(tmp_path / "c.json")
+    assert [each.work for each in both.rows] == ["w", "x"]
+    assert [("load at the end 0.5" in run, "load at the end 1.5" in run) for run in both.machine["runs"]] == [
+        (True, False),
+        (False, True),
+    ]
+    assert "of it: pyscore bench kernels" in tables.render(both)
+    with pytest.raises(InvalidInput, match="different work"):
+        record.merge([first, first])
+    with pytest.raises(InvalidInput, match="one processor"):
+        record.merge([first, a_record(row(work="y"), processor="another")])
 
 
 def verdicts(old, new):
@@ -155,9 +181,10 @@ def test_a_page_is_filled_between_its_markers(tmp_path):
         tables.update_page(page, written)
 
 
-def test_the_tables_of_the_docs_are_those_of_the_committed_file():
+@pytest.mark.parametrize(("page", "short"), [("docs/performance.md", False), ("README.md", True)])
+def test_the_tables_of_the_pages_are_those_of_the_committed_file(page, short):
     root = Path(__file__).parents[2]
-    committed = record.read(root / "bench" / "kernels" / "quick.json")
-    assert tables.update_page(root / "docs" / "performance.md", committed, check=True), (
-        "run `pyscore bench table bench/kernels/quick.json --update docs/performance.md`"
+    committed = record.read(root / "bench" / "results.json")
+    assert tables.update_page(root / page, committed, check=True, short=short), (
+        f"run `pyscore bench table bench/results.json --update {page}{' --short' * short}`"
     )

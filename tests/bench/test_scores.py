@@ -67,17 +67,36 @@ def test_the_quick_datasets_take_the_embedded_one(monkeypatch):
     assert all(0.5 < row.facts["auc"] <= 1 for row in rows)
 
 
+def test_slow_scores_take_some_of_the_rows(problem):
+    few = datasets.thinned(problem._replace(labels=np.arange(40)), 10)
+    assert few.labels[[0, -1]].tolist() == [0, 39]
+    assert len(few.x) == 10
+    np.testing.assert_array_equal(few.x, problem.x[few.labels])
+    assert datasets.thinned(problem, 40) is problem
+
+
 def test_a_sweep_varies_one_size(monkeypatch):
     monkeypatch.setattr(limits, "BACKENDS", ("numba float32", "numpy float64"))
-    monkeypatch.setattr(limits, "QUICK", {"n": (10, 20, 40), "d": (5,)})
+    sweeps = {("log_volume", "n"): (10, 20, 40), ("proposed", "d"): (5,), ("mmd_imq", "n"): (10, 2000)}
+    monkeypatch.setattr(limits, "QUICK", sweeps)
     rows, _ = limits.scaling_rows(quick=True)
     points = [
         (row.facts["sweep"], row.facts["size"], row.count) for row in rows if row.contestant == "numpy float64"
     ]
-    assert points == [("n", 10, 10), ("n", 20, 20), ("n", 40, 40), ("d", 5, 300)]
+    assert points == [
+        ("n of log_volume", 10, 10), ("n of log_volume", 20, 20), ("n of log_volume", 40, 40),
+        ("d of proposed", 5, 1000), ("n of mmd_imq", 10, 300),
+    ]  # fmt: skip
+    assert rows[-3].count == 3 * 2000**2, "NumPy sits out, numba does not"
     bandwidth, product = rows[-2:]
     assert 1e8 < bandwidth.rate < 1e13, "bytes a second"
     assert 1e7 < product.rate < 1e15, "multiply-adds a second"
+
+
+def test_the_sweeps_reach_ten_million_rows():
+    for kernel in ("log_volume", "proposed"):
+        assert limits.SWEEPS[kernel, "n"] == tuple(10**power for power in range(2, 8))
+    assert {axis for _, axis in limits.SWEEPS} == set("ndhk")
 
 
 @pytest.mark.julia
