@@ -1,6 +1,6 @@
 """Test AUCs of all baselines on the paper's ten datasets, none of which sees a label.
 
-    PYSCORE_DATA=FOLDER python bench/baselines.py -o docs/results/others.csv    # rows that are there stay
+    PYSCORE_DATA=FOLDER python bench/bench_baselines.py -o docs/results/others.csv    # rows that are there stay
 
 Splits, contamination and standardisation are those of `pyscore evaluate` under EXACT; the seed of the split is the
 seed of the method. `docs/make_pages.py tables` makes the table of docs/which-score.md from the file.
