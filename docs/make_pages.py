@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -241,6 +242,22 @@ def datasets_table() -> str:
     return _readme(r"\n(\| dataset \| `reconstruction` EXACT .*?\n)\n")
 
 
+def others_table() -> str:
+    """Test AUCs of the methods that see no label, out of what bench/bench_baselines.py writes."""
+    rows = pd.read_csv(DOCS / "results" / "others.csv")
+    aucs = rows.groupby(["dataset", "method"], sort=False)["auc"].mean().unstack()
+    aucs = aucs[rows["method"].unique()].loc[rows["dataset"].unique()]
+    best = aucs.max(axis=1)
+    cell = {True: "**{:.3f}**", False: "{:.3f}"}
+    body = [
+        [name, *("–" if np.isnan(v) else cell[v == best[name]].format(v) for v in row)]
+        for name, row in aucs.iterrows()
+    ]
+    means = aucs.mean().where(aucs.notna().all())
+    body.append([f"mean of {len(aucs)}", *("–" if np.isnan(v) else f"{v:.3f}" for v in means)])
+    return table(["dataset", *aucs.columns], body)
+
+
 def _readme(pattern: str) -> str:
     found = re.search(pattern, README.read_text(), re.DOTALL)
     if found is None:
@@ -253,6 +270,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "scores": ("scores.md", scores_table),
     "demo": ("which-score.md", demo_table),
     "datasets": ("which-score.md", datasets_table),
+    "others": ("which-score.md", others_table),
     "conventions": ("julia.md", conventions_table),
     "backends": ("performance.md", backends_table),
 }
