@@ -29,15 +29,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyscore.backends import get_backend
-from pyscore.convention import EXACT
-from pyscore.fitted import FittedModel
-from pyscore.model import SVAE
-from pyscore.preprocessing import Standardiser
+from pyscore.bench.harness import resident_kilobytes
+from pyscore.bench.record import processor
+from pyscore.bench.stream import FEATURES, SHARE, TERMS, untrained, write_parquet
 from pyscore.streaming import score_files
 
-D = 30
-TARGET = 0.6
-TERMS = frozenset({"log_likelihood", "log_prior", "decoder_log_volume"})
 FILES = {"float32": ("float32", "float32"), "float64": ("float64", "float64"), "float64*": ("float32", "float64")}
 """Type in which the numbers are drawn, and type of the columns."""
 FLAT = 1.25
@@ -46,44 +42,21 @@ LARGEST_FILE = 10_000_000
 """Rows of a file; larger tables are folders of links to one such file."""
 
 
-def model():
-    """The default architecture: h = 32, k = 4, p = 4."""
-    scaler = Standardiser(np.linspace(-1, 1, D), np.linspace(0.5, 2, D), tuple(f"x{i}" for i in range(D)))
-    return FittedModel(SVAE.initialise(D, 4, 32, 4, seed=1), scaler, EXACT)
-
-
-def write(path, rows, drawn, dtype):
-    """Random rows, as pyarrow writes them by default."""
-    rng = np.random.default_rng(0)
-    names = [f"x{i}" for i in range(D)]
-    schema = pa.schema([(name, pa.from_numpy_dtype(np.dtype(dtype))) for name in names])
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, rows, 1 << 20):
-            n = min(1 << 20, rows - start)
-            columns = {name: rng.standard_normal(n, np.dtype(drawn)).astype(dtype) for name in names}
-            writer.write_table(pa.table(columns))
-
-
 def write_linked(folder, rows):
     """A folder of `rows` float32 rows, on the disk of a file of `LARGEST_FILE`."""
     folder.mkdir()
     here = min(rows, LARGEST_FILE)
     if rows % here:
         sys.exit(f"rows must be a multiple of {LARGEST_FILE:,} beyond it; got {rows:,}.")
-    write(folder / "0.parquet", here, *FILES["float32"])
+    write_parquet(folder / "0.parquet", here, "float32")
     for i in range(1, rows // here):
         os.link(folder / "0.parquet", folder / f"{i}.parquet")
 
 
 def machine():
     """Processor, cores and versions, for the line above the figures."""
-    names = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
     versions = f"Python {platform.python_version()}, pyarrow {pa.__version__}, Numba {numba.__version__}"
-    return f"{names[0]}, {len(names)} cores; {versions}"
+    return f"{processor()}, {os.cpu_count()} cores; {versions}"
 
 
 def clocked(function):
@@ -106,21 +79,21 @@ def taken(contestants, turns):
 def speed(folder, rows, threads, turns):
     """Print the ratio to the kernel's speed for every kind of file."""
     numba.set_num_threads(threads)
-    fitted, engine = model(), get_backend("numba")
-    x = np.random.default_rng(0).standard_normal((rows, D), np.float32)
+    fitted, engine = untrained(), get_backend("numba")
+    x = np.random.default_rng(0).standard_normal((rows, FEATURES), np.float32)
     contestants = {"kernel": lambda: engine.run_pass(fitted.model, x, TERMS)}
-    for name, kinds in FILES.items():
+    for name, (drawn, dtype) in FILES.items():
         path = folder / f"{name}.parquet"
-        write(path, rows, *kinds)
+        write_parquet(path, rows, dtype, drawn)
         contestants[name] = lambda path=path: score_files(fitted, path, folder / "scores.parquet", threads=threads)
     times = taken(contestants, turns)
-    print(f"{machine()}\n{rows:,} rows, d = {D}, {threads} thread(s), {turns} turns; target {TARGET:.0%}")
+    print(f"{machine()}\n{rows:,} rows, d = {FEATURES}, {threads} thread(s), {turns} turns; target {SHARE:.0%}")
     print(f"{'columns':10}{'rows/s':>12}{'of the kernel':>16}{'by processor time':>20}")
     for name, seconds in times.items():
         wall, cpu = zip(*seconds, strict=True)
         kernel_wall, kernel_cpu = zip(*times["kernel"], strict=True)
         share = statistics.median(k / w for k, w in zip(kernel_wall, wall, strict=True))
-        verdict = "" if name == "kernel" else "   met" if share >= TARGET else "   missed"
+        verdict = "" if name == "kernel" else "   met" if share >= SHARE else "   missed"
         by_cpu = min(kernel_cpu) / min(cpu)
         print(f"{name:10}{rows / statistics.median(wall):>12,.0f}{share:>16.0%}{by_cpu:>20.0%}{verdict}")
 
@@ -141,20 +114,14 @@ def memory(folder, sizes, threads):
     print(f"largest / least peak: {ratio:.2f}; target {FLAT}: {'met' if ratio <= FLAT else 'missed'}")
 
 
-def peak_kilobytes():
-    """Largest resident set of this program; `ru_maxrss` would count that of the process which started it."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0])
-
-
 def one(source, threads):
     """Score a folder and print what it took; the process that `memory` starts."""
     target = source.with_name("scores.parquet")
-    start = peak_kilobytes()
+    start = resident_kilobytes("VmHWM")
     begin = time.perf_counter()
-    result = score_files(model(), source, target, threads=threads)
+    result = score_files(untrained(), source, target, threads=threads)
     seconds = time.perf_counter() - begin
-    peak, size = peak_kilobytes(), pq.read_metadata(target)
+    peak, size = resident_kilobytes("VmHWM"), pq.read_metadata(target)
     if size.num_rows != result.rows:
         sys.exit(f"{result.rows:,} rows were scored, but {target} has {size.num_rows:,}.")
     print(

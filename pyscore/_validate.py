@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
 
-__all__ = ["Array", "array", "choice", "integer", "matrix", "real", "vector"]
+__all__ = ["LARGEST", "Array", "array", "choice", "integer", "matrix", "real", "vector"]
 
 Array = NDArray[Any]
 """A floating array; its shape is said where it is used."""
+LARGEST = 1e15
+"""Largest magnitude of a standardised value: its square must leave room for sums in float32."""
 _ORDINALS = {1: "one axis", 2: "two axes", 3: "three axes", 4: "four axes"}
 
 

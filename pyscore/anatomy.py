@@ -26,12 +26,12 @@ from pyscore.experiment.store import load_models
 from pyscore.model import SVAE
 from pyscore.reference import roc_auc
 from pyscore.scores import SCORES, residual_variance, score_terms, total
-from pyscore.selection import GROUP, select
+from pyscore.selection import GROUP, SELECTIONS, select
+from pyscore.tables import records
 
-__all__ = ["COLUMNS", "CRITERIA", "RESIDUAL", "SCORE", "anatomy", "dissect"]
+__all__ = ["COLUMNS", "RESIDUAL", "SCORE", "anatomy", "dissect"]
 
 SCORE = "proposed"
-CRITERIA = ("supervised", "unsupervised")
 RESIDUAL = "proposed, σ² of the residuals"
 COLUMNS = (
     *(name for name in GROUP if name != "score"),
@@ -110,8 +110,8 @@ def anatomy(
     """
     load = functools.cache(data.load)
     lines: list[dict[str, Any]] = []
-    for criterion in CRITERIA:
-        for row in _records(select(rows[rows["score"] == SCORE], criterion)):
+    for criterion in SELECTIONS:
+        for row in records(select(rows[rows["score"] == SCORE], criterion)):
             if progress is not None:
                 progress(str(row["dataset"]))
             model = _model(Path(folder), rows, row)
@@ -121,10 +121,6 @@ def anatomy(
             _same_model(row, next(line["auc"] for line in found if line["term"] == SCORE))
             lines += [{**row, **line, "criterion": criterion} for line in found]
     return pd.DataFrame(lines, columns=list(COLUMNS))
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _model(folder: Path, rows: pd.DataFrame, row: dict[str, Any]) -> SVAE:

@@ -149,7 +149,7 @@ def train_autoencoder(
         If the loss becomes NaN or infinite.
     """
     x = check.matrix("x", x)
-    check.finite("x", x, limit=1e15)
+    check.finite("x", x, limit=check.LARGEST)
     sizes = tuple(check.integer("sizes", size, at_least=1) for size in sizes)
     check.integer("restarts", restarts, at_least=1)
     if len(sizes) < 3 or len(sizes) % 2 == 0 or sizes[0] != x.shape[1] or sizes[-1] != x.shape[1]:

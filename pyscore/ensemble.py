@@ -23,11 +23,12 @@ from numpy.typing import ArrayLike
 from pyscore import _validate as check
 from pyscore._validate import Array
 from pyscore.backends import get_backend
+from pyscore.calibration import conformal_p_values
 from pyscore.convention import EXACT
 from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.model import SVAE
 from pyscore.scores import score_terms
-from pyscore.stacked import Progress, train_stack
+from pyscore.stacked import Progress, part_of, train_stack
 from pyscore.training import TrainConfig
 
 __all__ = ["GRID", "Member", "StackEnsemble", "tail"]
@@ -50,16 +51,16 @@ class Member:
     variance: Array
     """(d,), σ² of each feature's residuals."""
     error: Array
-    """(n,), sorted log N(x; f(z), diag σ²) of the training rows."""
+    """(n,), log N(x; f(z), diag σ²) of the training rows."""
     density: Array
-    """(n,), sorted log p(z) − log vol J_f(z)."""
+    """(n,), log p(z) − log vol J_f(z)."""
 
     @classmethod
     def of(cls, model: SVAE, x: Array) -> Member:
         """Measure a trained model on the rows that it was trained on."""
         variance = np.maximum(np.mean(_residual(model, x) ** 2, axis=0), LEAST_VARIANCE)
         error, density = _densities(model, variance, x)
-        return cls(model, variance, np.sort(error), np.sort(density))
+        return cls(model, variance, error, density)
 
     def surprise(self, x: Array) -> Array:
         """−log p of both tests, summed; (n,), nats."""
@@ -116,10 +117,10 @@ class StackEnsemble:
             ]
             stack = train_stack(
                 x, configs, latent_dim=k, hidden_dim=hidden_dim, n_components=n_components, threads=threads,
-                callback=_part(callback, index, len(dims)),
+                callback=part_of(callback, index, len(dims)),
             )  # fmt: skip
             members += [Member.of(one.model, x) for one in stack if one.model is not None]
-        sound = tuple(one for one in members if np.isfinite([one.error[0], one.density[0]]).all())
+        sound = tuple(one for one in members if np.isfinite([one.error, one.density]).all())
         if not sound:
             raise TrainingDiverged(
                 f"none of the {len(dims) * len(points)} models has a finite density at all training rows. Lower "
@@ -130,14 +131,13 @@ class StackEnsemble:
     def decision_function(self, x: ArrayLike) -> Array:
         """Anomaly scores (n,) of rows x (n, d): the mean surprise of the members, **higher = more anomalous**."""
         x = check.matrix("x", x, self.members[0].model.input_dim)
-        check.finite("x", x, limit=1e15)
+        check.finite("x", x, limit=check.LARGEST)
         return np.mean([member.surprise(x) for member in self.members], axis=0)
 
 
 def tail(known: Array, values: Array) -> Array:
-    """−log((1 + #{known ≤ value}) / (n + 1)) of values (m,) among n sorted known ones; NaN counts as lowest."""
-    below = np.searchsorted(known, np.where(np.isnan(values), -np.inf, values), side="right")
-    return -np.log((1 + below) / (len(known) + 1))
+    """−log of the conformal p-values (m,) of values among known ones (n,), lower = rarer; NaN counts as lowest."""
+    return -np.log(conformal_p_values(-known, -np.where(np.isnan(values), -np.inf, values)))
 
 
 def _densities(model: SVAE, variance: Array, x: Array) -> tuple[Array, Array]:
@@ -150,10 +150,3 @@ def _residual(model: SVAE, x: Array) -> Array:
     engine = get_backend("numba")
     code, _ = engine.encode(model, x)
     return np.asarray(x - engine.decode(model, code), np.float64)
-
-
-def _part(callback: Progress | None, index: int, parts: int) -> Progress | None:
-    """Progress of one of several stacks of one size."""
-    if callback is None:
-        return None
-    return lambda done, total: callback(index * total + done, parts * total)

@@ -102,7 +102,7 @@ def train_gan(x: ArrayLike, *, latent_dim: int = 4, hidden_dim: int = 32, steps:
         If a loss becomes NaN or infinite.
     """
     x = check.matrix("x", x)
-    check.finite("x", x, limit=1e15)
+    check.finite("x", x, limit=check.LARGEST)
     d, k, h = x.shape[1], latent_dim, hidden_dim
     rng = sampling.generator(seed, "baselines", 1)
     gan = GAN(_layers((k, h, h, d), rng), _layers((d, h, h, 1), rng))

@@ -194,7 +194,7 @@ class ManifoldScorer:
                 raise InvalidInput(f"`X` must have shape (n, {d}) or (n, *{shape}); got {rows.shape}.")
             rows = rows.reshape(len(rows), d)
         x = check.matrix("X", rows, d, why=f"The scorer has {d} features, event_shape {shape}.")
-        check.finite("X", x, limit=1e15)
+        check.finite("X", x, limit=check.LARGEST)
         return x
 
     def _map(self, name: str, own: Any, inputs: int, shape: tuple[int, ...]) -> tuple[CompiledMap | TorchMap, str]:

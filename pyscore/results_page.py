@@ -18,15 +18,15 @@ from pyscore.comparison import Ranking
 from pyscore.errors import InvalidInput
 from pyscore.plots import save_figure
 from pyscore.results_tables import MAIN_SCORES, markdown, ordered_datasets
+from pyscore.selection import SELECTIONS
 from pyscore.storage import atomic_write
 from pyscore.summary import Setting, Summary, read_summary, settings
-from pyscore.tables import write_table
+from pyscore.tables import records, write_table
 
 __all__ = ["TOY_FILE", "Page", "build_page", "links_from", "write_page"]
 
 MAIN_SETTINGS = 3
 """Settings shown in full; all stand in auc.csv and verdicts.csv."""
-SELECTIONS = ("supervised", "unsupervised")
 TOY_FILE = "toy.safetensors"
 SPLITS = 5  # the paper's
 
@@ -123,7 +123,7 @@ class _Builder:
 
     def answer(self) -> dict[str, Any]:
         shown = self.verdicts[self.verdicts["setting"].isin(self.main_labels)]
-        by_claim = {name: _records(rows[rows["verdict"] != "not run"]) for name, rows in shown.groupby("claim")}
+        by_claim = {name: records(rows[rows["verdict"] != "not run"]) for name, rows in shown.groupby("claim")}
         mine = shown[shown["setting"] == self.main_labels[0]]
         return {
             "supervised": by_claim["supervised"],
@@ -137,7 +137,7 @@ class _Builder:
         }
 
     def claims_table(self) -> pd.DataFrame:
-        cells = {(v["claim"], v["setting"]): _verdict_cell(v) for v in _records(self.verdicts)}
+        cells = {(v["claim"], v["setting"]): _verdict_cell(v) for v in records(self.verdicts)}
         return pd.DataFrame(
             [
                 {
@@ -173,7 +173,7 @@ class _Builder:
         """Whatever a reader could take for granted and would be wrong to."""
         runs, manifest = self.summary.runs, self.summary.manifest
         used = runs[runs["used"] == 1].groupby("dataset")["split"].nunique()
-        partial = _records(runs[runs["used"] == 0])
+        partial = records(runs[runs["used"] == 0])
         missing = [name for name in data.DATASETS if name not in set(runs["dataset"])]
         absent = [name for name in ("ORIGINAL", "EXACT") if name not in {s.convention for s in self.settings}]
         scores = set(self.summary.selected["score"])
@@ -320,7 +320,7 @@ class _Builder:
     def goodness_table(self) -> pd.DataFrame:
         rows: dict[str, dict[str, Any]] = {}
         for setting in self.main:
-            for r in _records(setting.of(self.summary.goodness)):
+            for r in records(setting.of(self.summary.goodness)):
                 row = rows.setdefault(r["dataset"], {"dataset": r["dataset"], "classifier": r["train_disc"]})
                 share = "–" if math.isnan(r["accepted"]) else f"{r['accepted']:.0%}"
                 row |= {f"MMD, {setting.label}": f"{r['mmd']:.4f}", f"passes, {setting.label}": share}
@@ -337,11 +337,6 @@ def _deferred(draw: Callable[[pd.DataFrame], Figure], frame: pd.DataFrame) -> Ca
 def _draw_ablation(rows: pd.DataFrame) -> Figure:
     labels = {field: results_tables.switch_label(field, rows) for field in rows["switched"].unique()}
     return figures.ablation_changes(rows, labels)
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dictionaries."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _widest(found: dict[str, list[str]]) -> str:

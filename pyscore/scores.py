@@ -39,8 +39,7 @@ __all__ = [
 ]
 
 IMPORTANCE_DRAWS = 100
-LARGEST = 1e15
-"""Largest magnitude of a standardised value: its square must leave room for sums in float32."""
+LARGEST = check.LARGEST
 
 
 @dataclass(frozen=True)

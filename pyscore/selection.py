@@ -10,7 +10,7 @@ import pandas as pd
 from pyscore import _validate as check
 from pyscore.study import CONFIG
 
-__all__ = ["CRITERIA", "GROUP", "references", "select"]
+__all__ = ["CRITERIA", "GROUP", "SELECTIONS", "references", "select"]
 
 CRITERIA: dict[str, str] = {
     "supervised": "auc_train",
@@ -20,6 +20,9 @@ CRITERIA: dict[str, str] = {
 }
 """What is maximised. The mean train log-density of `reconstruction` is a constant minus half the mean squared
 error of a row: its maximum is the lowest train reconstruction error, which the paper selects by."""
+
+SELECTIONS = ("supervised", "unsupervised")
+"""The two criteria of the paper."""
 
 GROUP = ("dataset", "split", "train_convention", "steps", "learning_rate", "convention", "score")
 """One model is selected for each combination of these."""

@@ -24,7 +24,7 @@ from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.model import SVAE
 from pyscore.training import BACKENDS, TrainConfig
 
-__all__ = ["BACKENDS", "StackMember", "cores", "train_stack"]
+__all__ = ["BACKENDS", "StackMember", "cores", "part_of", "train_stack"]
 
 SHARED = ("steps", "batch_size", "learning_rate", "convention")
 """Fields of `TrainConfig` that a stack has in common."""
@@ -95,7 +95,7 @@ def train_stack(
     x = check.matrix("x", x, dtype=check.floating("dtype", dtype))
     if len(x) < 2:
         raise InvalidInput(f"`x` must have at least 2 rows to train on; got {len(x)}.")
-    check.finite("x", x, limit=1e15)
+    check.finite("x", x, limit=check.LARGEST)
     configs = _agreeing(configs)
     models = [
         SVAE.initialise(
@@ -168,6 +168,13 @@ def _train_one(
         done[index] = config.steps
         return StackMember(None, str(failure), run.history())
     return StackMember(run.model(), None, run.history())
+
+
+def part_of(callback: Progress | None, stack: int, stacks: int) -> Progress | None:
+    """Progress of one stack as a part of that of all, which are of one size."""
+    if callback is None:
+        return None
+    return lambda done, total: callback(stack * total + done, stacks * total)
 
 
 def cores() -> int:

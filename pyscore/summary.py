@@ -17,7 +17,7 @@ import pandas as pd
 
 from pyscore.anatomy import COLUMNS as ANATOMY
 from pyscore.errors import DataUnavailable, InvalidInput
-from pyscore.selection import CRITERIA, GROUP, references, select, usable
+from pyscore.selection import CRITERIA, GROUP, SELECTIONS, references, select, usable
 from pyscore.storage import write_json
 from pyscore.study import CONFIG, MODEL, Study, base_name, main_grid, sweep_rows
 from pyscore.tables import write_table
@@ -347,7 +347,7 @@ def _changes(pairs: pd.DataFrame, columns: pd.Index) -> pd.DataFrame:
     after = pairs[list(columns)]
     table = (pairs["auc_test"] - pairs["auc_test_base"]).groupby([pairs[g] for g in group]).agg(["mean", "size"])
     table = table.set_axis(["mean_change", "models"], axis=1)
-    for criterion in ("supervised", "unsupervised"):
+    for criterion in SELECTIONS:
         chosen = [select(side, criterion, group).set_index(group)["auc_test"] for side in (after, before)]
         table[f"{criterion}_change"] = chosen[0] - chosen[1]
     over = table.reset_index().groupby(group[:-1])

@@ -14,7 +14,7 @@ from pyscore import _validate as check
 from pyscore._validate import Array
 from pyscore.errors import DataUnavailable, InvalidInput, ShapeError
 
-__all__ = ["features", "read_table", "split_labels", "write_table"]
+__all__ = ["features", "read_table", "records", "split_labels", "write_table"]
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -132,3 +132,8 @@ def _is_real(dtype: Any) -> bool:
 def _some(names: Any) -> str:
     shown = [str(n) for n in list(names)[:8]]
     return ", ".join(shown) + (", …" if len(names) > 8 else "")
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dictionaries."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]

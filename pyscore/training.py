@@ -155,7 +155,7 @@ class TrainingRun(abc.ABC):
         )
         if len(x) < 2:
             raise InvalidInput(f"`x` must have at least 2 rows to train on; got {len(x)}.")
-        check.finite("x", x, limit=1e15)
+        check.finite("x", x, limit=check.LARGEST)
         self._rows = x
         self._activation = model.activation
         self.step_count = 0

@@ -30,7 +30,7 @@ from pyscore._validate import Array
 from pyscore.convention import Convention
 from pyscore.errors import TrainingDiverged
 from pyscore.model import SVAE
-from pyscore.stacked import Progress, train_stack
+from pyscore.stacked import Progress, part_of, train_stack
 from pyscore.training import TrainConfig
 
 __all__ = ["CRITERION_ROWS", "GRID", "Choice", "choose", "held_out_log_density"]
@@ -89,7 +89,7 @@ def choose(
     for index, k in enumerate(dims):
         members = train_stack(
             x, configs, **{**sizes, "latent_dim": k}, backend=backend, device=device,
-            callback=_shifted(progress, index, len(dims)),
+            callback=part_of(progress, index, len(dims)),
         )  # fmt: skip
         for (beta, c), member in zip(points, members, strict=True):
             mean = held_out_log_density(member.model, held_out, seed=config.seed) if member.model else np.nan
@@ -108,13 +108,6 @@ def _best(rows: list[dict[str, float]], config: TrainConfig) -> dict[str, float]
             f"`learning_rate` ({config.learning_rate:g}), or look for outliers in the data."
         )
     return max(finite, key=lambda row: row["mean_log_density"])
-
-
-def _shifted(progress: Progress | None, stack: int, stacks: int) -> Progress | None:
-    """Progress of one stack as a part of that of all, which are of one size."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(stack * total + done, stacks * total)
 
 
 def held_out_log_density(model: SVAE, x: Array, *, seed: int = 0) -> float:

@@ -30,7 +30,7 @@ from pyscore.preprocessing import Standardiser
 from pyscore.scores import score_terms
 from pyscore.streaming import score_files
 
-__all__ = ["SHARE", "stream_rows"]
+__all__ = ["FEATURES", "SHARE", "TERMS", "stream_rows", "untrained", "write_parquet"]
 
 FEATURES, CHECKED, CHUNK = 30, 2_000, 1 << 20
 SHARE = 0.6
@@ -63,15 +63,15 @@ def stream_rows(
     return found, [] if has_peak_memory() else ["peak memory: this system has no /proc/self/clear_refs"]
 
 
-def write_parquet(path: Path, rows: int, dtype: str) -> None:
-    """Rows of N(0, 1), as pyarrow writes them."""
+def write_parquet(path: Path, rows: int, dtype: str, drawn: str = "float32") -> None:
+    """Rows of N(0, 1), as pyarrow writes them; `drawn` is the type in which the numbers are drawn."""
     import pyarrow as pa
     from pyarrow import parquet
 
     names, rng = [f"x{i}" for i in range(FEATURES)], np.random.default_rng(0)
     with parquet.ParquetWriter(path, pa.schema([(name, pa.from_numpy_dtype(dtype)) for name in names])) as writer:
         for start in range(0, rows, CHUNK):
-            x = rng.standard_normal((FEATURES, min(CHUNK, rows - start)), np.float32).astype(dtype)
+            x = rng.standard_normal((FEATURES, min(CHUNK, rows - start)), np.dtype(drawn)).astype(dtype)
             writer.write_table(pa.table(dict(zip(names, x, strict=True))))
 
 
