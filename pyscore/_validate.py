@@ -75,12 +75,14 @@ def vector(name: str, value: ArrayLike, length: int | str = "n", **options: Any)
 
 def finite(name: str, value: Array, *, limit: float | None = None, columns: Collection[str] | None = None) -> None:
     """Raise unless every entry is a finite number (below `limit` in magnitude); name the first bad place."""
+    with np.errstate(invalid="ignore"):  # NaN if one is; two passes, and no temporary array
+        largest = max(value.max(initial=0.0), -value.min(initial=0.0))
+    if largest <= (np.finfo(value.dtype).max if limit is None else limit):
+        return
     bad = ~np.isfinite(value)
     if limit is not None:
         with np.errstate(invalid="ignore"):
             bad |= np.abs(value) > limit
-    if not bad.any():
-        return
     place = np.argwhere(bad)[0]
     what = "NaN" if np.isnan(value[tuple(place)]) else repr(float(value[tuple(place)]))
     where = f"row {place[0]}"

@@ -298,9 +298,9 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
     def _terms_and_density(self, x: Array) -> tuple[pd.DataFrame, Array]:
         """Terms of the score and their sum, −inf where a row cannot be scored."""
         model = self.model_
-        options: dict[str, Any] = {"convention": model.convention, "backend": self._engine(), "seed": self.seed_}
-        terms = scores.score_terms(model.model, model.standardiser.transform(x), [self.score_name], **options)
-        density = scores.total(terms, self.score_name)
+        name = self.score_name
+        terms = pd.DataFrame(model.terms(x, [name], backend=self._engine(), seed=self.seed_))
+        density = scores.total(terms, name)
         if np.isnan(density).any():
             warnings.warn(
                 f"{int(np.isnan(density).sum())} row(s) have no log-density (NaN: an overflow) and count as the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from pyscore import _validate as check
 from pyscore import scores as scoring
 from pyscore._validate import Array
-from pyscore.backends import Backend
+from pyscore.backends import Backend, get_backend
 from pyscore.convention import Convention
 from pyscore.errors import InvalidInput, ModelFileError, PyscoreError
 from pyscore.model import SVAE
@@ -82,18 +82,37 @@ class FittedModel:
         impute : {"median"}, optional
             Fill missing values with the medians learnt at fit; by default they are an error.
         """
-        return scoring.score_table(
-            self.model, self._standardised(table, impute), names, sigma2=self.noise_variance(sigma2),
-            convention=convention or self.convention, backend=backend, seed=seed,
-        )  # fmt: skip
+        convention = convention or self.convention
+        names = scoring.check_names(names, convention)
+        x = self._raw(table, impute)
+        terms = self.terms(x, names, sigma2=sigma2, convention=convention, backend=backend, seed=seed)
+        return pd.DataFrame(scoring.sums(terms, names))
 
-    def _standardised(self, table: Any, impute: Impute | None) -> Array:
-        """Rows as the model sees them."""
+    def terms(
+        self,
+        x: Array,
+        names: Sequence[str],
+        *,
+        sigma2: ArrayLike | Literal["residual"] = 1.0,
+        convention: Convention | None = None,
+        backend: str | Backend = "numpy",
+        seed: int = 0,
+    ) -> dict[str, Array]:
+        """Terms (n,) by name of the scores of raw rows x (n, d), float64 and complete; see `score_terms`.
+
+        With the numba backend the rows are standardised in compiled code, and rounded once to its type.
+        """
+        engine = get_backend(backend)
+        once = engine.name == "numba" and scoring.passes_once(names)
+        x = self.standardiser.for_scores(x, engine.dtype if once else np.float64, compiled=once)
+        variance = self.noise_variance(sigma2)
+        return scoring.terms_checked(self.model, x, names, engine, convention or self.convention, seed, variance)
+
+    def _raw(self, table: Any, impute: Impute | None) -> Array:
+        """Rows (n, d) as they came, or with their gaps filled."""
         imputer = self.require_imputer(impute)
-        x, columns = features(table, self.standardiser.columns, missing=imputer is not None)
-        x = self.standardiser.transform(x if imputer is None else imputer.transform(x))
-        check.finite("x (standardised)", x, limit=scoring.LARGEST, columns=columns)
-        return x
+        x, _ = features(table, self.standardiser.columns, missing=imputer is not None)
+        return x if imputer is None else imputer.transform(x)
 
     def noise_variance(self, sigma2: ArrayLike | Literal["residual"]) -> ArrayLike:
         """Return `sigma2` itself, or the variance of the training residuals for ``"residual"``.
@@ -118,7 +137,7 @@ class FittedModel:
         self, table: Any, *, convention: Convention | None = None, impute: Impute | None = None
     ) -> pd.DataFrame:
         """How well each raw row was projected onto the manifold; see `scores.projection_report`."""
-        x = self._standardised(table, impute)
+        x = self.standardiser.for_scores(self._raw(table, impute))
         return scoring.projection_report(self.model, x, convention=convention or self.convention)
 
     def require_imputer(self, impute: Impute | None) -> Imputer | None:

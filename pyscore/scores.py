@@ -168,7 +168,7 @@ def score_table(
     terms = score_terms(
         model, x, names, sigma2=sigma2, convention=convention, backend=backend, seed=seed, draws=draws
     )
-    return pd.DataFrame(_sums({str(term): terms[term].to_numpy() for term in terms}, names))
+    return pd.DataFrame(sums({str(term): terms[term].to_numpy() for term in terms}, names))
 
 
 def score_checked(
@@ -180,11 +180,24 @@ def score_checked(
     seed: int,
     sigma2: ArrayLike = 1.0,
 ) -> dict[str, Array]:
-    """`score_table` without its checks and frames, for streams: the rows x are finite, the names known.
+    """`score_table` without its checks and frames, for streams; see `terms_checked`."""
+    return sums(terms_checked(model, x, names, engine, convention, seed, sigma2), names)
+
+
+def terms_checked(
+    model: SVAE,
+    x: Array,
+    names: Sequence[str],
+    engine: Backend,
+    convention: Convention,
+    seed: int,
+    sigma2: ArrayLike = 1.0,
+) -> dict[str, Array]:
+    """`score_terms` without its checks and frames: the rows x are finite, the names known.
 
     The rows may have the type of the engine if `passes_once(names)`, float64 if not.
     """
-    return _sums(_terms(model, x, _wanted(names), engine, sigma2, convention, seed, None), names)
+    return _terms(model, x, _wanted(names), engine, sigma2, convention, seed, None)
 
 
 def passes_once(names: Iterable[str]) -> bool:
@@ -192,7 +205,7 @@ def passes_once(names: Iterable[str]) -> bool:
     return all(term in _ENCODED for term in _wanted(names))
 
 
-def _sums(terms: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
+def sums(terms: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
     """Each score as the sum of its terms; a volume of −inf makes a row the most anomalous."""
     table = {}
     for name in names:
@@ -207,7 +220,7 @@ def _sums(terms: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
 
 def total(terms: pd.DataFrame, name: str) -> Array:
     """Sum (n,) of the terms of a score, out of a table of `score_terms`; −inf where a volume is infinite."""
-    return _sums({term: terms[term].to_numpy() for term in SCORES[name].terms}, [name])[name]
+    return sums({term: terms[term].to_numpy() for term in SCORES[name].terms}, [name])[name]
 
 
 def score_terms(

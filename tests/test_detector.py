@@ -21,7 +21,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pyscore
-from pyscore import EXACT, ORIGINAL, FittedModel, SVAEDetector, detector, early_stopping, scores, tuning
+from pyscore import EXACT, ORIGINAL, FittedModel, SVAEDetector, early_stopping, scores, tuning
 from pyscore.detector import split_rows
 from pyscore.early_stopping import ValidationLoss, train_early_stopping
 from pyscore.errors import InvalidInput, ModelFileError, NumericalWarning, TrainingDiverged
@@ -479,15 +479,15 @@ def test_a_candidate_without_a_finite_mean_is_never_chosen(standard, monkeypatch
 
 
 def test_rows_of_singular_volume_are_flagged(data, monkeypatch):
-    original = scores.score_terms
+    original = scores.terms_checked
 
     def singular(*args, **options):
         terms = original(*args, **options)
-        terms.loc[:2, "decoder_volume"] = np.inf
-        terms.loc[3, "log_likelihood"] = np.nan
+        terms["decoder_volume"][:3] = np.inf
+        terms["log_likelihood"][3] = np.nan
         return terms
 
-    monkeypatch.setattr(detector.scores, "score_terms", singular)
+    monkeypatch.setattr(scores, "terms_checked", singular)
     with pytest.warns(NumericalWarning, match=r"1 row\(s\) have no log-density"):
         model = SVAEDetector(**FAST, contamination=0.01).fit(data)
     assert np.isposinf(model.decision_scores_[:4]).all()

@@ -23,7 +23,7 @@ from pyscore.columns import standardised_rows
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import DataUnavailable, InvalidInput, NumericalWarning
 from pyscore.fitted import FittedModel
-from pyscore.kernels.cpu.standardise import standardise
+from pyscore.kernels.cpu.standardise import standardise, standardise_rows
 from pyscore.model import SVAE
 from pyscore.parts import open_parts
 from pyscore.preprocessing import Imputer, Standardiser
@@ -88,6 +88,45 @@ def test_one_bad_entry_is_noticed(rng, value, place, kind):
     with np.errstate(over="ignore"):
         columns[place[1]][place[0]] = value
     assert not standardise(columns, np.zeros(2), np.ones(2), rows, **bounds)
+
+
+@pytest.mark.parametrize("n", [0, 1, 127, 129, 20_000])
+@pytest.mark.parametrize("out", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_rows_are_standardised_to_the_bit(rng, n, out, kind):
+    x, mean, deviation = rng.normal(size=(n, 5)).astype(kind), rng.normal(size=5), rng.uniform(0.1, 3, size=5)
+    rows = np.full((n, 5), np.nan, out)
+    assert standardise_rows(x, mean, deviation, rows)
+    np.testing.assert_array_equal(rows, ((x.astype(np.float64) - mean) / deviation).astype(out))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e101, -1e20])
+@pytest.mark.parametrize("place", [(0, 0), (127, 1), (128, 0), (149, 1), (19_999, 1)])
+def test_one_bad_entry_of_a_row_is_noticed(rng, value, place):
+    x, rows, bounds = (
+        rng.normal(size=(20_000, 2)),
+        np.empty((20_000, 2), np.float32),
+        {"limit": 1e100, "largest": 1e15},
+    )
+    x[place] = value
+    assert not standardise_rows(x, np.zeros(2), np.ones(2), rows, **bounds)
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "read-only"])
+def test_tables_in_memory_have_the_bits_of_the_plain_path(rng, layout):
+    """Compiled standardisation and NumPy's, whatever the layout; and errors that name the entry."""
+    x = rng.normal(3, 2, size=(700, 3))
+    x = {"F": np.asfortranarray(x), "strided": np.repeat(x, 2, axis=1)[:, ::2]}.get(layout, x)
+    x.flags.writeable = layout != "read-only"
+    model = small()
+    z = model.standardiser.transform(x)
+    for dtype in (np.float32, np.float64):
+        np.testing.assert_array_equal(model.standardiser.for_scores(x, dtype, compiled=True), z.astype(dtype))
+    for value, message in ((np.nan, "got NaN at row 500, column b"), (1e17, r"standardised.*row 500, column b")):
+        bad = x.copy()
+        bad[500, 1] = value
+        with pytest.raises(InvalidInput, match=message):
+            model.standardiser.for_scores(bad, np.float32, compiled=True)
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.int16(), pa.bool_(), pa.decimal128(30, 2)])

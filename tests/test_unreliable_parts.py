@@ -12,7 +12,7 @@ from pyscore.cli.app import main as command
 from pyscore.errors import DataIntegrityError, DataUnavailable, InvalidInput
 from pyscore.model import SVAE
 from pyscore.plots import save_figure
-from pyscore.unreliable import figures, images, plane, report, tabular
+from pyscore.unreliable import figures, images, plane, repeats, report, tabular
 from pyscore.unreliable.adversarial import Budget
 
 
@@ -146,11 +146,12 @@ def test_the_command_on_the_embedded_data(tmp_path, monkeypatch, capsys):
     page.write_text(f"before\n{report.MARKERS[0]}\nstale part\n{report.MARKERS[1]}\nafter\n")
     folder = tmp_path / "out"
     options = ["--quick", "--datasets", "breast-cancer", "-o", str(folder), "--page", str(page), "--json"]
-    assert main(["unreliable", "tabular", *options]) == 0
+    assert main(["unreliable", "tabular", "--repeats", "2", *options]) == 0
     assert '"report"' in capsys.readouterr().out
     attacks, missed = (pd.read_csv(folder / f"tabular-{name}.csv") for name in ("attacks", "missed"))
     assert set(attacks["model"]) == set(tabular.MODELS)
-    assert len(attacks) == 7
+    assert len(attacks) == 2 * 7
+    assert set(attacks["seed"]) == {0, 1}
     assert attacks["success_rate"].between(0, 1).all()
     assert np.isfinite(attacks["range_bound"]).tolist() == [m == "SVAE" for m in attacks["model"]]
     assert {"reconstruction", "proposed EXACT", "proposed ORIGINAL", "projected", "laplace"} <= set(
@@ -161,9 +162,47 @@ def test_the_command_on_the_embedded_data(tmp_path, monkeypatch, capsys):
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "stale part" not in text
+    assert "2 seed(s) a dataset" in text
+    assert "--repeats 2" in text
     assert "out/missed.svg" in text
     assert (folder / "missed.svg").exists()
     assert "(missed.svg)" in (folder / "report.md").read_text()
+
+
+def result_of(name, seed, **_):
+    """What `run_dataset` would return, made up: 2 points on seed 0, both missed by kNN, 6 on seed 1, none missed."""
+    facts = {"dataset": name, "model": "SVAE", "attacked": "reconstruction", "seed": seed, "criterion": "lenient"}
+    attack = {**facts, "success_rate": 0.2 + 0.2 * seed, "reach_in_radii": 3.0 - seed, "range_bound": np.inf}
+    missed = {**facts, "points_set": "near", "method": "kNN", "points": 2 + 4 * seed, "missed": 1.0 - seed}
+    return tabular.Result([attack], [missed], [{"dataset": name, "seed": seed, "method": "kNN", "auc": 0.5}])
+
+
+def keep(folder, seed, effort=None):
+    return repeats.run_kept(folder, "yeast", seed, effort or tabular.Effort(), ("kNN",), lambda text: None)
+
+
+def test_seeds_are_pooled_by_their_points():
+    results = [result_of("yeast", seed) for seed in (0, 1)]
+    missed = repeats.pooled_missed(pd.DataFrame([row for r in results for row in r.missed]))
+    assert missed[["points", "missed"]].to_numpy().tolist() == [[8, 0.25]]
+    attacks = repeats.pooled_attacks(pd.DataFrame([row for r in results for row in r.attacks]))
+    assert attacks["success_rate"].tolist() == [pytest.approx(0.3)]
+    assert attacks["reach_in_radii"].tolist() == [3.0]
+    nothing = pd.DataFrame([{**results[0].missed[0], "points": 0, "missed": np.nan}])
+    assert repeats.pooled_missed(nothing)["missed"].isna().all()
+
+
+def test_what_is_finished_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(repeats, "run_dataset", result_of)
+    first = keep(tmp_path, 0)
+    monkeypatch.setattr(repeats, "run_dataset", lambda *a, **k: pytest.fail("ran again"))
+    assert keep(tmp_path, 0) == first
+    monkeypatch.setattr(repeats, "run_dataset", lambda *a, **k: tabular.Result([], [], []))
+    assert keep(tmp_path, 1).attacks == []
+    assert keep(tmp_path, 0, tabular.Effort.quick()).attacks == []
+    (tmp_path / "runs" / "yeast-0.json").write_text("{")
+    with pytest.raises(InvalidInput, match="Delete it"):
+        keep(tmp_path, 0)
 
 
 def test_the_linear_command(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Columns of a table → standardised rows: (x − mean) / deviation, transposed and checked in one pass."""
+"""Rows or columns of a table → standardised rows: (x − mean) / deviation, checked and transposed in one pass."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels.cpu._compile import compiled
+from pyscore.kernels.cpu._threads import share
 
-__all__ = ["standardise"]
+__all__ = ["standardise", "standardise_rows"]
 
 TILE = 128
 """Rows at a time: their 30 columns of float32 stay in L1."""
 STRIP = 8
 """Rows that are transposed together: their 30 columns are 15 cache lines."""
+SERIAL_TILES = 64
+"""Fewer are not worth a thread."""
 
 
 def _pointer_to(kind):
@@ -111,3 +114,37 @@ def standardise(
     addresses = np.array([column.__array_interface__["data"][0] for column in columns], dtype=np.intp)
     wide = np.array([column.dtype == np.float64 for column in columns])
     return bool(_run(addresses, wide, n, mean, deviation, float(limit), float(largest), out))
+
+
+@compiled
+def _run_rows(first, last, x, mean, deviation, limit, largest, out, bad):
+    """Tiles first … last of rows; bad[tile] says whether an entry is not finite or beyond the limits."""
+    for tile in range(first, last):
+        here = np.int64(0)
+        for i in range(tile * TILE, min((tile + 1) * TILE, x.shape[0])):
+            for j in range(x.shape[1]):
+                value = np.float64(x[np.uint64(i), np.uint64(j)])
+                z = (value - mean[np.uint64(j)]) / deviation[np.uint64(j)]
+                here |= np.int64(not (abs(value) <= limit)) | np.int64(not (abs(z) <= largest))  # NaN is neither
+                out[np.uint64(i), np.uint64(j)] = z
+        bad[tile] = here
+
+
+def standardise_rows(
+    x: NDArray,
+    mean: NDArray,
+    deviation: NDArray,
+    out: NDArray,
+    *,
+    limit: float = np.inf,
+    largest: float = np.inf,
+) -> bool:
+    """`standardise` for rows x (n, d), C-contiguous float32 or float64, on `numba.get_num_threads()` threads."""
+    n, d = x.shape
+    if out.shape != x.shape or not mean.shape == deviation.shape == (d,):
+        raise ShapeError(f"`out` must have shape {x.shape}; got {out.shape}.")
+    if x.dtype not in (np.float32, np.float64) or not x.flags.c_contiguous:
+        raise InvalidInput(f"`x` must be C-contiguous float32 or float64; got {x.dtype}.")
+    bad = np.zeros(-(-n // TILE), np.int64)
+    share(_run_rows, len(bad), SERIAL_TILES, x, mean, deviation, float(limit), float(largest), out, bad)
+    return not bad.any()

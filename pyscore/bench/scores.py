@@ -216,7 +216,8 @@ path, rows, name, contestant = sys.argv[1:]
 warnings.simplefilter("ignore")
 model, x, backend = FittedModel.load(path).model, np.load(rows), engine(contestant)
 score(model, x[:8], name, backend=backend)  # compiled, loaded, started
-processes = ["self"] + ([backend.worker.pid] if contestant.startswith("julia") else [])
+worker = backend.worker.pid if contestant.startswith("julia") else None  # none where NumPy does all of a score
+processes = ["self"] + ([worker] if worker else [])
 for pid in processes:
     reset_peak(pid)
 before = sum(resident_kilobytes("VmRSS", pid) for pid in processes)

@@ -496,6 +496,7 @@ def unreliable(
     datasets: str | None = None,
     baselines: str = "fast",
     seed: int = 0,
+    repeats: int = 1,
     quick: Annotated[bool, Parameter(negative="")] = False,
     mnist: Path | None = None,
     page: Path | None = None,
@@ -517,6 +518,8 @@ def unreliable(
         fast, all, or names separated by commas.
     seed
         Seed of splits, networks and searches.
+    repeats
+        Seeds for each of the datasets, counted from --seed; their points are pooled, and finished ones are kept.
     quick
         Shorter training and search.
     mnist
@@ -532,6 +535,7 @@ def unreliable(
         datasets=datasets,
         baselines=baselines,
         seed=seed,
+        repeats=repeats,
         quick=quick,
         mnist=mnist,
         page=page,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from pyscore.storage import atomic_write
 from pyscore.tables import write_table
 from pyscore.unreliable import cure, figures, images, linear, plane, tabular
 from pyscore.unreliable.adversarial import Budget, nearest_distance
+from pyscore.unreliable.repeats import pooled_attacks, pooled_missed, run_kept
 
 __all__ = ["MARKERS", "PARTS", "Options", "run_part", "update_page"]
 
@@ -35,6 +37,8 @@ class Options(NamedTuple):
     seed: int = 0
     quick: bool = False
     mnist: Path | None = None
+    repeats: int = 1
+    """Of the datasets: seeds `seed`, `seed` + 1, …."""
 
 
 class Section(NamedTuple):
@@ -197,14 +201,13 @@ def images_part(options: Options, progress: Progress) -> Section:
 
 
 def tabular_part(options: Options, progress: Progress) -> Section:
-    """Attack every dataset; the tables of each are written as it ends."""
+    """Attack every dataset; the tables of each are written as it ends, and a run that was killed goes on."""
     effort = tabular.Effort.quick() if options.quick else tabular.Effort()
+    seeds = range(options.seed, options.seed + options.repeats)
     parts: list[tabular.Result] = []
-    for name in options.datasets:
-        note = functools.partial(_note, progress, name)
-        parts.append(
-            tabular.run_dataset(name, seed=options.seed, effort=effort, baselines=options.baselines, progress=note)
-        )
+    for name, seed in itertools.product(options.datasets, seeds):
+        note = functools.partial(_note, progress, f"{name}, seed {seed}")
+        parts.append(run_kept(options.folder, name, seed, effort, options.baselines, note))
         attacks, missed, aucs = (pd.DataFrame([row for part in parts for row in part[i]]) for i in range(3))
         write_table(options.folder / "tabular-attacks.csv", attacks)
         write_table(options.folder / "tabular-missed.csv", missed)
@@ -215,6 +218,8 @@ def tabular_part(options: Options, progress: Progress) -> Section:
 
 def tabular_section(folder: Path, attacks: pd.DataFrame, missed: pd.DataFrame, aucs: pd.DataFrame) -> Section:
     """Figure and text of the tables of `tabular_part`."""
+    seeds = attacks["seed"].nunique()
+    attacks, missed = pooled_attacks(attacks), pooled_missed(missed)
     on_error = missed[missed["attacked"] == "reconstruction"]
     group = on_error["model"] + "\n" + on_error["criterion"] + ", " + on_error["points_set"]
     save_figure(figures.missed_figure(on_error.assign(group=group)), folder / "missed.svg")
@@ -222,7 +227,8 @@ def tabular_section(folder: Path, attacks: pd.DataFrame, missed: pd.DataFrame, a
     success = table.pivot_table(index="dataset", columns="attack", values="success_rate", sort=False)
     reach = table.pivot_table(index="dataset", columns="attack", values="reach_in_radii", sort=False)
     pieces = [
-        "### (d) The datasets\n\nSuccess rate: share of the restarts that ended farther from every training "
+        f"### (d) The datasets\n\n{seeds} seed(s) a dataset, each a split, networks and searches of its own; "
+        "their points are pooled.\n\nSuccess rate: share of the restarts that ended farther from every training "
         "row than any training row is from its nearest (one radius), with an error below the smallest (strict) "
         "or the 95th percentile (lenient) of the normal training rows'. The last kind of attack is on "
         "`proposed` (EXACT) itself.",

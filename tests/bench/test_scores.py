@@ -100,6 +100,14 @@ def test_the_sweeps_reach_ten_million_rows():
 
 
 @pytest.mark.julia
+@pytest.mark.skipif(not has_peak_memory(), reason="no /proc/self/clear_refs on this system")
+@pytest.mark.skipif(available_backends()["julia"] is not None, reason="no Julia on this machine")
+@pytest.mark.parametrize("name", ["prior", "corrected"])  # the second is NumPy's alone: no worker starts
+def test_peak_memory_with_julia(problem, name):
+    assert scores.peak_memory(problem, name, "julia float64") >= 0
+
+
+@pytest.mark.julia
 @pytest.mark.skipif(available_backends()["julia"] is not None, reason="no Julia on this machine")
 def test_both_julia_routes_agree_and_are_different_calls(problem, monkeypatch):
     loop, julia = scores.engine("julia loop float64"), scores.engine("julia float64")
