@@ -2,7 +2,8 @@
 
 Beside the target ``scores.parquet`` a folder ``.scores.parquet.parts`` grows: a manifest that says of which run
 it is, and finished parts, each with the identity of the run and its range of rows. A killed run leaves them
-behind; the same run goes on from there, another one starts anew.
+behind; the same run goes on from there, another one starts anew. The file itself grows there, too, while the run
+goes on, so that its end costs no second pass; it is worth nothing before it is whole.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from pyarrow import csv, ipc, parquet
+from pyarrow import parquet
 
 from pyscore.errors import InvalidInput
-from pyscore.storage import atomic_write, real_path, write_json
+from pyscore.joined import WRITERS, Joined, parquet_options
+from pyscore.storage import atomic_write, real_path, sync_folder, write_json
 
 __all__ = ["Part", "Parts", "open_parts"]
 
 MANIFEST, LOCK, OWNER = ".manifest.json", ".lock", ".owner.json"
 KEY = b"pyscore.part"
-ROW_GROUP = 1 << 17
-"""Rows of a group in the result, whatever the parts were."""
+JOINED = "joined.tmp"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Parts:
         self.done: list[Part] = []
         self._as_folder = as_folder
         self._identity = identity
+        self._joined: Joined | None = None
         self._digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     # ── begin, or go on ──
@@ -64,8 +66,8 @@ class Parts:
         why = self._differs()
         if why is None:
             self.done = self._valid()
-        for path in self._paths()[len(self.done) :]:
-            path.unlink()
+        for path in (*self._paths()[len(self.done) :], self.folder / JOINED):
+            path.unlink(missing_ok=True)
         write_json(self.folder / MANIFEST, self._identity)
         return why
 
@@ -103,13 +105,23 @@ class Parts:
 
     def write(self, table: pa.Table, *, file: int, row: int, singular: int) -> None:
         """Add a part, after which the run stands at a row of a file of the input."""
-        first = self.done[-1].first + self.done[-1].rows if self.done else 0
-        part = Part(first, table.num_rows, file, row, singular)
+        part = Part(self.rows, table.num_rows, file, row, singular)
         note = json.dumps({"run": self._digest, **asdict(part)})
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: note})
+        noted = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: note})
+        joined = self._joining(table.schema)
         with atomic_write(self.folder / f"part-{len(self.done):06d}.parquet") as out:
-            parquet.write_table(table, out, **_parquet_options(table.schema))
+            parquet.write_table(noted, out, **parquet_options(table.schema))
         self.done.append(part)
+        if joined is not None:
+            joined.add(table)
+
+    def _joining(self, schema: pa.Schema | None = None) -> Joined | None:
+        """The file that grows, which begins with the parts that were there; None for a folder."""
+        if self._joined is None and not self._as_folder:
+            paths = self._paths()
+            schema = _plain_schema(schema or parquet.read_schema(paths[0]))
+            self._joined = Joined(self.folder / JOINED, self.target.suffix.lower(), schema, paths)
+        return self._joined
 
     @property
     def rows(self) -> int:
@@ -120,28 +132,27 @@ class Parts:
 
     def finish(self) -> None:
         """Make the parts the result: the folder by a rename, a file by joining them into one that is renamed."""
-        if self._as_folder:
+        joined = self._joining()
+        if joined is None:
             os.replace(self.folder, self.target)  # an empty folder may be there already
             for name in (MANIFEST, OWNER, LOCK):
                 (self.target / name).unlink(missing_ok=True)
             return
-        schema = parquet.read_schema(self._paths()[0])
-        schema = schema.with_metadata({k: v for k, v in (schema.metadata or {}).items() if k != KEY} or None)
-        with atomic_write(self.target) as out, _writer(self.target, out, schema) as write:
-            for table in self._groups(schema):
-                write(table)
+        joined.finish()
+        os.replace(self.folder / JOINED, self.target)
+        sync_folder(self.target.parent)
         shutil.rmtree(self.folder)
 
-    def _groups(self, schema: pa.Schema) -> Iterator[pa.Table]:
-        """All rows, `ROW_GROUP` at a time."""
-        held = schema.empty_table()
-        for path in self._paths():
-            held = pa.concat_tables([held, parquet.read_table(path).replace_schema_metadata(schema.metadata)])
-            while held.num_rows >= ROW_GROUP:
-                yield held.slice(0, ROW_GROUP)
-                held = held.slice(ROW_GROUP)
-        if held.num_rows:
-            yield held
+    def close(self) -> None:
+        """Leave what is done for another run to go on from."""
+        if self._joined is not None:
+            self._joined.close()
+
+
+def _plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Return a schema without what a part says of its run, and what Parquet adds to fields that were read back."""
+    fields = [field.remove_metadata() for field in schema]
+    return pa.schema(fields, {k: v for k, v in (schema.metadata or {}).items() if k != KEY} or None)
 
 
 @contextlib.contextmanager
@@ -161,9 +172,9 @@ def open_parts(target: str | os.PathLike[str], identity: dict[str, Any]) -> Iter
     path = Path(os.path.realpath(text)) if as_folder else real_path(text)
     if as_folder:
         _check_folder(path, text)
-    elif path.suffix.lower() not in _WRITERS:
+    elif path.suffix.lower() not in WRITERS:
         raise InvalidInput(
-            f"`path` must end in {', '.join(_WRITERS)}, or in '/' for a folder of parts; got {text!r}."
+            f"`path` must end in {', '.join(WRITERS)}, or in '/' for a folder of parts; got {text!r}."
         )
     folder = path.with_name(f".{path.name}.parts")
     folder.mkdir(exist_ok=True)
@@ -179,7 +190,8 @@ def open_parts(target: str | os.PathLike[str], identity: dict[str, Any]) -> Iter
         write_json(folder / OWNER, {"process": os.getpid(), "host": socket.gethostname(), "since": now})
         parts = Parts(path, folder, as_folder, identity)
         try:
-            yield parts
+            with contextlib.closing(parts):
+                yield parts
         except BaseException as error:
             if isinstance(error, InvalidInput) or not parts.done:  # nothing that the same run could go on from
                 shutil.rmtree(folder, ignore_errors=True)
@@ -202,44 +214,3 @@ def _owner(folder: Path) -> str:
         return f" (process {owner['process']} on {owner['host']}, since {owner['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-# ── kinds of files ──
-
-Write = Callable[[pa.Table], None]
-
-
-def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    """Dictionaries and Snappy for the texts and integers that were kept, nothing for floating numbers.
-
-    Scores have no value twice; Snappy would make them smaller by a quarter, and a run longer by some 6 %.
-    """
-    other = [field for field in schema if not pa.types.is_floating(field.type)]
-    nested = any(pa.types.is_nested(field.type) for field in other)  # their columns have names of their own
-    codec = "snappy" if nested else {field.name: "snappy" for field in other}
-    return {"use_dictionary": [field.name for field in other] or False, "compression": codec or "none"}
-
-
-@contextlib.contextmanager
-def _to_parquet(out: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
-    with parquet.ParquetWriter(out, schema, **_parquet_options(schema)) as writer:
-        yield lambda table: writer.write_table(table, row_group_size=ROW_GROUP)
-
-
-@contextlib.contextmanager
-def _to_csv(out: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
-    with csv.CSVWriter(out, schema) as writer:
-        yield writer.write_table
-
-
-@contextlib.contextmanager
-def _to_arrow(out: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
-    with ipc.new_file(out, schema) as writer:
-        yield lambda table: writer.write_table(table, max_chunksize=ROW_GROUP)
-
-
-_WRITERS = {".parquet": _to_parquet, ".csv": _to_csv, ".arrow": _to_arrow, ".feather": _to_arrow}
-
-
-def _writer(target: Path, out: IO[bytes], schema: pa.Schema) -> contextlib.AbstractContextManager[Write]:
-    return _WRITERS[target.suffix.lower()](out, schema)

@@ -23,6 +23,7 @@ __all__ = [
     "pack_tensors",
     "read_tensors",
     "real_path",
+    "sync_folder",
     "unpack_tensors",
     "write_json",
     "write_tensors",
@@ -59,12 +60,17 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    with contextlib.suppress(OSError):  # the rename itself survives a crash only once the folder is synced
-        folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder: only then does a rename survive a crash."""
+    with contextlib.suppress(OSError):  # not every system lets a folder be synced
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:

@@ -1,5 +1,6 @@
 """Tables streamed from disk: the same bits whatever the format, the blocks, the threads and the interruptions."""
 
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv, feather
 
-from pyscore import sources, streaming
+from pyscore import joined, sources, streaming
 from pyscore.backends import get_backend, numba_
 from pyscore.cli.app import main
 from pyscore.columns import standardised_rows
@@ -399,6 +400,32 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path, frame, monkeypatch, source
     assert result.restarted is None
     assert target.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert not (tmp_path / ".out.parquet.parts").exists()
+
+
+@pytest.mark.parametrize("call", [1, 3, 5])
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "arrow"])
+def test_a_disk_that_is_full_while_the_result_grows(tmp_path, frame, monkeypatch, call, suffix):
+    monkeypatch.setattr(streaming, "PART_ROWS", 1024)
+    source, target, whole = tmp_path / "t.parquet", tmp_path / f"out.{suffix}", tmp_path / f"whole.{suffix}"
+    as_parquet(frame, source)
+    score_files(small(), source, whole, block_rows=1024)
+    original, calls = joined.Joined._append, []
+
+    def full(self, table):
+        calls.append(1)
+        if len(calls) == call:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        original(self, table)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(joined.Joined, "_append", full)
+        with pytest.raises(OSError, match="no space left"):
+            score_files(small(), source, target, block_rows=1024)
+    assert not target.exists()
+    (tmp_path / f".out.{suffix}.parts" / "joined.tmp").write_bytes(b"what kill -9 leaves")
+    assert score_files(small(), source, target, block_rows=1024).resumed > 0
+    assert target.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["t.parquet", target.name, whole.name])
 
 
 def test_another_run_starts_anew_and_says_why(tmp_path, frame, monkeypatch):
