@@ -28,6 +28,8 @@ NOISY = 0.2
 """Interquartile range over median above which a row is noisy: it is measured once more, then marked."""
 LEAST = 3
 """Calls that a contestant makes whatever its budget."""
+WAIT_POLICY = "OMP_WAIT_POLICY"
+"""What OpenMP's threads do while there is nothing to do: spin (by default, for some milliseconds), or sleep."""
 WARM_UP = "warm-up"
 """Fact of a row: seconds of the first call, compile time included; it is no part of the repeats."""
 
@@ -102,11 +104,15 @@ def _seconds(run: Callable[[], Any]) -> float:
     return round(found.seconds if isinstance(found, Elsewhere) else taken, 9)  # the clock counts nanoseconds
 
 
-def pin_threads(threads: int) -> dict[str, int]:
+def pin_threads(threads: int) -> dict[str, int | str]:
     """Give Numba, torch, BLAS and OpenMP the same number of threads; return what each of them then has.
 
     Numba cannot have more than it started with, so that its number may be smaller: it is recorded, not assumed.
+    OpenMP's threads are told to sleep while they wait: on two virtual processors those that spin slow torch's
+    small calls down four times, which is not what ours should be compared with. They listen until torch is loaded.
     """
+    if "torch" not in sys.modules:
+        os.environ.setdefault(WAIT_POLICY, "PASSIVE")
     import numba
     import torch
     from threadpoolctl import threadpool_info, threadpool_limits
@@ -114,11 +120,12 @@ def pin_threads(threads: int) -> dict[str, int]:
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(threads)
     threadpool_limits(threads)
-    found = {"asked": threads, "numba": numba.get_num_threads(), "torch": torch.get_num_threads()}
+    found: dict[str, int | str] = {"asked": threads}
+    found |= {"numba": numba.get_num_threads(), "torch": torch.get_num_threads()}
     found |= {pool["prefix"]: pool["num_threads"] for pool in threadpool_info()}
     if hasattr(os, "sched_getaffinity"):
         found["processors allowed"] = len(os.sched_getaffinity(0))
-    return found
+    return found | {WAIT_POLICY: os.environ.get(WAIT_POLICY, "unset")}
 
 
 def resident_kilobytes(entry: str, pid: int | str = "self") -> int:

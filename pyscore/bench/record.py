@@ -96,7 +96,7 @@ class Record:
     """What would have been compared with, and why it was not."""
 
 
-def describe(rows: Sequence[Row], command: str, threads: dict[str, int], **more: Any) -> Record:
+def describe(rows: Sequence[Row], command: str, threads: dict[str, int | str], **more: Any) -> Record:
     """Record the rows with what is known of this machine, now."""
     machine = {
         "platform": platform.platform(), "processor": processor(), "cpus": os.cpu_count(), "threads": threads,

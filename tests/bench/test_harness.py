@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,3 +191,15 @@ def test_the_tables_of_the_pages_are_those_of_the_committed_file(page, short):
     assert tables.update_page(root / page, committed, check=True, short=short), (
         f"run `pyscore bench table bench/results.json --update {page}{' --short' * short}`"
     )
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_openmp_sleeps_while_it_waits(before, after):
+    """Unless the user says otherwise; and the record says what it was. In a process that has no torch yet."""
+    environment = {name: value for name, value in os.environ.items() if name != harness.WAIT_POLICY}
+    environment |= {harness.WAIT_POLICY: before} if before else {}
+    code = "import json; from pyscore.bench.harness import pin_threads; print(json.dumps(pin_threads(1)))"
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    pinned = json.loads(run.stdout)
+    assert pinned[harness.WAIT_POLICY] == after
+    assert pinned["torch"] == 1
