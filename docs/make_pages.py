@@ -245,17 +245,19 @@ def datasets_table() -> str:
 def others_table() -> str:
     """Test AUCs of the methods that see no label, out of what bench/bench_baselines.py writes."""
     rows = pd.read_csv(DOCS / "results" / "others.csv")
-    aucs = rows.groupby(["dataset", "method"], sort=False)["auc"].mean().unstack()
-    aucs = aucs[rows["method"].unique()].loc[rows["dataset"].unique()]
-    best = aucs.max(axis=1)
-    cell = {True: "**{:.3f}**", False: "{:.3f}"}
-    body = [
-        [name, *("–" if np.isnan(v) else cell[v == best[name]].format(v) for v in row)]
-        for name, row in aucs.iterrows()
-    ]
-    means = aucs.mean().where(aucs.notna().all())
-    body.append([f"mean of {len(aucs)}", *("–" if np.isnan(v) else f"{v:.3f}" for v in means)])
-    return table(["dataset", *aucs.columns], body)
+    aucs = rows.groupby(["method", "dataset"], sort=False)["auc"].mean().unstack()
+    aucs = aucs[rows["dataset"].unique()].loc[rows["method"].unique()]
+    ranks = aucs.rank(axis=0, ascending=False).mean(axis=1)
+    aucs["mean"] = aucs.mean(axis=1)
+
+    def cell(text: str, best: bool) -> str:
+        return f"**{text}**" if best else text
+
+    body = []
+    for method, row in aucs.iterrows():
+        line = [cell(f"{value:.3f}", value == aucs[name].max()) for name, value in row.items()]
+        body.append([str(method), *line, cell(f"{ranks[method]:.1f}", ranks[method] == ranks.min())])
+    return table(["method", *aucs.columns, "mean rank"], body)
 
 
 def _readme(pattern: str) -> str:
