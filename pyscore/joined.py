@@ -27,11 +27,12 @@ class Joined:
         """Begin with the tables of some Parquet files."""
         self._schema = schema
         self._held = schema.empty_table()
-        self._open = contextlib.ExitStack()
-        self._pool = self._open.enter_context(ThreadPoolExecutor(1, "pyscore-join"))
-        self._out = self._open.enter_context(path.open("wb"))
-        self._writer = self._open.enter_context(contextlib.ExitStack())  # closed before the file is
-        self._write = self._writer.enter_context(WRITERS[suffix](self._out, schema))
+        with contextlib.ExitStack() as stack:
+            self._pool = stack.enter_context(ThreadPoolExecutor(1, "pyscore-join"))
+            self._out = stack.enter_context(path.open("wb"))
+            self._writer = stack.enter_context(contextlib.ExitStack())  # closed before the file is
+            self._write = self._writer.enter_context(WRITERS[suffix](self._out, schema))
+            self._open = stack.pop_all()
         self._under_way: Future[None] = self._pool.submit(self._append_files, first)
 
     def add(self, table: pa.Table) -> None:
