@@ -1,11 +1,10 @@
-"""One file out of many tables, written by a thread of its own while the tables are still being made."""
+"""One file out of many tables, which grows while they are still being made."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,22 +27,26 @@ class Joined:
         self._schema = schema
         self._held = schema.empty_table()
         with contextlib.ExitStack() as stack:
-            self._pool = stack.enter_context(ThreadPoolExecutor(1, "pyscore-join"))
             self._out = stack.enter_context(path.open("wb"))
             self._writer = stack.enter_context(contextlib.ExitStack())  # closed before the file is
             self._write = self._writer.enter_context(WRITERS[suffix](self._out, schema))
+            for each in first:
+                self.add(parquet.read_table(each))
             self._open = stack.pop_all()
-        self._under_way: Future[None] = self._pool.submit(self._append_files, first)
 
     def add(self, table: pa.Table) -> None:
-        """Append a table, once the one before it is written: two are held at most. Raises what that raised."""
-        self._under_way.result()
-        self._under_way = self._pool.submit(self._append, table)
+        """Write what fills groups, hold the rest, and wait until the disk has it, which `finish` need not then."""
+        held = pa.concat_tables([self._held, table.replace_schema_metadata(self._schema.metadata)])
+        while held.num_rows >= ROW_GROUP:
+            self._write(held.slice(0, ROW_GROUP))
+            held = held.slice(ROW_GROUP)
+        self._held = held
+        self._out.flush()
+        os.fsync(self._out.fileno())
 
     def finish(self) -> None:
         """Write what is left, and wait until the disk has it."""
         with self._open:
-            self._under_way.result()
             if self._held.num_rows:
                 self._write(self._held)
             self._writer.close()
@@ -52,22 +55,8 @@ class Joined:
 
     def close(self) -> None:
         """Stop without a result, unless it is finished; the file is of no use then."""
-        with contextlib.suppress(Exception), self._open:  # what went wrong is known by now, or does not matter
-            self._under_way.result()
-
-    def _append_files(self, paths: Sequence[Path]) -> None:
-        for path in paths:
-            self._append(parquet.read_table(path))
-
-    def _append(self, table: pa.Table) -> None:
-        """Write what fills groups, hold the rest, and let the disk begin."""
-        held = pa.concat_tables([self._held, table.replace_schema_metadata(self._schema.metadata)])
-        while held.num_rows >= ROW_GROUP:
-            self._write(held.slice(0, ROW_GROUP))
-            held = held.slice(ROW_GROUP)
-        self._held = held
-        self._out.flush()
-        os.fsync(self._out.fileno())
+        with contextlib.suppress(Exception):  # what went wrong is known by now, or does not matter
+            self._open.close()
 
 
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -57,6 +58,8 @@ class Parts:
         self._as_folder = as_folder
         self._identity = identity
         self._joined: Joined | None = None
+        self._disk = ThreadPoolExecutor(1, "pyscore-parts")
+        self._under_way: Future[None] | None = None
         self._digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     # ── begin, or go on ──
@@ -103,17 +106,31 @@ class Parts:
 
     # ── write ──
 
-    def write(self, table: pa.Table, *, file: int, row: int, singular: int) -> None:
-        """Add a part, after which the run stands at a row of a file of the input."""
+    def write(self, table: pa.Table, *, file: int, row: int, singular: int, last: bool = False) -> None:
+        """Add a part, after which the run stands at a row of a file of the input.
+
+        It is on its way to the disk when this returns; what fails there is raised by the next call. The `last` one
+        becomes no file of its own where `finish` is about to make one of all.
+        """
+        self._wait()
         part = Part(self.rows, table.num_rows, file, row, singular)
-        note = json.dumps({"run": self._digest, **asdict(part)})
-        noted = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: note})
-        joined = self._joining(table.schema)
-        with atomic_write(self.folder / f"part-{len(self.done):06d}.parquet") as out:
-            parquet.write_table(noted, out, **parquet_options(table.schema))
+        self._under_way = self._disk.submit(self._store, table, part, len(self.done), last)
         self.done.append(part)
+
+    def _store(self, table: pa.Table, part: Part, number: int, last: bool) -> None:
+        joined = self._joining(table.schema)
+        if joined is None or not last:
+            note = json.dumps({"run": self._digest, **asdict(part)})
+            noted = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: note})
+            with atomic_write(self.folder / f"part-{number:06d}.parquet") as out:
+                parquet.write_table(noted, out, **parquet_options(table.schema))
         if joined is not None:
             joined.add(table)
+
+    def _wait(self) -> None:
+        """Until what was written last is on the disk; raises what was raised there."""
+        if self._under_way is not None:
+            self._under_way.result()
 
     def _joining(self, schema: pa.Schema | None = None) -> Joined | None:
         """The file that grows, which begins with the parts that were there; None for a folder."""
@@ -132,6 +149,7 @@ class Parts:
 
     def finish(self) -> None:
         """Make the parts the result: the folder by a rename, a file by joining them into one that is renamed."""
+        self._wait()
         joined = self._joining()
         if joined is None:
             os.replace(self.folder, self.target)  # an empty folder may be there already
@@ -145,8 +163,14 @@ class Parts:
 
     def close(self) -> None:
         """Leave what is done for another run to go on from."""
+        self._disk.shutdown(wait=True)
         if self._joined is not None:
             self._joined.close()
+
+    @property
+    def kept(self) -> bool:
+        """Whether another run could go on from what is on the disk."""
+        return bool(self._paths())
 
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -193,7 +217,7 @@ def open_parts(target: str | os.PathLike[str], identity: dict[str, Any]) -> Iter
             with contextlib.closing(parts):
                 yield parts
         except BaseException as error:
-            if isinstance(error, InvalidInput) or not parts.done:  # nothing that the same run could go on from
+            if isinstance(error, InvalidInput) or not parts.kept:  # nothing that the same run could go on from
                 shutil.rmtree(folder, ignore_errors=True)
             raise
     finally:

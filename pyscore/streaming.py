@@ -256,10 +256,10 @@ def _write(parts: Parts, blocks: Iterator[Scored], tell: Callable[[int, Scored],
     held: list[Scored] = []
     rows, size, since = 0, 0, time.monotonic()
 
-    def close() -> None:
+    def close(*, last: bool = False) -> None:
         singular = sum(len(block.singular) for block in held)
         table = pa.Table.from_batches([block.table for block in held])
-        parts.write(table, file=held[-1].file, row=held[-1].end, singular=singular)
+        parts.write(table, file=held[-1].file, row=held[-1].end, singular=singular, last=last)
 
     for block in blocks:
         held.append(block)
@@ -269,7 +269,7 @@ def _write(parts: Parts, blocks: Iterator[Scored], tell: Callable[[int, Scored],
             held, rows, size, since = [], 0, 0, time.monotonic()
         tell(parts.rows + rows, block)
     if held:
-        close()
+        close(last=True)
 
 
 def _tell(progress: Progress | None, files: Sequence[InputFile], rows: int, block: Scored) -> None:

@@ -409,7 +409,7 @@ def test_a_disk_that_is_full_while_the_result_grows(tmp_path, frame, monkeypatch
     source, target, whole = tmp_path / "t.parquet", tmp_path / f"out.{suffix}", tmp_path / f"whole.{suffix}"
     as_parquet(frame, source)
     score_files(small(), source, whole, block_rows=1024)
-    original, calls = joined.Joined._append, []
+    original, calls = joined.Joined.add, []
 
     def full(self, table):
         calls.append(1)
@@ -418,7 +418,7 @@ def test_a_disk_that_is_full_while_the_result_grows(tmp_path, frame, monkeypatch
         original(self, table)
 
     with monkeypatch.context() as patch:
-        patch.setattr(joined.Joined, "_append", full)
+        patch.setattr(joined.Joined, "add", full)
         with pytest.raises(OSError, match="no space left"):
             score_files(small(), source, target, block_rows=1024)
     assert not target.exists()
