@@ -171,19 +171,6 @@ def score_table(
     return pd.DataFrame(sums({str(term): terms[term].to_numpy() for term in terms}, names))
 
 
-def score_checked(
-    model: SVAE,
-    x: Array,
-    names: Sequence[str],
-    engine: Backend,
-    convention: Convention,
-    seed: int,
-    sigma2: ArrayLike = 1.0,
-) -> dict[str, Array]:
-    """`score_table` without its checks and frames, for streams; see `terms_checked`."""
-    return sums(terms_checked(model, x, names, engine, convention, seed, sigma2), names)
-
-
 def terms_checked(
     model: SVAE,
     x: Array,
@@ -193,7 +180,7 @@ def terms_checked(
     seed: int,
     sigma2: ArrayLike = 1.0,
 ) -> dict[str, Array]:
-    """`score_terms` without its checks and frames: the rows x are finite, the names known.
+    """`score_terms` without its checks and frames, for streams: the rows x are finite, the names known.
 
     The rows may have the type of the engine if `passes_once(names)`, float64 if not.
     """

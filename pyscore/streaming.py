@@ -127,9 +127,10 @@ class Scorer:
         pieces, singular = [], []
         for start in range(0, len(x), step):
             with reference.singular_rows() as rows:
-                piece = scoring.score_checked(
+                terms = scoring.terms_checked(
                     model, x[start : start + step], names, engine, self.convention, self.seed, variance
                 )
+            piece = scoring.sums(terms, names)
             if self.projection:
                 report = scoring.projection_report(model, x[start : start + step], convention=self.convention)
                 piece |= {name: report[name].to_numpy() for name in scoring.PROJECTION_COLUMNS}
