@@ -5,10 +5,16 @@ whose density on the manifold, p(z) / vol J_f(z), is as low. The score is Fisher
 over the models. It depends on the ranks of each term alone, so that no term can drown another by its spread, and
 neither σ² nor the convention's weights matter.
 
+Training rows are not all normal. So the ensemble is fitted twice: the tenth of the rows that surprises the first
+stack most is set aside (`trim`), and a second stack, of the same seeds, sees and is compared with the others only.
+
 How it came about: on twenty public tables that are not the paper's (split as its experiment splits, 36 models of
-3,000 steps), out of ten forms of density and eight ways to combine models, this had the highest mean AUC, 0.764;
-kNN had 0.740, an isolation forest 0.734, the median model by `proposed` 0.724, and `proposed` of the model with
-the highest mean density 0.718. The better of kNN and the forest, which needs labels to know, had 0.791.
+3,000 steps), out of ten forms of density and eight ways to combine models, this had the highest mean AUC, 0.764
+without trimming; kNN had 0.740, an isolation forest 0.734, the median model by `proposed` 0.724, and `proposed` of
+the model with the highest mean density 0.718. The better of kNN and the forest, which needs labels to know, had
+0.791. Trimming a tenth, as many as are anomalies there, raised it to 0.780 (better on 14 of 20, Wilcoxon p = .05;
+from 0.773 to 0.777 without the two tables of under a hundred rows), a quarter to 0.787 (better on 10: worth more
+where anomalies crowd, less elsewhere). The median single model by `proposed` gains nothing (0.7245 and 0.734).
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -73,6 +80,8 @@ class StackEnsemble:
     """The members of a fitted ensemble."""
 
     members: tuple[Member, ...]
+    kept: Array
+    """(n,) whether a row was trained on; the others were set aside as suspicious."""
 
     @classmethod
     def fit(
@@ -81,58 +90,80 @@ class StackEnsemble:
         config: TrainConfig | None = None,
         *,
         grid: dict[str, tuple[float, ...]] | None = None,
+        trim: float = 0.1,
         hidden_dim: int = 32,
         n_components: int = 4,
         threads: int | None = None,
         callback: Progress | None = None,
     ) -> StackEnsemble:
-        """Train a model for every point of a grid on rows x (n, d), standardised.
+        """Train a model for every point of a grid on rows x (n, d), standardised; twice where rows are trimmed.
 
         Parameters
         ----------
         x : (n, d) array
         config : TrainConfig, all but β and c; each member has a seed of its own, counted from the configuration's
         grid : dict of `latent_dims`, `betas` and `cs`, by default `GRID`
+        trim : float in [0, 1), share of the rows to set aside after a first fit; 0 fits once, on all rows
         hidden_dim, n_components, threads : see `train_stack`
         callback : callable, optional, with model-steps done and in all
 
         Raises
         ------
         InvalidInput, ShapeError
-            If the data or a size cannot be used.
+            If the data, a size or `trim` cannot be used.
         TrainingDiverged
             If no member has a finite density at all rows.
         """
         x = check.matrix("x", x)
         config, grid = config or TrainConfig(), grid or GRID
-        points = list(itertools.product(grid["betas"], grid["cs"]))
-        dims = [int(min(k, x.shape[1])) for k in grid["latent_dims"]]
-        if not points or not dims:
-            raise InvalidInput(f"each entry of `grid` must hold at least one value; got {grid!r}.")
-        members = []
-        for index, k in enumerate(dims):
-            configs = [
-                dataclasses.replace(config, beta=beta, c=c, seed=config.seed + index * len(points) + place)
-                for place, (beta, c) in enumerate(points)
-            ]
-            stack = train_stack(
-                x, configs, latent_dim=k, hidden_dim=hidden_dim, n_components=n_components, threads=threads,
-                callback=part_of(callback, index, len(dims)),
-            )  # fmt: skip
-            members += [Member.of(one.model, x) for one in stack if one.model is not None]
-        sound = tuple(one for one in members if np.isfinite([one.error, one.density]).all())
-        if not sound:
-            raise TrainingDiverged(
-                f"none of the {len(dims) * len(points)} models has a finite density at all training rows. Lower "
-                f"`learning_rate` ({config.learning_rate:g}), or look for outliers in the data."
-            )
-        return cls(sound)
+        if not 0.0 <= check.real("trim", trim) < 1.0:
+            raise InvalidInput(f"`trim` must be a share of the rows in [0, 1); got {trim!r}. 0 keeps all of them.")
+        stacks = _stacks(grid, config, x.shape[1])
+        sizes: dict[str, Any] = {"hidden_dim": hidden_dim, "n_components": n_components, "threads": threads}
+        rounds = 2 if trim else 1
+        first = cls(_trained(x, stacks, part_of(callback, 0, rounds), **sizes), np.ones(len(x), dtype=bool))
+        if not trim:
+            return first
+        surprise = first.decision_function(x)
+        kept = surprise <= np.quantile(surprise, 1.0 - trim)
+        return cls(_trained(x[kept], stacks, part_of(callback, 1, rounds), **sizes), kept)
 
     def decision_function(self, x: ArrayLike) -> Array:
         """Anomaly scores (n,) of rows x (n, d): the mean surprise of the members, **higher = more anomalous**."""
         x = check.matrix("x", x, self.members[0].model.input_dim)
         check.finite("x", x, limit=check.LARGEST)
         return np.mean([member.surprise(x) for member in self.members], axis=0)
+
+
+def _stacks(
+    grid: dict[str, tuple[float, ...]], config: TrainConfig, d: int
+) -> list[tuple[int, list[TrainConfig]]]:
+    """Each latent dimension, at most d, and the configurations of its models; seeds count from the given one."""
+    points = list(itertools.product(grid["betas"], grid["cs"]))
+    if not points or not grid["latent_dims"]:
+        raise InvalidInput(f"each entry of `grid` must hold at least one value; got {grid!r}.")
+    seeds = itertools.count(config.seed)
+    return [
+        (int(min(k, d)), [dataclasses.replace(config, beta=b, c=c, seed=next(seeds)) for b, c in points])
+        for k in grid["latent_dims"]
+    ]
+
+
+def _trained(
+    x: Array, stacks: list[tuple[int, list[TrainConfig]]], callback: Progress | None, **sizes: Any
+) -> tuple[Member, ...]:
+    """Members trained on rows x; those without a density at some row do not vote."""
+    members = []
+    for index, (k, configs) in enumerate(stacks):
+        stack = train_stack(x, configs, latent_dim=k, callback=part_of(callback, index, len(stacks)), **sizes)
+        members += [Member.of(one.model, x) for one in stack if one.model is not None]
+    sound = tuple(one for one in members if np.isfinite([one.error, one.density]).all())
+    if not sound:
+        raise TrainingDiverged(
+            f"none of the {sum(len(configs) for _, configs in stacks)} models has a finite density at all "
+            f"training rows. Lower `learning_rate` ({stacks[0][1][0].learning_rate:g}), or look for outliers in the data."
+        )
+    return sound
 
 
 def tail(known: Array, values: Array) -> Array:

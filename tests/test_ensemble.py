@@ -26,7 +26,7 @@ def x():
 
 @pytest.fixture(scope="module")
 def fitted(x):
-    return StackEnsemble.fit(x, QUICK, **SMALL)
+    return StackEnsemble.fit(x, QUICK, **SMALL, trim=0)
 
 
 def test_tail_is_a_conformal_p_value():
@@ -63,7 +63,7 @@ def test_a_row_is_scored_alone_and_anomalies_are_higher(fitted, x):
 
 
 def test_same_seed_same_bits_whatever_the_threads(fitted, x):
-    again = StackEnsemble.fit(x, QUICK, **SMALL, threads=1)
+    again = StackEnsemble.fit(x, QUICK, **SMALL, trim=0, threads=1)
     np.testing.assert_array_equal(again.decision_function(x), fitted.decision_function(x))
     assert len({member.model.digest() for member in fitted.members}) == 2
 
@@ -73,11 +73,30 @@ def test_grid_progress_and_bounds(x):
     options = {**SMALL, "grid": {**GRID, "latent_dims": (2, 8), "betas": (1.0,)}}
     both = StackEnsemble.fit(x, TrainConfig(steps=10), **options, callback=lambda *now: seen.append(now))
     assert [member.model.latent_dim for member in both.members] == [2, 3]
-    assert seen[-1] == (20, 20)
+    assert seen[-1] == (40, 40)  # two stacks of one model, twice
+    assert all(now <= total == 40 for now, total in seen)
+    assert seen == sorted(seen)
     with pytest.raises(InvalidInput, match="each entry of `grid` must hold at least one value"):
         StackEnsemble.fit(x, QUICK, grid={**GRID, "betas": ()})
     with pytest.raises(InvalidInput, match="NaN at row 0, column 1"):
         both.decision_function(np.array([[0.0, np.nan, 1.0]]))
+
+
+def test_suspicious_rows_are_set_aside(x, fitted):
+    dirty = np.vstack([x, 3 * x[:20]])
+    trimmed = StackEnsemble.fit(dirty, QUICK, **SMALL)
+    assert 198 <= trimmed.kept.sum() <= 198 + 2  # nine tenths of 220 rows, and ties
+    assert (~trimmed.kept)[200:].mean() > 0.7  # most of what was planted
+    again = StackEnsemble.fit(dirty[trimmed.kept], QUICK, **SMALL, trim=0)
+    np.testing.assert_array_equal(trimmed.decision_function(dirty), again.decision_function(dirty))
+    assert fitted.kept.all()
+    assert len(fitted.kept) == 200
+
+
+@pytest.mark.parametrize("trim", [-0.1, 1.0, np.nan])
+def test_a_share_to_trim_is_checked(x, trim):
+    with pytest.raises(InvalidInput, match="`trim` must be"):
+        StackEnsemble.fit(x, QUICK, **SMALL, trim=trim)
 
 
 def test_models_without_a_density_do_not_vote(x, monkeypatch):
