@@ -159,9 +159,10 @@ def _trained(
         members += [Member.of(one.model, x) for one in stack if one.model is not None]
     sound = tuple(one for one in members if np.isfinite([one.error, one.density]).all())
     if not sound:
+        models, rate = sum(len(configs) for _, configs in stacks), stacks[0][1][0].learning_rate
         raise TrainingDiverged(
-            f"none of the {sum(len(configs) for _, configs in stacks)} models has a finite density at all "
-            f"training rows. Lower `learning_rate` ({stacks[0][1][0].learning_rate:g}), or look for outliers in the data."
+            f"none of the {models} models has a finite density at all training rows. Lower `learning_rate` "
+            f"({rate:g}), or look for outliers in the data."
         )
     return sound
 
