@@ -2,60 +2,81 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 
-from pyscore.bench.record import Record, Row, base_of, groups
+from pyscore.bench.record import BACKEND_SUITES, Record, Row, base_of, groups
 
 __all__ = ["FLOOR", "compare", "same_machine"]
 
 FLOOR = 0.05
 """Changes below this share are never reported, however small the spreads."""
+Key = tuple[str, str, str]
 
 
 def same_machine(old: Record, new: Record) -> bool:
-    """Whether times of the two can be compared as they are: same processor, same threads."""
-    return all(old.machine.get(name) == new.machine.get(name) for name in ("processor", "threads"))
+    """Whether times of the two can be compared as they are: same processor, same number of threads."""
+    return all(
+        before == after
+        for before, after in (
+            (old.machine["processor"], new.machine["processor"]),
+            (old.machine["threads"].get("asked"), new.machine["threads"].get("asked")),
+        )
+    )
 
 
 def compare(old: Record, new: Record) -> pd.DataFrame:
-    """Compare the rows that both files have.
+    """Compare the rows of two files.
 
-    On the same machine and threads times are compared: ratio = new/old. On different ones the base's time over
-    each contestant's is: it grows where we lose ground; rows without a base drop out.
+    On the same machine and threads times are compared: ratio = new/old. On different ones our time over the
+    other's of the same work is, which grows where we lose ground: the base's over each contestant's, but in the
+    suites of backends, where NumPy is the base, each backend's over the base's. Rows without a base drop out.
 
     Returns
     -------
     DataFrame
-        ``suite``, ``work``, ``contestant``, ``old``, ``new`` (seconds, or shares of the base), ``ratio``,
-        ``noise``, and ``verdict``: *slower* or *faster* if the ratio is beyond 1 + noise, else *same*. The noise
-        is the sum of the relative interquartile ranges of all times in the ratio, at least `FLOOR`.
+        ``suite``, ``work``, ``contestant``, ``old``, ``new`` (seconds, or shares), ``ratio``, ``noise``, and
+        ``verdict``: *slower* or *faster* if the ratio is beyond 1 + noise, else *same*; *gone* or *added* if only
+        one file has the row, *other size* if its work had another size there. The noise is the sum of the relative
+        interquartile ranges of all times in the ratio, at least `FLOOR`.
     """
     absolute = same_machine(old, new)
     before, after = (_values(record.rows, absolute=absolute) for record in (old, new))
-    rows = []
-    for key in after:
-        if key not in before:
-            continue
-        (old_value, old_spread), (new_value, new_spread) = before[key], after[key]
-        ratio, noise = new_value / old_value, max(FLOOR, old_spread + new_spread)
-        verdict = "slower" if ratio > 1 + noise else "faster" if 1 / ratio > 1 + noise else "same"
-        rows.append((*key, old_value, new_value, ratio, noise, verdict))
+    rows = [(*key, *_judged(before.get(key), after.get(key))) for key in {**after, **before}]
     columns = ["suite", "work", "contestant", "old", "new", "ratio", "noise", "verdict"]
     return pd.DataFrame(rows, columns=columns).sort_values("ratio", ascending=False, ignore_index=True)
 
 
-def _values(rows: Sequence[Row], *, absolute: bool) -> dict[tuple[str, str, str], tuple[float, float]]:
-    """Key → value and its relative spread; a unit of work's, so that files of other sizes can be compared."""
+Value = tuple[float, float, float]
+"""Seconds or share, its relative spread, and the amount of work."""
+
+
+def _judged(old: Value | None, new: Value | None) -> tuple[float, float, float, float, str]:
+    """``old``, ``new``, ``ratio``, ``noise`` and ``verdict`` of one row."""
+    if old is None or new is None:
+        mine = (math.nan if each is None else each[0] for each in (old, new))
+        return (*mine, math.nan, math.nan, "added" if old is None else "gone")  # type: ignore[return-value]
+    if old[2] != new[2]:
+        return old[0], new[0], math.nan, math.nan, "other size"
+    ratio, noise = new[0] / old[0], max(FLOOR, old[1] + new[1])
+    verdict = "slower" if ratio > 1 + noise else "faster" if 1 / ratio > 1 + noise else "same"
+    return old[0], new[0], ratio, noise, verdict
+
+
+def _values(rows: Sequence[Row], *, absolute: bool) -> dict[Key, Value]:
+    """Key → seconds of a row, or our share of its work's time."""
     if absolute:
-        return {row.key: (1 / row.rate, row.spread) for row in rows}
+        return {row.key: (row.median, row.spread, row.count) for row in rows}
     found = {}
     for group in groups(rows).values():
         if (base := base_of(group)) is None:
             continue
         for row in group:
-            if row is not base:  # the base's time over the other's: it grows where we lose ground
-                key = (row.suite, row.work, f"{base.contestant} / {row.contestant}")
-                found[key] = (row.rate / base.rate, row.spread + base.spread)
+            if row is base:
+                continue
+            ours, other = (row, base) if row.suite in BACKEND_SUITES else (base, row)
+            key = (row.suite, row.work, f"{ours.contestant} / {other.contestant}")
+            found[key] = (other.rate / ours.rate, row.spread + base.spread, row.count)
     return found

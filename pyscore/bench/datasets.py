@@ -40,7 +40,7 @@ def dataset_rows(*, quick: bool = False, progress: Progress = lambda _: None) ->
         for score in MAIN if quick else available_scores():
             progress(f"{name}: {score}")
             rows += rows_of_score(
-                few if score in SLOW else found, score, contestants, 3, suite="datasets", budget=2.0,
+                few if score in SLOW else found, score, contestants, 5, suite="datasets", budget=2.0,
                 memory=score == "proposed" and not quick,
             )  # fmt: skip
     close(contestants)

@@ -276,5 +276,5 @@ def kernel_rows(*, quick: bool = False) -> list[Row]:
             rows += log_volume_rows(k, repeats=repeats, anchors=anchors)
         for k in (2, 9):
             rows += mmd_rows(k, 10_000, 8.0, 3 if quick else 7, anchors=anchors)
-            rows += mmd_rows(k, 100, 1.0, 200 if quick else 2000, anchors=anchors)
+            rows += mmd_rows(k, 100, 1.0, repeats, anchors=anchors)
     return rows

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from pyscore._validate import Array
-from pyscore.backends import Backend, get_backend
+from pyscore.backends import Backend, available_backends
 from pyscore.bench.harness import measure
 from pyscore.bench.record import Row
+from pyscore.bench.scores import engine, torch_has_cuda
 from pyscore.model import SVAE
 
 __all__ = ["BACKENDS", "SWEEPS", "limit_rows", "scaling_rows"]
 
 BACKENDS = ("numba float32", "torch float32", "numpy float64")
+"""The base first; those of the GPU come beside them where there is one."""
 SIZES = {"n": 10_000, "d": 30, "h": 64, "k": 4}
 """What a sweep leaves as it is."""
 DECADES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
@@ -64,13 +66,18 @@ def scaling_rows(*, quick: bool = False, progress: Progress = lambda _: None) ->
     return rows + limit_rows(quick=quick), []
 
 
+def present() -> tuple[str, ...]:
+    """Contestants that run here."""
+    cuda = ("cuda float32",) if available_backends()["cuda"] is None else ()
+    return *BACKENDS, *cuda, *(("torch cuda float32",) if torch_has_cuda() else ())
+
+
 def _point(kernel: str, axis: str, sizes: dict[str, int], repeats: int) -> list[Row]:
     make = INPUTS[kernel](sizes)
     contestants: dict[str, Callable[[], Any]] = {}
-    for name in BACKENDS:
-        backend, dtype = name.split()
-        if sizes["n"] <= LARGEST.get((kernel, backend), sizes["n"]):
-            contestants[name] = make(get_backend(backend, dtype=dtype))
+    for name in present():
+        if sizes["n"] <= LARGEST.get((kernel, name.split()[0]), sizes["n"]):
+            contestants[name] = make(engine(name))
     times = measure(contestants, repeats, budget=5.0)
     notes = ", ".join(f"{name}={value:,}" for name, value in sizes.items() if kernel != "mmd_imq" or name in "nk")
     count, unit = (3 * sizes["n"] ** 2, "pair") if kernel == "mmd_imq" else (sizes["n"], "row")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,10 @@ from pyscore.bench.record import Record, Row, base_of, groups
 
 __all__ = ["agreement", "auc_losses", "headlines", "number", "of_suite", "peer_tables", "pivot", "score_tables"]
 
+COSTLY = (
+    "`importance`, `projected`, `corrected` and `laplace` on at most 50 rows each; the last three look for the "
+    "projection in NumPy whatever the backend"
+)
 Cell = Callable[[Row, Row], str]
 """A row and the base of its work → what the table shows."""
 
@@ -35,13 +40,20 @@ def split_work(row: Row) -> tuple[str, str]:
 
 
 def pivot(rows: Iterable[Row], index: Callable[[Row], str], cell: Cell, *, head: str) -> pd.DataFrame:
-    """One line for each value of `index`, one column a contestant, in order of appearance."""
+    """One line for each value of `index`, one column a contestant, in order of appearance.
+
+    Where one line holds several pieces of work, the base of the second has a column of its own: its time there is
+    what those beside it are compared with.
+    """
     table: dict[str, dict[str, str]] = {}
     for group in groups(list(rows)).values():
-        base = base_of(group)
+        if (base := base_of(group)) is None:
+            continue
+        others = ", ".join(row.contestant for row in group if row is not base)
         for row in group:
-            if base is not None:
-                table.setdefault(index(row), {})[row.contestant] = cell(row, base)
+            line = table.setdefault(index(row), {})
+            again = row is base and row.contestant in line
+            line[f"{row.contestant} beside {others}" if again else row.contestant] = cell(row, base)
     frame = pd.DataFrame([{head: name, **cells} for name, cells in table.items()]).fillna("")
     frame.attrs["right"] = tuple(column for column in frame.columns if column != head)
     return frame
@@ -83,7 +95,9 @@ def score_tables(rows: Sequence[Row]) -> list[tuple[str, pd.DataFrame]]:
         worst = [max(group, key=lambda r: r.error or 0.0) for group in _by(rows, _score_and_contestant).values()]
         found.append(("Largest error over the datasets, eps·scale", _frame(worst, _error)))
         middle = {key: _median_ratio(rows, *key) for key in _by(rows, _score_and_contestant)}
-        found.append(("Times as fast as NumPy, median over the datasets", _cells(middle)))
+        speeds = _cells({key: _times(value) for key, value in middle.items()})
+        speeds["fastest"] = [_fastest(middle, score.strip("`")) for score in speeds["score"]]
+        found.append((f"Times as fast as NumPy, median over the datasets ({COSTLY})", speeds))
     memory = [row for row in memory if "memory_mb" in row.facts]
     if memory:
         index, head = (_work, "score") if memory[0].suite == "scores" else (_dataset, "dataset")
@@ -114,7 +128,10 @@ def _auc(row: Row, base: Row) -> str:
 
 
 def _memory(row: Row, _: Row) -> str:
-    return number(row.facts["memory_mb"]) if "memory_mb" in row.facts else ""
+    if "memory_mb" not in row.facts:
+        return ""
+    megabytes: float = row.facts["memory_mb"]
+    return number(megabytes) if megabytes >= 1 else "< 1"  # pages of 4 kB, of which a process has its own ideas
 
 
 def _by(rows: Iterable[Row], key: Callable[[Row], tuple[str, str]]) -> dict[tuple[str, str], list[Row]]:
@@ -137,17 +154,54 @@ def _frame(rows: Iterable[Row], cell: Callable[[Row], str]) -> pd.DataFrame:
     return _cells({_score_and_contestant(row): cell(row) for row in rows})
 
 
-def _median_ratio(rows: Sequence[Row], score: str, contestant: str) -> str:
+class Ratio(NamedTuple):
+    """How many times as fast one row is as another."""
+
+    value: float
+    noisy: bool
+    """Whether one of the two was a noisy measurement."""
+
+    @classmethod
+    def of(cls, ours: Row, other: Row) -> Ratio:
+        return cls(ours.rate / other.rate, ours.noisy or other.noisy)
+
+    def __str__(self) -> str:
+        return number(self.value) + "~" * self.noisy
+
+
+def _median_ratio(rows: Sequence[Row], score: str, contestant: str) -> Ratio | None:
+    """How many times as fast as the base a contestant is: the median over all work of a score."""
     ratios = _ratios(rows, contestant, lambda row: split_work(row)[1] == score)
-    return f"{number(1 / float(np.median(ratios)))}×" if ratios else ""
+    if not ratios:
+        return None
+    middle = median(ratios)
+    return Ratio(1 / middle.value, middle.noisy)
 
 
-def _ratios(rows: Sequence[Row], contestant: str, chosen: Callable[[Row], bool]) -> list[float]:
+def median(ratios: Sequence[Ratio]) -> Ratio:
+    """Median, noisy if half of them are."""
+    return Ratio(float(np.median([r.value for r in ratios])), 2 * sum(r.noisy for r in ratios) >= len(ratios))
+
+
+def _times(ratio: Ratio | None) -> str:
+    return "" if ratio is None else f"{number(ratio.value)}×{'~' * ratio.noisy}"
+
+
+def _fastest(medians: dict[tuple[str, str], Ratio | None], score: str) -> str:
+    """Contestants with the highest median at a score, or within 5 % of it."""
+    of_score = {
+        name: ratio.value for (each, name), ratio in medians.items() if each == score and ratio is not None
+    }
+    best = [name for name, value in of_score.items() if value >= 0.95 * max(of_score.values())]
+    return ", ".join(best) if len(best) <= len(of_score) / 2 else "all alike"
+
+
+def _ratios(rows: Sequence[Row], contestant: str, chosen: Callable[[Row], bool]) -> list[Ratio]:
     """How many times as fast the base is, one figure for each piece of work."""
     found = []
     for group in groups([row for row in rows if chosen(row)]).values():
         base = base_of(group)
-        found += [base.rate / row.rate for row in group if base is not None and row.contestant == contestant]
+        found += [Ratio.of(base, row) for row in group if base is not None and row.contestant == contestant]
     return found
 
 
@@ -179,7 +233,7 @@ def peer_tables(rows: Sequence[Row]) -> list[tuple[str, pd.DataFrame]]:
     if not rows:
         return []
     kinds = (
-        ("log-volumes", "Log-volumes of 10,000 codes"),
+        ("log-volumes", "Log-volumes of 10,000 codes (those of the test rows, repeated)"),
         ("MMD", "MMD of codes and prior"),
         ("rows", "Rows to scores"),
     )
@@ -220,7 +274,10 @@ def auc_losses(rows: Sequence[Row]) -> list[str]:
 
 def headlines(record: Record) -> pd.DataFrame:
     """The few figures for the README: what, against what, how many times as fast (median and range)."""
-    lines: list[tuple[str, str, list[float]]] = []
+    lines: list[tuple[str, str, list[Ratio]]] = []
+    kernels = of_suite(record, "kernels")
+    for name in ("torch vmap(jacfwd) + svdvals", "torch tangents + qr(mode='r')"):
+        lines.append(("log-volumes, k = 2, 4, 9", name, _ratios(kernels, name, lambda _: True)))
     peers, data, stream = (of_suite(record, suite) for suite in ("peers", "datasets", "stream"))
     works = (
         ("log-volumes", "log-volumes of the decoder"),
@@ -242,7 +299,7 @@ def headlines(record: Record) -> pd.DataFrame:
     for name in ("sequential Trainer", "torch stack"):
         lines.append(("training a stack of models", name, _ratios(training, name, lambda _: True)))
     rows = [
-        {"ours": what, "beside": name, "times as fast": f"{number(float(np.median(r)))}×", "from … to": _range(r)}
+        {"ours": what, "beside": name, "times as fast": _times(median(r)), "from … to": _range(r)}
         for what, name, r in lines
         if r
     ]
@@ -251,15 +308,15 @@ def headlines(record: Record) -> pd.DataFrame:
     return frame
 
 
-def _range(ratios: Sequence[float]) -> str:
-    return f"{number(min(ratios))} … {number(max(ratios))}" if len(ratios) > 1 else ""
+def _range(ratios: Sequence[Ratio]) -> str:
+    return f"{min(ratios)} … {max(ratios)}" if len(ratios) > 1 else ""
 
 
-def _between(rows: Sequence[Row], ours: str, other: str) -> list[float]:
+def _between(rows: Sequence[Row], ours: str, other: str) -> list[Ratio]:
     """How many times as fast one contestant is as another, for each piece of work that has both."""
     found = []
     for group in groups(rows).values():
-        rates = {row.contestant: row.rate for row in group}
-        if {ours, other} <= set(rates):
-            found.append(rates[ours] / rates[other])
+        named = {row.contestant: row for row in group}
+        if {ours, other} <= set(named):
+            found.append(Ratio.of(named[ours], named[other]))
     return found

@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,9 +20,11 @@ from pyscore import storage
 from pyscore.bench import harness
 from pyscore.errors import InvalidInput
 
-__all__ = ["Record", "Row", "base_of", "describe", "groups", "merge", "read", "write"]
+__all__ = ["BACKEND_SUITES", "Record", "Row", "base_of", "describe", "groups", "merge", "read", "write"]
 
 FORMAT, VERSION = "pyscore.bench", 1
+BACKEND_SUITES = ("scores", "datasets")
+"""Suites whose contestants are all ours, and whose base, NumPy, is a yardstick; elsewhere the base is ours."""
 PACKAGES = (
     "pyscore-anomaly", "numpy", "scipy", "numba", "llvmlite", "torch", "numba-cuda", "jax", "pykeops", "pyod",
     "pyarrow", "threadpoolctl",
@@ -37,7 +40,7 @@ class Row:
     work: str
     contestant: str
     seconds: list[float]
-    """All repeats."""
+    """Of a call, in each repeat."""
     count: float = 1
     """Units of work done in each of them: rows, model-steps, bytes."""
     unit: str = "call"
@@ -59,7 +62,7 @@ class Row:
 
     @property
     def median(self) -> float:
-        """Seconds of one repeat."""
+        """Seconds of a call."""
         return float(np.median(self.seconds))
 
     @property
@@ -89,7 +92,7 @@ class Record:
     date: str
     """ISO 8601, UTC."""
     commit: str
-    """Empty if unknown; with "+" if files were changed."""
+    """Empty if unknown; with "+" if files were changed; several, separated by ", ", of runs that were merged."""
     compile_seconds: dict[str, dict[str, float]] = field(default_factory=dict)
     """Kernel → first call of a fresh process with an empty cache (compiled), and from the cache (cached)."""
     not_measured: list[str] = field(default_factory=list)
@@ -101,6 +104,7 @@ def describe(rows: Sequence[Row], command: str, threads: dict[str, int | str], *
     machine = {
         "platform": platform.platform(), "processor": processor(), "cpus": os.cpu_count(), "threads": threads,
         "load": [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "memory_gb": memory_gb(), "gpu": gpu(),
     }  # fmt: skip
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Record(list(rows), machine, versions(), command, now, commit(), **more)
@@ -112,10 +116,13 @@ def merge(records: Sequence[Record], command: str | None = None) -> Record:
     Raises
     ------
     InvalidInput
-        If they are of different processors, or two have rows of the same work.
+        If they are of different processors or numbers of threads, or two have rows of the same work.
     """
     if len({each.machine["processor"] for each in records}) != 1:
         raise InvalidInput("`records` must be of one processor, since times of different ones are no table.")
+    asked = {each.machine["threads"].get("asked") for each in records}
+    if len(asked) != 1:
+        raise InvalidInput(f"`records` must be of one number of threads; got {sorted(map(str, asked))}.")
     rows = [row for each in records for row in each.rows]
     if len({row.key for row in rows}) != len(rows):
         raise InvalidInput("`records` must be of different work; two of them have rows of the same.")
@@ -128,7 +135,7 @@ def merge(records: Sequence[Record], command: str | None = None) -> Record:
         versions={name: version for each in records for name, version in each.versions.items()},
         command=command or "; ".join(each.command for each in records),
         date=last.date,
-        commit=last.commit,
+        commit=", ".join(dict.fromkeys(each.commit for each in records if each.commit)),
         compile_seconds={name: times for each in records for name, times in each.compile_seconds.items()},
         not_measured=list(dict.fromkeys(text for each in records for text in each.not_measured)),
     )
@@ -153,8 +160,11 @@ def base_of(rows: Sequence[Row]) -> Row | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what is installed of `PACKAGES`."""
+    """Versions of Python, of Julia, and of what is installed of `PACKAGES`."""
     found = {"python": platform.python_version()}
+    if (julia := shutil.which("julia")) is not None:
+        said = subprocess.run([julia, "--version"], capture_output=True, text=True, check=False, timeout=60)
+        found["julia"] = said.stdout.strip().removeprefix("julia version ") or "unknown"
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)
@@ -177,6 +187,21 @@ def commit() -> str:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return ""  # no git, or a checkout of another user: unknown, and the file says so by an empty string
+
+
+def memory_gb() -> float | None:
+    """Memory of this machine, GB; None where the system does not tell."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def gpu() -> str | None:
+    """Name of the GPU that torch would use, None if there is none."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def processor() -> str:

@@ -43,6 +43,7 @@ __all__ = [
     "problem",
     "rows_of_score",
     "score_rows",
+    "torch_has_cuda",
 ]
 
 BASE = "numpy float64"
@@ -86,9 +87,9 @@ class JuliaLoop(JuliaBackend):
 
 
 def engine(name: str) -> Backend:
-    """Return the backend of a contestant, such as "torch float32" or "julia loop float64"."""
+    """Return the backend of a contestant: "torch float32", "torch cuda float32", "julia loop float64"."""
     backend, *route, dtype = name.split()
-    found = get_backend(backend, dtype=dtype)
+    found = get_backend(backend, dtype=dtype, device="cuda" if route == ["cuda"] else None)
     if route == ["loop"] and isinstance(found, JuliaBackend):
         return JuliaLoop(found.worker, found.dtype, found.transport)
     return found
@@ -104,7 +105,12 @@ def engines(*, quick: bool = False) -> tuple[dict[str, Backend], list[str]]:
         elif name == "julia":
             names += ["julia loop float64", "julia float64"]
         elif name != "numpy":
-            names += [f"{name} {dtype}" for dtype in ("float32", *(() if quick else ("float64",)))]
+            dtypes = ("float32",) if quick else ("float32", "float64")
+            names += [f"{name} {dtype}" for dtype in dtypes]
+            if name == "torch" and torch_has_cuda():
+                names += [f"torch cuda {dtype}" for dtype in dtypes]
+            elif name == "torch":
+                missing.append("torch on CUDA: torch finds no GPU")
     found = {}
     for name in names:
         try:
@@ -112,6 +118,13 @@ def engines(*, quick: bool = False) -> tuple[dict[str, Backend], list[str]]:
         except BackendUnavailable as error:
             missing.append(f"{name}: {error}")
     return found, missing
+
+
+def torch_has_cuda() -> bool:
+    """Whether torch can use a GPU here."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def score_rows(

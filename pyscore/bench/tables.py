@@ -23,7 +23,7 @@ from pyscore.bench.pivots import (
     pivot,
     score_tables,
 )
-from pyscore.bench.record import Record, Row, base_of, groups
+from pyscore.bench.record import BACKEND_SUITES, Record, Row, base_of, groups
 from pyscore.errors import InvalidInput
 from pyscore.results_tables import markdown
 from pyscore.storage import atomic_write
@@ -33,8 +33,6 @@ __all__ = [
     "update_page",
 ]  # fmt: skip
 
-BACKEND_SUITES = ("scores", "datasets")
-"""Suites whose contestants are all ours, and whose base is NumPy."""
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
@@ -99,8 +97,8 @@ def slopes(rows: Sequence[Row]) -> list[str]:
 
 
 def losses(record: Record) -> list[str]:
-    """Sentences: each missed target, each contestant that beats the base, each backend slower than NumPy."""
-    found = _slow_backends(record)
+    """Sentences: each missed target, each contestant that beats the base, each backend that beats ours."""
+    found = _slow_backends(record) + _faster_than_numba(record)
     for (_, work), group in groups(record.rows).items():
         if (base := base_of(group)) is None or base.suite in BACKEND_SUITES:
             continue
@@ -121,25 +119,51 @@ def losses(record: Record) -> list[str]:
 
 def _slow_backends(record: Record) -> list[str]:
     """One sentence a suite and backend: the scores at which NumPy, its base, is faster beyond the noise."""
-    slow: dict[tuple[str, str], dict[str, list[float]]] = {}
-    works: dict[tuple[str, str], int] = {}
-    for (suite, work), group in groups(record.rows).items():
-        if suite not in BACKEND_SUITES or (base := base_of(group)) is None:
-            continue
-        score = work.rpartition(": ")[2]
-        works[suite, score] = works.get((suite, score), 0) + 1
-        for row in group:
-            value = ratio(row, base)
-            if row is not base and value > 1 + row.spread + base.spread:
-                slow.setdefault((suite, row.contestant), {}).setdefault(score, []).append(value)
+    pairs = []
+    for (suite, work), group in _of_backends(record):
+        base = base_of(group)
+        pairs += [(suite, work, row.contestant, ratio(row, base)) for row in group if base and _beyond(base, row)]
+    return _sentences(record, pairs, "is slower than NumPy at")
+
+
+def _faster_than_numba(record: Record) -> list[str]:
+    """One sentence a suite and backend: the scores at which it beats numba's better type beyond the noise."""
+    pairs = []
+    for (suite, work), group in _of_backends(record):
+        compiled = [row for row in group if row.contestant.startswith("numba")]
+        if compiled:
+            best = max(compiled, key=lambda row: row.rate)
+            others = [row for row in group if row not in compiled and not row.base and _beyond(row, best)]
+            pairs += [(suite, work, row.contestant, ratio(best, row)) for row in others]
+    return _sentences(record, pairs, "is faster than numba at")
+
+
+def _beyond(faster: Row, slower: Row) -> bool:
+    """Whether one row is faster than another beyond the noise of both."""
+    return faster is not slower and ratio(slower, faster) > 1 + faster.spread + slower.spread
+
+
+def _of_backends(record: Record) -> list[tuple[tuple[str, str], list[Row]]]:
+    return [(key, group) for key, group in groups(record.rows).items() if key[0] in BACKEND_SUITES]
+
+
+def _sentences(record: Record, pairs: Sequence[tuple[str, str, str, float]], verb: str) -> list[str]:
+    """One sentence a suite and contestant, out of (suite, work, contestant, times as fast)."""
+    datasets: dict[tuple[str, str], int] = {}
+    for (suite, work), _ in _of_backends(record):
+        key = suite, work.rpartition(": ")[2]
+        datasets[key] = datasets.get(key, 0) + 1
+    scores: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for suite, work, name, value in pairs:
+        scores.setdefault((suite, name), {}).setdefault(work.rpartition(": ")[2], []).append(value)
     found = []
-    for (suite, name), scores in slow.items():
+    for (suite, name), of_score in scores.items():
         said = [
-            f"{score} ({number(values[0])}×)" if works[suite, score] == 1
-            else f"{score} ({len(values)} of {works[suite, score]} datasets, up to {number(max(values))}×)"
-            for score, values in scores.items()
+            f"{score} ({number(values[0])}×)" if datasets[suite, score] == 1
+            else f"{score} ({len(values)} of {datasets[suite, score]} datasets, up to {number(max(values))}×)"
+            for score, values in of_score.items()
         ]  # fmt: skip
-        found.append(f"{name} is slower than NumPy at {', '.join(said)}.")
+        found.append(f"{name} {verb} {', '.join(said)}.")
     return found
 
 
@@ -150,7 +174,9 @@ def about(record: Record) -> list[str]:
     load = machine.get("load")
     runs = machine.get("runs", [])
     return [
-        f"machine: {machine['processor']}, {machine['cpus']} CPUs, {machine['platform']}"
+        f"machine: {machine['processor']}, {machine['cpus']} CPUs, "
+        + (f"{machine['memory_gb']} GB, " if machine.get("memory_gb") else "")
+        + f"GPU: {machine.get('gpu') or 'none'}, {machine['platform']}"
         + (f", load {load[0]}" if load and not runs else ""),
         f"threads: {threads}",
         "versions: " + ", ".join(f"{name} {version}" for name, version in record.versions.items()),
@@ -185,12 +211,27 @@ def markdown_block(record: Record) -> str:
     blocks += [
         f"Ratios in bold miss their target; `~` marks a noisy time (interquartile range above {100 * NOISY:.0f} % "
         "of the median); errors are the largest against float64 NumPy, in eps·scale.",
+        *_compile_blocks(record),
         "### Where we lose", "\n".join(lost),
         "### How this was measured", "\n".join(f"- {line}" for line in about(record)),
     ]  # fmt: skip
     if record.not_measured:
         blocks.append("\n".join(f"- not measured: {text}" for text in record.not_measured))
     return "\n\n".join(blocks)
+
+
+def _compile_blocks(record: Record) -> list[str]:
+    """A table of what the first call of each kernel takes, if that was measured."""
+    if not record.compile_seconds:
+        return []
+    rows = [
+        {"kernel": f"`{name}`", "compiled": number(s["compiled"]), "from the cache": number(s["cached"])}
+        for name, s in record.compile_seconds.items()
+    ]
+    table = pd.DataFrame(rows)
+    table.attrs["right"] = ("compiled", "from the cache")
+    return ["### First calls", "Seconds of the first call in a fresh process, with an empty cache and from disk:",
+            markdown(table)]  # fmt: skip
 
 
 def _suite_blocks(suite: str, rows: Sequence[Row]) -> list[str]:
@@ -214,9 +255,10 @@ def _suite_blocks(suite: str, rows: Sequence[Row]) -> list[str]:
 
 def short_block(record: Record) -> str:
     """Return what stands between the markers of the README: the headlines, and how they were measured."""
-    machine, commit = record.machine, record.commit[:10] or "unknown"
+    machine = record.machine
+    commit = ", ".join(each[:10] + "+" * each.endswith("+") for each in record.commit.split(", ")) or "unknown"
     measured = (
-        "Medians, and ranges over datasets or sizes; below 1 we lose. "
+        "Medians, and ranges over datasets or sizes; below 1 we lose; `~`: a noisy measurement. "
         f"{machine['processor']}, {machine['cpus']} CPUs, {machine['threads'].get('asked', '?')} thread(s), "
         f"{record.date[:10]}, commit {commit}: `{record.command}`."
     )

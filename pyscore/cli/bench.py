@@ -6,11 +6,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pyscore.bench import tables
 from pyscore.bench.compare import compare, same_machine
-from pyscore.bench.harness import pin_threads
+from pyscore.bench.harness import few_processors, pin_threads
 from pyscore.bench.record import Record, Row, describe, merge, read, write
 from pyscore.cli import output
 from pyscore.errors import InvalidInput, PyscoreError
@@ -32,21 +33,40 @@ def run_suites(suites: Sequence[str], json: Path | None, *, threads: int, quick:
         raise InvalidInput(f"`threads` must be at least 1; got {threads}.")
     if len(suites) == 1:
         record = _run_here(suites[0], threads, quick=quick)
+        if json is not None:
+            write(json, record)
+        failed: list[str] = []
     else:
-        with output.spinner("measuring") as progress:
-            found = []
-            for suite in suites:
-                progress(suite)
-                found.append(_run_elsewhere(suite, threads, quick=quick))
-        record = merge(found, command("all", threads, quick=quick))
-    if json is not None:
-        write(json, record)
+        record, failed = _run_all(suites, json, threads, quick=quick)
     sys.stdout.write(tables.render(record) + "\n")
+    if failed:
+        raise PyscoreError(f"{len(failed)} of {len(suites)} suites failed: {' '.join(failed)}")
 
 
 def command(name: str, threads: int, *, quick: bool) -> str:
     """What was called."""
     return f"pyscore bench {name} --threads {threads}" + (" --quick" if quick else "")
+
+
+def _run_all(suites: Sequence[str], json: Path | None, threads: int, *, quick: bool) -> tuple[Record, list[str]]:
+    """Measure one suite after the other, the file written as each ends, and say which failed."""
+    found: list[Record] = []
+    failed: list[str] = []
+    with output.spinner("measuring") as progress:
+        for suite in suites:
+            progress(suite)
+            try:
+                found.append(_run_elsewhere(suite, threads, quick=quick))
+            except PyscoreError as error:
+                failed.append(str(error))
+                continue
+            record = merge(found, command("all", threads, quick=quick))
+            record = replace(record, not_measured=[*record.not_measured, *failed])
+            if json is not None:
+                write(json, record)
+    if not found:
+        raise PyscoreError(" ".join(failed))
+    return replace(record, not_measured=list(dict.fromkeys([*record.not_measured, *failed]))), failed
 
 
 def _run_elsewhere(suite: str, threads: int, *, quick: bool) -> Record:
@@ -62,9 +82,9 @@ def _run_elsewhere(suite: str, threads: int, *, quick: bool) -> Record:
 
 
 def _run_here(suite: str, threads: int, *, quick: bool) -> Record:
-    pinned = pin_threads(threads)
     compiled: dict[str, dict[str, float]] = {}
-    with output.spinner("measuring") as progress:
+    with few_processors(threads), output.spinner("measuring") as progress:
+        pinned = pin_threads(threads)
         rows, absent = _measure(suite, threads, quick=quick, progress=progress)
         if suite == "kernels" and not quick:
             from pyscore.bench.kernels import compile_seconds
@@ -114,20 +134,20 @@ def run_compare(old: Path, new: Path, *, json: bool) -> None:
     """Print what changed; exit status 1 if something became slower than the noise."""
     before, after = read(old), read(new)
     table = compare(before, after)
-    if table.empty:
+    verdicts = table["verdict"].value_counts().to_dict()
+    judged = sum(verdicts.get(verdict, 0) for verdict in ("slower", "same", "faster"))
+    if not judged:
         raise InvalidInput(f"`old` and `new` must have rows in common; {old} and {new} have none.")
-    slower = table[table["verdict"] == "slower"]
+    slower = verdicts.get("slower", 0)
     absolute = same_machine(before, after)
     if json:
-        facts = {"compared": len(table), "absolute": absolute, "slower": len(slower)}
+        facts = {"compared": judged, "absolute": absolute, "slower": slower, "verdicts": verdicts}
         output.emit({**facts, "rows": table.to_dict("records")}, json=True)
     else:
-        what = (
-            "seconds a unit of work" if absolute else "other machine or threads: time of the base over the other's"
-        )
+        what = "seconds" if absolute else "other machine or threads: our time over the other's"
         output.print_frame(table.drop(columns=["old", "new"]), title=f"ratio new/old ({what}), slowest first")
-        output.emit({"compared": len(table), "slower": len(slower)}, json=False)
-    if len(slower):
+        output.emit({"compared": judged, "slower": slower, **verdicts}, json=False)
+    if slower:
         sys.exit(1)
 
 

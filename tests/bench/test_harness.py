@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,31 +41,58 @@ def a_record(*rows, **machine):
 
 
 def test_contestants_take_turns_and_warm_up_is_apart(clock):
-    clock([9.0, 8.0] + [1.0, 2.0] * 3)
+    clock([9.0, 1.0, 8.0, 2.0] + [1.0, 2.0] * 3)
     calls, first = [], {}
     contestants = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
     times = harness.measure(contestants, 3, warm_up=first)
-    assert calls == ["a", "b"] * 4
+    assert calls == ["a", "a", "b", "b"] + ["a", "b"] * 3
     assert times == {"a": [1.0] * 3, "b": [2.0] * 3}
     assert first == {"a": 9.0, "b": 8.0}
 
 
-def test_a_noisy_measurement_is_repeated_once_and_the_steadier_one_kept(clock):
+def test_a_short_call_fills_a_repeat_by_being_made_again(clock):
+    clock([9.0, harness.SHORT / 4] + [harness.SHORT] * 3)
+    calls = []
+    times = harness.measure({"a": lambda: calls.append("a")}, 3)
+    assert len(calls) == 2 + 3 * 4
+    assert times == {"a": [harness.SHORT / 4] * 3}
+    clock([9.0, 0.0] + [0.0] * 3 * harness.ATTEMPTS)
+    calls.clear()
+    times = harness.measure({"a": lambda: calls.append("a")}, 3)
+    assert len(calls) == 2 + 3 * harness.ATTEMPTS * harness.MOST, "below the clock's tick: never steady"
+    assert harness.is_noisy(times["a"])
+
+
+def test_a_noisy_measurement_is_repeated_and_the_steadiest_one_kept(clock):
     noisy, steady = [1.0, 5.0, 9.0], [2.0, 2.0, 2.0]
-    clock([0.0, *noisy, *steady])
+    clock([1.0, 1.0, *noisy, *steady])
     assert harness.measure({"a": lambda: None}, 3) == {"a": steady}
-    clock([0.0, *noisy, *noisy])
+    clock([1.0, 1.0, *noisy, *noisy, *steady])
+    assert harness.measure({"a": lambda: None}, 3) == {"a": steady}
+    clock([1.0, 1.0, *noisy, *noisy, *noisy])
     assert harness.is_noisy(harness.measure({"a": lambda: None}, 3)["a"])
 
 
+def test_no_more_processors_than_threads():
+    before = os.sched_getaffinity(0)
+    with harness.few_processors(1):
+        child = subprocess.run(
+            [sys.executable, "-c", "import os; print(len(os.sched_getaffinity(0)))"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert len(os.sched_getaffinity(0)) == 1
+    assert child.stdout.strip() == "1"
+    assert os.sched_getaffinity(0) == before
+
+
 def test_a_slow_contestant_sits_out_after_three(clock):
-    clock([0.0, 0.0] + [5.0, 1.0] * 3 + [1.0] * 2)
+    clock([5.0, 5.0, 1.0, 1.0] + [5.0, 1.0] * 3 + [1.0] * 2)
     times = harness.measure({"slow": lambda: None, "fast": lambda: None}, 5, budget=10.0)
     assert {name: len(t) for name, t in times.items()} == {"slow": 3, "fast": 5}
 
 
 def test_a_contestant_of_another_process_brings_its_own_seconds(clock):
-    clock([9.0] * 4)
+    clock([9.0] * 5)
     assert harness.measure({"far": lambda: harness.Elsewhere(0.5, None)}, 3) == {"far": [0.5] * 3}
 
 
@@ -115,6 +143,12 @@ def test_files_of_different_suites_become_one(tmp_path, capsys):
         record.merge([first, first])
     with pytest.raises(InvalidInput, match="one processor"):
         record.merge([first, a_record(row(work="y"), processor="another")])
+    with pytest.raises(InvalidInput, match="one number of threads"):
+        record.merge([first, a_record(row(work="y"), threads={"asked": 1})])
+    of_two = record.merge([replace(first, commit="a" * 40), replace(second, commit="b" * 40 + "+")])
+    assert "commit aaaaaaaaaa, bbbbbbbbbb+:" in tables.short_block(of_two), (
+        "no commit is lost, nor that one was dirty"
+    )
 
 
 def verdicts(old, new):
@@ -129,10 +163,10 @@ def test_only_changes_beyond_both_spreads_count():
     assert verdicts(a_record(row(seconds=[1.2] * 5)), a_record(row(seconds=steady))) == {"a": "faster"}
 
 
-def test_other_amounts_of_work_are_compared_by_the_unit():
-    assert verdicts(a_record(row(seconds=[1.0] * 3, count=10)), a_record(row(seconds=[2.0] * 3, count=20))) == {
-        "a": "same"
-    }
+def test_other_amounts_of_work_and_missing_rows_are_said_not_judged():
+    old = a_record(row(seconds=[1.0] * 3, count=10), row("b"))
+    new = a_record(row(seconds=[2.0] * 3, count=20), row("c"))
+    assert verdicts(old, new) == {"a": "other size", "b": "gone", "c": "added"}
 
 
 def test_on_another_machine_only_the_shares_are_compared():
@@ -141,6 +175,18 @@ def test_on_another_machine_only_the_shares_are_compared():
 
     assert verdicts(of(1.0, 4.0, "x"), of(2.0, 8.0, "y")) == {"kernel / b": "same"}
     assert verdicts(of(1.0, 4.0, "x"), of(2.0, 4.0, "y")) == {"kernel / b": "slower"}
+
+
+def test_where_numpy_is_the_base_the_others_are_ours():
+    def of(numpy, numba, processor):
+        rows = [
+            Row("scores", "proposed", name, [seconds] * 3, base=name == "numpy")
+            for name, seconds in (("numpy", numpy), ("numba", numba))
+        ]
+        return a_record(*rows, processor=processor)
+
+    assert verdicts(of(1.0, 0.10, "x"), of(1.0, 0.05, "y")) == {"numba / numpy": "faster"}
+    assert verdicts(of(1.0, 0.10, "x"), of(1.0, 0.20, "y")) == {"numba / numpy": "slower"}
 
 
 def test_the_command_says_by_its_status_that_something_is_slower(tmp_path, capsys):

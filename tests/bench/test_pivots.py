@@ -48,7 +48,9 @@ def test_datasets_down_contestants_across():
     speed = found["`proposed` on each dataset, times as fast as NumPy"]
     assert speed.to_numpy().tolist() == [["a", "10.0 rows/s", "4.00×"], ["b", "10.0 rows/s", "2.00×"]]
     assert found["AUC of `proposed`"]["numba float32"].tolist() == ["equal", "0.3750"]
-    medians = found["Times as fast as NumPy, median over the datasets"].set_index("score")["numba float32"]
+    caption = next(caption for caption in found if caption.startswith("Times as fast as NumPy, median"))
+    medians = found[caption].set_index("score")["numba float32"]
+    assert found[caption]["fastest"].tolist() == ["numba float32", "numpy float64"]
     assert medians.to_dict() == {"`proposed`": "2.67×", "`prior`": "0.500×"}, "1 over the median of the times"
 
 
@@ -70,12 +72,40 @@ def test_where_we_lose_names_scores_peers_and_auc():
     ]
 
 
+def test_where_numba_loses_to_another_backend_is_said():
+    assert not any("is faster than numba" in text for text in tables.losses(a_record(DATASETS)))
+    torch = judged("torch float32", seconds=0.125)
+    said = tables.losses(a_record([DATASETS[0], DATASETS[1], torch, *DATASETS[2:]]))
+    assert "torch float32 is faster than numba at proposed (1 of 2 datasets, up to 2.00×)." in said
+
+
 def test_the_headlines_are_medians_over_the_datasets():
     found = pivots.headlines(a_record(DATASETS + PEERS)).set_index("beside")
     assert found.loc["PyOD VAE"].tolist() == ["scores of rows", "20.0×", "10.0 … 30.0"]
     assert found.loc["alibi-detect", "times as fast"] == "0.500×"
     assert found.loc["numpy float64"].tolist() == ["`proposed`, numba float32", "3.00×", "2.00 … 4.00"]
     assert "pyscore reconstruction" not in found.index
+
+
+def test_two_pieces_of_work_in_one_line_keep_their_own_base():
+    rows = [
+        row("peers", "a: log-volumes", "kernel", 1.0, base=True),
+        row("peers", "a: log-volumes", "torch.func", 4.0),
+        row("peers", "a: log-volumes beside JAX", "kernel", 2.0, base=True),
+        row("peers", "a: log-volumes beside JAX", "JAX", 6.0),
+    ]
+    ((_, table),) = pivots.peer_tables(rows)
+    assert table.iloc[0].to_dict() == {
+        "dataset": "a", "kernel": "10.0 rows/s", "torch.func": "4.00×", "kernel beside JAX": "5.00 rows/s",
+        "JAX": "3.00×",
+    }  # fmt: skip
+
+
+def test_noise_is_marked_in_the_headlines():
+    noisy = Row("datasets", "a: proposed", "numpy float64", [1.0, 4.0, 9.0], count=10, unit="row", base=True)
+    rows = [noisy, judged("numba float32"), *DATASETS[2:4]]
+    line = pivots.headlines(a_record(rows)).set_index("beside").loc["numpy float64"]
+    assert line.tolist() == ["`proposed`, numba float32", "3.00×~", "2.00 … 4.00~"]
 
 
 def test_every_suite_is_in_the_page_and_nothing_else_is_needed():
@@ -98,7 +128,7 @@ def children(monkeypatch):
     asked, start = [], command.subprocess.run
 
     def run(arguments, **options):
-        if arguments[0] == "git":
+        if arguments[0] != command.sys.executable:
             return start(arguments, **options)
         suite, file = arguments[4], arguments[arguments.index("--json") + 1]
         asked.append(arguments[3:])
@@ -122,6 +152,10 @@ def test_all_suites_end_in_one_file(children, tmp_path, capsys):
     assert "command: pyscore bench all" in capsys.readouterr().out
 
 
-def test_a_suite_that_fails_is_no_silent_gap(children):
-    with pytest.raises(command.PyscoreError, match="broken"):
-        command.run_suites(["kernels", "broken"], None, threads=1, quick=True)
+def test_a_suite_that_fails_is_no_silent_gap_and_costs_no_other(children, tmp_path):
+    file = tmp_path / "r.json"
+    with pytest.raises(command.PyscoreError, match=r"1 of 3 suites failed: `pyscore bench broken`"):
+        command.run_suites(["kernels", "broken", "scores"], file, threads=1, quick=True)
+    written = record.read(file)
+    assert [each.suite for each in written.rows] == ["kernels", "scores"]
+    assert any("bench broken" in text for text in written.not_measured)
