@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ALIBI := $(or $(PYSCORE_ALIBI_PYTHON),.alibi/bin/python)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test setup lint docs cudasim julia bench wheel clean
@@ -43,16 +44,24 @@ cudasim: setup
 julia: setup
 	PYSCORE_REQUIRE_JULIA=1 $(BIN)/python -m pytest -m julia
 
-bench: setup
+# Every suite, what `pyscore verify` says, and the committed tables of the experiment, in one page. alibi-detect asks for
+# NumPy below 2 and gets an environment of its own, once; PYSCORE_ALIBI_PYTHON names another.
+bench: setup $(ALIBI)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
-	mkdir -p results
-	$(BIN)/pyscore bench all --json results/bench.json
+	mkdir -p results/experiment
+	cp docs/results/summary.json docs/results/*.csv docs/results/*.svg results/experiment/
+	$(BIN)/pyscore verify --json results/verify.json > results/verify.txt
+	PYSCORE_ALIBI_PYTHON=$(ALIBI) $(BIN)/pyscore bench all --json results/bench.json
 	$(BIN)/pyscore report results -o results/report.html
-	command -v julia > /dev/null && $(BIN)/python bench/bench_julia.py --transport executable || echo "no julia: not measured"
+	if command -v julia > /dev/null; then $(BIN)/python bench/bench_julia.py --transport executable; fi
+
+.alibi/bin/python:
+	$(PYTHON) -m venv .alibi
+	.alibi/bin/python -m pip install --quiet "alibi-detect==0.13.0" "torch==2.13.0"
 
 # The wheel, installed into an empty environment and used from another folder.
 wheel: setup
 	sh tests/wheel.sh $(PYTHON)
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .alibi build dist site *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
