@@ -1,8 +1,7 @@
 """What decides `proposed`: how far each of its terms spreads, and what each is worth.
 
-A sum ranks by the term that spreads most. Where `proposed` loses to the reconstruction error it is either because
-the model that was selected by it has another reconstruction, or because a term that spreads widely is worth less;
-these numbers tell the two apart.
+Where `proposed` loses to the reconstruction error it is either because the model that was selected by it has
+another reconstruction, or because a term that counts for much is worth less; these numbers tell the two apart.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from pyscore._validate import Array
 from pyscore.convention import Convention, get_convention
 from pyscore.data import Split
 from pyscore.errors import InvalidInput
+from pyscore.experiment.measures import COSTLY, Rows
 from pyscore.experiment.store import load_models
 from pyscore.model import SVAE
 from pyscore.reference import roc_auc
@@ -29,10 +29,12 @@ from pyscore.scores import SCORES, residual_variance, score_terms, total
 from pyscore.selection import GROUP, SELECTIONS, select
 from pyscore.tables import records
 
-__all__ = ["COLUMNS", "RESIDUAL", "SCORE", "anatomy", "dissect"]
+__all__ = ["COLUMNS", "RESIDUAL", "SAMPLED", "SCORE", "anatomy", "dissect"]
 
 SCORE = "proposed"
 RESIDUAL = "proposed, σ² of the residuals"
+SAMPLED = "proposed, on the sample"
+"""`proposed` on the rows on which the dear scores (`projected`, …) of the same model were measured."""
 COLUMNS = (
     *(name for name in GROUP if name != "score"),
     "criterion",
@@ -47,8 +49,10 @@ AGREE = 0.02
 """A model's AUC may differ by so much from the one that was recorded of it, perhaps on another machine."""
 
 
-def dissect(model: SVAE, split: Split, convention: Convention) -> list[dict[str, Any]]:
+def dissect(model: SVAE, split: Split, convention: Convention, sample: Rows | None = None) -> list[dict[str, Any]]:
     """Numbers of each term of `proposed` on the test rows, of the sum, and of the sum with another σ².
+
+    With a `sample` of the rows also those of the sum on its test rows.
 
     Returns
     -------
@@ -68,7 +72,12 @@ def dissect(model: SVAE, split: Split, convention: Convention) -> list[dict[str,
     lines.append(_line(SCORE, whole, y))
     sigma2 = residual_variance(model, split.x_train)
     other = score_terms(model, x, [SCORE], sigma2=sigma2, convention=convention, backend="numba")
-    return [*lines, _line(RESIDUAL, total(other, SCORE), y)]
+    lines.append(_line(RESIDUAL, total(other, SCORE), y))
+    if sample is not None:
+        x, y = sample.x[sample.n_train :], sample.y[sample.n_train :]
+        terms = score_terms(model, x, [SCORE], convention=convention, backend="numba")
+        lines.append(_line(SAMPLED, total(terms, SCORE), y))
+    return lines
 
 
 def _line(name: str, values: Array, y: NDArray[np.int64], others: Array | None = None) -> dict[str, Any]:
@@ -117,7 +126,8 @@ def anatomy(
             model = _model(Path(folder), rows, row)
             trained_by = get_convention(row["train_convention"])
             split = load(row["dataset"], row["difficulty"]).split(row["split"], convention=trained_by)
-            found = dissect(model, split, get_convention(row["convention"]))
+            sample = _sample(rows, row, split)
+            found = dissect(model, split, get_convention(row["convention"]), sample)
             _same_model(row, next(line["auc"] for line in found if line["term"] == SCORE))
             lines += [{**row, **line, "criterion": criterion} for line in found]
     return pd.DataFrame(lines, columns=list(COLUMNS))
@@ -132,6 +142,15 @@ def _model(folder: Path, rows: pd.DataFrame, row: dict[str, Any]) -> SVAE:
             f"the model {row['config_hash']} of stack {row['stack']} has results, but is not there."
         )
     return model
+
+
+def _sample(rows: pd.DataFrame, row: dict[str, Any], split: Split) -> Rows | None:
+    """Return the rows on which the dear scores of a row's model were measured: those of its `importance`."""
+    same = (rows["config_hash"] == row["config_hash"]) & rows["score"].isin(COSTLY)
+    if not same.any():
+        return None
+    most = int(rows.loc[same, ["rows_train", "rows_test"]].to_numpy().max())
+    return Rows.of(split, row["split"]).sample(most, row["split"])
 
 
 def _same_model(row: dict[str, Any], auc: float) -> None:

@@ -25,6 +25,14 @@ STYLE: dict[str, dict[str, Any]] = {
 }
 PAIR = tuple(STYLE)
 GREY = "0.45"
+BESIDE: dict[str, dict[str, Any]] = {
+    "knn": {"label": "kNN", "marker": "_", "ms": 26, "mew": 1.6, "color": GREY},
+    "isolation_forest": {"label": "isolation forest", "marker": "^", "ms": 6, "color": COLOURS[2], "mfc": "w"},
+    "pca": {"label": "PCA", "marker": "x", "ms": 6, "color": GREY},
+    "ppca": {"label": "PPCA", "marker": "+", "ms": 8, "color": COLOURS[3]},
+}
+"""Baselines beside the boxes of Figure 2: how each is drawn, between the two boxes."""
+LINES = ("--", ":", "-.", (0, (1, 3)))
 
 
 def toy_maps(maps: Maps) -> Figure:
@@ -74,7 +82,7 @@ def auc_boxes(
     selected : rows of one setting of `Summary.selected`
     datasets : the order along the axis
     criteria : panels, from the top
-    beside : baselines (dataset, split, score, auc_test); the mean of kNN is drawn as a tick
+    beside : baselines (dataset, split, score, auc_test), drawn as a mark each at their mean
     """
     figure = Figure(figsize=(10, 2.9 * len(criteria) + 0.7), layout="constrained")
     axes = np.atleast_1d(figure.subplots(len(criteria), 1, sharex=True, sharey=True))
@@ -84,9 +92,11 @@ def auc_boxes(
             values = [_values(rows, dataset, name) for dataset in datasets]
             _boxes(axis, values, np.arange(len(datasets)) + shift, name)
         if beside is not None:
-            knn = [_values(beside, dataset, "knn").mean() if len(_values(beside, dataset, "knn")) else np.nan
-                   for dataset in datasets]  # fmt: skip
-            axis.plot(range(len(datasets)), knn, ls="", marker="_", ms=26, mew=1.6, color=GREY, label="kNN, mean")
+            means = beside.groupby(["score", "dataset"])["auc_test"].mean()
+            for name, mark in BESIDE.items():
+                if name in means.index:
+                    values = means[name].reindex(list(datasets))
+                    axis.plot(range(len(datasets)), values, ls="", **mark)
         axis.axhline(0.5, color="0.8", lw=0.8, zorder=0)
         axis.set(ylabel="test AUC", xlim=(-0.6, len(datasets) - 0.4))
         axis.set_title(f"model selection: {criterion}", fontsize=11, loc="left")
@@ -128,10 +138,18 @@ def _boxes(axis: Axes, values: list[np.ndarray], places: np.ndarray, name: str) 
     )
 
 
-def latent_sweep(sweep: pd.DataFrame) -> Figure:
-    """Figure 3: test AUC against latent dimension, boxes over splits and hyper-parameters."""
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+def latent_sweep(sweep: pd.DataFrame, beside: dict[str, float] | None = None) -> Figure:
+    """Figure 3: test AUC against latent dimension, boxes over splits and hyper-parameters.
+
+    Parameters
+    ----------
+    sweep : rows of one setting of `Summary.sweep`
+    beside : mean test AUC of baselines by name, a line each: they have no latent dimension
+    """
+    figure = Figure(figsize=(8, 3.9), layout="constrained")
     axis = figure.subplots()
+    for (name, value), dashes in zip((beside or {}).items(), LINES, strict=False):
+        axis.axhline(value, ls=dashes, lw=1.2, color=GREY, label=name, zorder=1)
     dims = sorted(sweep["latent_dim"].unique())
     for name, shift in zip(PAIR, (-0.17, 0.17), strict=True):
         rows = sweep[sweep["score"] == name]
@@ -157,7 +175,7 @@ def latent_sweep(sweep: pd.DataFrame) -> Figure:
     axis.grid(axis="y", color="0.92", lw=0.8)
     axis.set_axisbelow(True)
     if axis.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside upper right", ncols=2, frameon=False)
+        figure.legend(loc="outside upper right", ncols=3, frameon=False)
     return figure
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from pyscore import claims, data, figures, results_tables, toy
 from pyscore.comparison import Ranking
+from pyscore.convention import Convention
 from pyscore.errors import InvalidInput
 from pyscore.plots import save_figure
 from pyscore.results_tables import MAIN_SCORES, markdown, ordered_datasets
@@ -29,6 +30,8 @@ MAIN_SETTINGS = 3
 """Settings shown in full; all stand in auc.csv and verdicts.csv."""
 TOY_FILE = "toy.safetensors"
 SPLITS = 5  # the paper's
+SWEPT = "breast-cancer-wisconsin"
+"""The dataset of Figure 3."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,13 @@ class _Builder:
             for criterion in SELECTIONS
         ]
         reason = str(self.summary.manifest.get("anatomy", ""))
-        return {"parts": [part for part in parts if part["table"]], "reason": reason}
+        lost = [
+            text
+            for criterion in SELECTIONS
+            for setting in self.main
+            for text in results_tables.lost_duels(self.summary, setting, criterion)
+        ]
+        return {"parts": [part for part in parts if part["table"]], "lost": lost, "reason": reason}
 
     # ── conventions ──
 
@@ -290,19 +299,32 @@ class _Builder:
                 links[f"{train} / {scored}"] = self.figure(f"ablation-{train}-{scored}".lower(), draw)
         ablation = self.summary.ablation
         still = sorted(set(ablation["switched"]) - set(results_tables.moved(ablation)["switched"]))
-        return {"table": markdown(results_tables.ablation_means(ablation)), "figures": links, "still": still}
+        unknown = sorted(set(Convention.fields()) - set(ablation["switched"]))
+        return {
+            "not_run": unknown,
+            "table": markdown(results_tables.ablation_means(ablation)),
+            "figures": links,
+            "still": still,
+        }
 
     # ── Figures 3 and 1, the prior ──
 
     def sweep(self) -> dict[str, Any]:
         sweep = self.summary.sweep
         present = [s for s in self.main if s.of(sweep)["score"].isin(figures.PAIR).any()]
-        links = {
-            s.label: self.figure(f"figure3-{s.slug}", _deferred(figures.latent_sweep, s.of(sweep)))
-            for s in present
-        }
+        links = {s.label: self.figure(f"figure3-{s.slug}", self.sweep_figure(s)) for s in present}
         table = markdown(results_tables.sweep_means(sweep, present))
         return {"figures": links, "table": table, "splits": sweep["split"].nunique()}
+
+    def sweep_figure(self, setting: Setting) -> Callable[[], Figure]:
+        """Figure 3 with the baselines of its dataset and splits."""
+        rows, beside = setting.of(self.summary.sweep), self.summary.beside(setting)
+        mine = beside[(beside["dataset"] == SWEPT) & beside["split"].isin(rows["split"].unique())]
+        means = mine.groupby("score")["auc_test"].mean()
+        lines = {
+            text: float(means[name]) for name, text in results_tables.BASELINE_LABELS.items() if name in means
+        }
+        return lambda: figures.latent_sweep(rows, lines)
 
     def toy(self) -> dict[str, Any]:
         mass = {name: f"{share:.2%}" for name, share in toy.off_data_mass(self.maps).items()}

@@ -17,7 +17,7 @@ from pyscore.convention import Convention, get_convention
 from pyscore.data import DATASETS
 from pyscore.selection import CRITERIA
 from pyscore.study import PAPER_GRID
-from pyscore.summary import Setting, Summary
+from pyscore.summary import SEARCHING, Setting, Summary
 
 __all__ = [
     "BASELINE_LABELS",
@@ -25,6 +25,7 @@ __all__ = [
     "auc_cells",
     "auc_table",
     "criteria_means",
+    "lost_duels",
     "markdown",
     "rank_scores",
     "signal_means",
@@ -45,6 +46,9 @@ SHOWN = (
 )  # fmt: skip
 """Scores of the tables, in this order; `latent_reconstruction` and `jacobian_encoder` stand in auc.csv alone."""
 
+
+SAMPLED_SCORES = ("importance", *SEARCHING)
+"""Scores that were measured on a sample of the rows: beside the others, not ranked among them."""
 
 MAIN_SCORES = ("reconstruction", "prior", "joint", "proposed_encoder", "proposed")
 """Scores of the smaller tables; the others stand in the CSV files."""
@@ -98,16 +102,20 @@ def auc_table(summary: Summary, chosen: Sequence[Setting]) -> pd.DataFrame:
 
 
 def auc_cells(summary: Summary, setting: Setting, criterion: str) -> pd.DataFrame:
-    """Datasets by scores and baselines, "0.842 ± 0.012", the highest mean of a row in bold."""
+    """Datasets by scores and baselines, "0.842 ± 0.012", the highest mean of a row on all rows in bold."""
     means = summary.matrix(setting, criterion)
     columns = ordered_scores(means.columns)
     means = means.reindex(index=ordered_datasets(means.index), columns=columns)
     spread = _deviations(summary, setting, criterion).reindex(index=means.index, columns=columns)
     rows = []
     for dataset in means.index:
-        best = means.loc[dataset].max()
+        best = means.loc[dataset].drop(list(SAMPLED_SCORES), errors="ignore").max()
         cells = {
-            label(c): _auc(means.loc[dataset, c], spread.loc[dataset, c], means.loc[dataset, c] == best)
+            label(c): _auc(
+                means.loc[dataset, c],
+                spread.loc[dataset, c],
+                c not in SAMPLED_SCORES and means.loc[dataset, c] == best,
+            )
             for c in columns
         }
         rows.append({"dataset": dataset, **cells})
@@ -142,12 +150,13 @@ def _deviations(summary: Summary, setting: Setting, criterion: str) -> pd.DataFr
 def rank_scores(summary: Summary, setting: Setting, criterion: str) -> Ranking | None:
     """Ranks of scores and baselines over independent problems; None where the test is not defined.
 
-    Only methods that have a value on every problem with both main scores take part.
+    Only methods that have a value on every problem with both main scores take part, and none of `SAMPLED_SCORES`.
     """
     matrix = merge_twins(summary.matrix(setting, criterion))
     if not {"reconstruction", "proposed"} <= set(matrix.columns):
         return None
-    matrix = matrix[ordered_scores(matrix.columns)].dropna(subset=["reconstruction", "proposed"])
+    names = [name for name in ordered_scores(matrix.columns) if name not in SAMPLED_SCORES]
+    matrix = matrix[names].dropna(subset=["reconstruction", "proposed"])
     matrix = matrix.dropna(axis=1)
     if matrix.shape[0] < 2 or matrix.shape[1] < 3:
         return None
@@ -168,18 +177,26 @@ def criteria_means(summary: Summary, setting: Setting) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+SIGNALS = {
+    "supervised": "train AUC",
+    "unsupervised": "train log-density",
+    "mmd": "prior's fit, −MMD",
+    "train_disc": "prior's fit, classifier",
+}
+"""Columns of `Summary.signal`, and what the table calls them."""
+
+
 def signal_means(summary: Summary, chosen: Sequence[Setting]) -> pd.DataFrame:
     """Mean over datasets of Spearman's correlation (averaged over splits) of criterion and test AUC."""
     rows = []
     for setting in chosen:
         table = setting.of(summary.signal)
-        by_dataset = table.groupby(["score", "dataset"])[["supervised", "unsupervised"]].mean()
+        by_dataset = table.groupby(["score", "dataset"])[list(SIGNALS)].mean()
         means = by_dataset.groupby("score").mean()
         rows += [
-            {"setting": setting.label, "score": score, "train AUC": means.loc[score, "supervised"],
-             "train log-density": means.loc[score, "unsupervised"]}
+            {"setting": setting.label, "score": score, **{SIGNALS[c]: means.loc[score, c] for c in SIGNALS}}
             for score in ordered_scores(means.index)
-        ]  # fmt: skip
+        ]
     return pd.DataFrame(rows)
 
 
@@ -235,7 +252,9 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
         field = f"`{switch_label(str(switched), part)}`"
         rows.append(
             {"base": f"{train} / {scored}", "field switched": field, "score moved": score,
-             "datasets": part["dataset"].nunique(), "all models": values["mean_change"],
+             "datasets": part["dataset"].nunique(),
+             "models": f"{int(part.loc[part['score'] == score, 'models'].sum()):,}",
+             "all models": values["mean_change"],
              "supervised": values["supervised_change"], "unsupervised": values["unsupervised_change"]}
         )  # fmt: skip
     frame = pd.DataFrame(rows)
@@ -244,7 +263,7 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
         frame = frame.sort_values(["base", "order"], kind="stable").drop(columns="order")
         for name in ("all models", "supervised", "unsupervised"):
             frame[name] = frame[name].map(lambda v: "–" if math.isnan(v) else f"{v:+.3f}")
-        frame.attrs["right"] = ("all models", "supervised", "unsupervised")
+        frame.attrs["right"] = ("models", "all models", "supervised", "unsupervised")
     return frame
 
 
@@ -316,6 +335,30 @@ def widest_terms(summary: Summary, setting: Setting, criterion: str) -> dict[str
     return {
         TERMS[term]: ordered_datasets(widest.index[widest == term]) for term in TERMS if (widest == term).any()
     }
+
+
+def lost_duels(summary: Summary, setting: Setting, criterion: str) -> list[str]:
+    """One sentence a dataset on which `proposed` is below reconstruction: which term it would do without."""
+    table = anatomy_table(summary, setting, criterion)
+    if table.empty:
+        return []
+    found = []
+    for row in table[table["`proposed`"] < table["reconstruction"]].to_dict("records"):
+        without = {"prior": row["without prior"], "volume": row["without volume"]}
+        best = max(without, key=lambda name: without[name])
+        text = (
+            f"{row['dataset']} ({criterion}, {setting.label}): `proposed` {row['`proposed`']:.3f}, reconstruction "
+            f"{row['reconstruction']:.3f}. The error of its own model alone has {row['AUC of error']:.3f}, "
+            f"the prior {row['prior']:.3f}, the volume {row['volume']:.3f}"
+        )
+        if without[best] > row["`proposed`"]:
+            text += f"; without the {best} the sum has {without[best]:.3f}"
+            enough = without[best] >= row["reconstruction"]
+            text += ", which would do." if enough else ", which is still below."
+        else:
+            text += "; leaving either out helps nothing: the model that was selected reconstructs worse."
+        found.append(text)
+    return found
 
 
 # ── what was run ─────────────────────────────────────────────────────────────────────────────────────────

@@ -16,13 +16,25 @@ import numpy as np
 import pandas as pd
 
 from pyscore.anatomy import COLUMNS as ANATOMY
+from pyscore.anatomy import SAMPLED
+from pyscore.convention import Convention, get_convention
 from pyscore.errors import DataUnavailable, InvalidInput
 from pyscore.selection import CRITERIA, GROUP, SELECTIONS, references, select, usable
 from pyscore.storage import write_json
 from pyscore.study import CONFIG, MODEL, Study, base_name, main_grid, sweep_rows
 from pyscore.tables import write_table
 
-__all__ = ["Setting", "Summary", "read_summary", "selectable", "settings", "summarise", "write_summary"]
+__all__ = [
+    "SAMPLE",
+    "SEARCHING",
+    "Setting",
+    "Summary",
+    "read_summary",
+    "selectable",
+    "settings",
+    "summarise",
+    "write_summary",
+]
 
 TRAINING = ("train_convention", "steps", "learning_rate")
 DIFFICULTY = "easy"  # the paper's
@@ -137,8 +149,9 @@ def summarise(study: Study, anatomy: pd.DataFrame | str = "not asked for") -> Su
     easy, ablation = _paper_difficulty(study.models), _paper_difficulty(study.ablation)
     everything = main_grid(easy)
     grid = complete_splits(everything)
+    parts = pd.DataFrame(columns=list(ANATOMY)) if isinstance(anatomy, str) else anatomy
     return Summary(
-        selected=_with_costly(_selected(grid), ablation),
+        selected=_with_sampled(_with_costly(_selected(grid), ablation), parts),
         runs=_runs(everything, grid),
         failures=_failures(easy),
         sweep=_sweep(complete_splits(sweep_rows(easy))),
@@ -148,7 +161,7 @@ def summarise(study: Study, anatomy: pd.DataFrame | str = "not asked for") -> Su
         ),
         goodness=_goodness(grid),
         signal=_signal(grid),
-        anatomy=pd.DataFrame(columns=list(ANATOMY)) if isinstance(anatomy, str) else anatomy,
+        anatomy=parts,
         manifest={
             **_facts(study.manifest),
             "unread": list(study.unread),
@@ -202,6 +215,20 @@ def _with_costly(selected: pd.DataFrame, ablation: pd.DataFrame) -> pd.DataFrame
     if found.empty:
         return selected
     together = pd.concat([selected.astype(object), found[selected.columns].astype(object)], ignore_index=True)
+    return together.infer_objects().sort_values([*GROUP, "criterion"], kind="stable", ignore_index=True)
+
+
+SAMPLE = "proposed_sampled"
+"""`proposed` on the rows of `SEARCHING`, which is what these are to be compared with: a sample has another AUC."""
+
+
+def _with_sampled(selected: pd.DataFrame, anatomy: pd.DataFrame) -> pd.DataFrame:
+    """Add `SAMPLE`, where the terms of the selected models were taken apart."""
+    found = anatomy[anatomy["term"] == SAMPLED]
+    if found.empty:
+        return selected
+    found = found.assign(score=SAMPLE, auc_test=found["auc"]).reindex(columns=selected.columns)
+    together = pd.concat([selected.astype(object), found.astype(object)], ignore_index=True)
     return together.infer_objects().sort_values([*GROUP, "criterion"], kind="stable", ignore_index=True)
 
 
@@ -269,17 +296,35 @@ def _goodness(rows: pd.DataFrame) -> pd.DataFrame:
     table = tested.agg(
         models=("p_value", "size"),
         mmd=("mmd", "median"),
-        accepted=("p_value", lambda p: float((p > 0.05).mean())),
     )
+    passed = tested["p_value"].agg(list).reset_index()
+    shares = [_passed(get_convention(r["convention"].lower()), r["p_value"]) for r in passed.to_dict("records")]
+    table["accepted"] = pd.Series(shares, index=table.index, dtype=float)
     classifier = once.dropna(subset="train_disc").groupby(by)["train_disc"].median().rename("train_disc")
     return table.join(classifier, how="outer").reset_index()
 
 
+def _passed(convention: Convention, p_values: list[float]) -> float:
+    """Share of the models that the test does not reject at 5 %; a rank is large where the fit is bad."""
+    p = np.array(p_values)
+    return float((p <= 0.95).mean() if convention.p_value == "rank" else (p > 0.05).mean())
+
+
 def _signal(rows: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's correlation, over the models, of what is selected by with the test AUC."""
+    """Spearman's correlation, over the models, of what is (or could be) selected by with the test AUC.
+
+    ``mmd`` and ``train_disc`` are the prior's goodness of fit, signed so that + means: the better it fits, the
+    higher the AUC.
+    """
     fit = usable(rows).dropna(subset="auc_test")
+    fit = fit.assign(mmd=-fit["mmd"])
     by = list(GROUP)
-    names = {"supervised": "auc_train", "unsupervised": "mean_log_density"}
+    names = {
+        "supervised": "auc_train",
+        "unsupervised": "mean_log_density",
+        "mmd": "mmd",
+        "train_disc": "train_disc",
+    }
     ranks = fit[[*names.values(), "auc_test"]].groupby([fit[name] for name in by]).rank()
     frame = pd.concat([fit[by], ranks], axis=1)
     table = pd.DataFrame({name: _correlation(frame, by, column, "auc_test") for name, column in names.items()})

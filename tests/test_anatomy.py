@@ -12,11 +12,12 @@ from command_line import run
 from pyscore import anatomy, data, results_page
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput, ModelFileError
+from pyscore.experiment.measures import Rows
 from pyscore.experiment.schedule import execute
 from pyscore.experiment.store import Store
 from pyscore.model import SVAE
 from pyscore.reference import roc_auc
-from pyscore.scores import score_terms
+from pyscore.scores import score, score_terms
 from pyscore.study import read_study
 from pyscore.summary import read_summary, summarise, write_summary
 
@@ -53,6 +54,11 @@ def test_dissected_terms(split):
         assert lines[name]["gap"] == pytest.approx(normal.median() - terms.loc[y == 1, name].median(), rel=0.1)
     assert lines["proposed"]["auc"] == roc_auc(-terms.sum(axis=1).to_numpy(), y)
     assert lines[anatomy.RESIDUAL]["auc"] != lines["proposed"]["auc"]
+    sample = Rows.of(split, 0).sample(100, 0)
+    assert len(sample.x) == 200
+    more = anatomy.dissect(model, split, EXACT, sample)
+    assert more[-1]["term"] == anatomy.SAMPLED
+    assert more[-1]["auc"] == roc_auc(-score(model, sample.x[100:], "proposed", backend="numba"), sample.y[100:])
 
 
 def test_rows_without_a_density(split):

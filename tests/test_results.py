@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pyscore import claims, data, figures, plots, results_page, results_tables, selection, toy
+from pyscore import anatomy, claims, data, figures, plots, results_page, results_tables, selection, toy
+from pyscore import summary as summary_module
 from pyscore.comparison import duel, merge_twins, ranking
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.errors import DataUnavailable, InvalidInput
@@ -25,6 +26,7 @@ from pyscore.summary import Setting, read_summary, settings, summarise, write_su
 TOY_MODEL = Path(__file__).parents[1] / "docs" / "results" / results_page.TOY_FILE
 PAPER = Setting("ORIGINAL", 10_000, 1e-4, "ORIGINAL")
 BREAST = "breast-cancer-wisconsin"
+TERMS = ("log_likelihood", "log_prior", "decoder_volume", "proposed", anatomy.RESIDUAL)
 
 
 @pytest.fixture(scope="session")
@@ -321,8 +323,53 @@ def test_scores_that_search_are_those_of_the_model_that_proposed_selects(tmp_pat
     page = page_of(run, folder)
     matrix = read_summary(folder).matrix(PAPER, "unsupervised")
     np.testing.assert_allclose(matrix["projected"] - matrix["proposed"], 0.01, atol=1e-15)
-    assert verdict(page, "projection")["verdict"] == "holds"
-    assert verdict(page, "projection")["count"] == "10 of 10 (9 of 9)"
+    assert verdict(page, "projection")["verdict"] == "not run", "there is no `proposed` on the same rows"
+    for on_the_sample, found, count in ((0.0, "holds", "10 of 10 (9 of 9)"), (0.02, "does not hold", "0 of 10")):
+        study = read_study(run)
+        parts = sampled(summarise(study).selected, on_the_sample)
+        page = page_from(summarise(study, parts), folder)
+        assert verdict(page, "projection")["verdict"] == found
+        assert verdict(page, "projection")["count"].startswith(count)
+        page = page_from(summarise(study, parts[parts["dataset"] != "yeast"]), folder)
+        assert verdict(page, "projection")["verdict"] == "open", "one of the ten cannot be compared"
+
+
+def sampled(selected, change):
+    """What the anatomy says of `proposed` on the sample: its AUC on all rows, changed."""
+    rows = selected[(selected["score"] == "proposed") & selected["criterion"].isin(selection.SELECTIONS)]
+    parts = [rows.assign(term=name, auc=0.5, auc_without=0.5, spread=1.0, gap=0.0) for name in TERMS]
+    parts.append(rows.assign(term=anatomy.SAMPLED, auc=rows["auc_test"] + change))
+    return pd.concat(parts).reindex(columns=list(anatomy.COLUMNS))
+
+
+def test_scores_of_a_sample_are_neither_ranked_nor_in_bold(full_summary):
+    summary = dataclasses.replace(full_summary)
+    matrix = summary.matrix(PAPER, "supervised").assign(importance=0.999)
+    summary._matrices[PAPER, "supervised"] = matrix
+    cells = results_tables.auc_cells(summary, PAPER, "supervised")
+    assert not cells["importance"].str.contains("**", regex=False).any()
+    assert cells.iloc[:-1, 1:].map(lambda text: text.startswith("**")).any(axis=1).all()
+    assert "importance" not in results_tables.rank_scores(summary, PAPER, "supervised").ranks
+
+
+def test_a_place_in_the_null_is_large_where_the_fit_is_bad():
+    p_values = [0.01, 0.04, 0.5, 0.96, 1.01]
+    assert summary_module._passed(ORIGINAL, p_values) == 3 / 5
+    assert summary_module._passed(EXACT, p_values) == 3 / 5
+    assert summary_module._passed(ORIGINAL, [1.01] * 4) == 0.0
+    assert summary_module._passed(EXACT, [0.01] * 4) == 0.0
+
+
+def test_where_proposed_loses_the_terms_say_why(full_summary):
+    rows = full_summary.selected
+    one = PAPER.of(rows[(rows["score"] == "proposed") & (rows["criterion"] == "supervised")])
+    one = one[one["dataset"] == "yeast"].head(1)
+    parts = pd.concat([one.assign(term=name, spread=1.0, gap=0.0, auc=0.2, auc_without=0.3) for name in TERMS])
+    parts.loc[parts["term"] == "decoder_volume", "auc_without"] = 0.25
+    summary = dataclasses.replace(full_summary, anatomy=parts.reindex(columns=list(anatomy.COLUMNS)))
+    (text,) = results_tables.lost_duels(summary, PAPER, "supervised")
+    assert text.startswith("yeast (supervised, ORIGINAL / ORIGINAL): `proposed` 0.200, reconstruction 0.")
+    assert text.endswith("without the prior the sum has 0.300, which is still below.")
 
 
 def test_training_by_the_other_convention_is_a_row_of_the_ablation(tmp_path, folder):
