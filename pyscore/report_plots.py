@@ -10,7 +10,9 @@ from xml.etree.ElementTree import Element, ParseError, fromstring, tostring
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 from pyscore.bench.record import Row, groups
 from pyscore.bench.tables import slope
@@ -39,10 +41,19 @@ def rates(rows: Sequence[Row], title: str) -> Figure:
         axes.hlines(places, low, high, color=colour)
         axes.scatter([row.rate for row in mine], places, marker=marker, label=name, s=34, color=colour, zorder=3)
     axes.set(xscale="log", title=title, xlabel="a second (further right is faster)", ylim=(len(works) - 0.5, -0.5))
+    _few_ticks(axes.xaxis)
     axes.set_yticks(range(len(works)), [work for _, work in works])
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=min(3, len(names)), frameon=False, fontsize=9)
     return figure
+
+
+def _few_ticks(axis: Axis) -> None:
+    """Label decades, or where there is less than two of them also 2 and 5, as 10k, 20M."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(EngFormatter(sep=""))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _look(index: int) -> tuple[str, str]:
@@ -53,8 +64,21 @@ def _look(index: int) -> tuple[str, str]:
 def scaling(rows: Sequence[Row], axis: str) -> Figure:
     """Draw seconds over the size of one sweep, log-log, with the slope of each contestant in the legend."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-    draw_scaling(figure.subplots(), rows, axis)
+    axes = figure.subplots()
+    draw_scaling(axes, rows, axis)
+    sizes = sorted({row.facts["size"] for row in rows})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    _plain_ticks(axes.yaxis)
     return figure
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Label decades, and where these would be less than three also 2 and 5, as plain numbers."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 1000 * low else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:.6g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def draw_scaling(axes: Axes, rows: Sequence[Row], axis: str) -> None:
