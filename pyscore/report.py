@@ -47,6 +47,8 @@ class Table:
     caption: str
     columns: list[str]
     numeric: list[bool]
+    right: list[bool]
+    """Columns that are set to the right: numbers, and what stands for one."""
     rows: list[list[Cell]]
 
     @property
@@ -104,9 +106,8 @@ def _check_record(name: str, found: Record) -> Record:
         if not isinstance(getattr(found, part), dict):
             raise InvalidInput(f"`{name}` is a damaged file of measurements: no table of {part}. Measure again.")
     if missing := {"processor", "cpus", "platform", "threads"} - set(found.machine):
-        raise InvalidInput(
-            f"`{name}` is a damaged file of measurements: machine lacks {', '.join(sorted(missing))}. Measure again."
-        )
+        lacking = ", ".join(sorted(missing))
+        raise InvalidInput(f"`{name}` is a damaged file of measurements: machine lacks {lacking}. Measure again.")
     return found
 
 
@@ -184,10 +185,11 @@ def _suites(found: Record) -> list[str]:
 
 def _headline_caption(found: Record) -> str:
     machine = found.machine
+    commit = ", ".join(each[:10] + "+" * each.endswith("+") for each in found.commit.split(", ")) or "unknown"
     return (
-        "Medians, and ranges over datasets or sizes; below 1× we lose. "
+        "Medians, and ranges over datasets or sizes; below 1× we lose; ~: a noisy measurement. "
         f"{machine['processor']}, {machine['cpus']} CPUs, {machine['threads'].get('asked', '?')} thread(s), "
-        f"{found.date[:10]}, commit {found.commit[:10] or 'unknown'}"
+        f"{found.date[:10]}, commit {commit}"
     )
 
 
@@ -205,7 +207,7 @@ def _suite(suite: str, rows: list[Row], names: Iterator[str]) -> dict[str, Any]:
 
 
 def _pivots(suite: str, rows: list[Row]) -> tuple[list[tuple[str, pd.DataFrame]], list[str]]:
-    """Return the small tables of a suite that has many rows, and sentences about them: those of docs/performance.md."""
+    """Return the small tables of a suite of many rows, and sentences about them, as in docs/performance.md."""
     if suite in tables.BACKEND_SUITES:
         return pivots.score_tables(rows), pivots.agreement(rows)
     if suite == "peers":
@@ -269,7 +271,7 @@ def _experiment(name: str, folder: Path, names: Iterator[str]) -> dict[str, Any]
 
 
 def _figure(path: Path, names: Iterator[str]) -> dict[str, str | None]:
-    """Return a figure with its title: line art as an element of the page, in its colours, the others as an image."""
+    """Return a figure with its title: line art as an element in the page's colours, others as an image."""
     title = path.stem.replace("-", " ").replace("_", " ")
     root = parse(path.read_text(encoding="utf-8"))
     if is_line_art(root):
@@ -312,7 +314,10 @@ def frame_table(caption: str, frame: pd.DataFrame, *, short: bool = False) -> Ta
     cells = [[_cell(value, short=short) for value in frame[column]] for column in frame.columns]
     numeric = [_is_numeric(column) for column in cells]
     rows = [list(row) for row in zip(*cells, strict=True)]
-    return Table(caption, columns, numeric, rows)
+    right = [
+        is_number or name in frame.attrs.get("right", ()) for is_number, name in zip(numeric, columns, strict=True)
+    ]
+    return Table(caption, columns, numeric, right, rows)
 
 
 def _cell(value: Any, *, short: bool) -> Cell:

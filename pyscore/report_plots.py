@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from pyscore.bench.record import Row, groups
 from pyscore.bench.tables import slope
@@ -68,7 +68,7 @@ def scaling(rows: Sequence[Row], axis: str) -> Figure:
     draw_scaling(axes, rows, axis)
     sizes = sorted({row.facts["size"] for row in rows})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     _plain_ticks(axes.yaxis)
     return figure
 
@@ -113,10 +113,11 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
 
 MATPLOTLIB_STYLE = "*{stroke-linejoin: round; stroke-linecap: butt}"
 """In a page it would apply to all figures; the page's own style sheet has it."""
-DRAWING = frozenset(
-    "svg g defs use symbol path rect circle ellipse line polyline polygon text tspan title desc clipPath pattern "
-    "marker linearGradient radialGradient stop".split()
-)
+DRAWING = frozenset({
+    "svg", "g", "defs", "use", "symbol", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon",
+    "text", "tspan", "title", "desc", "clipPath", "pattern", "marker", "linearGradient", "radialGradient", "stop",
+})  # fmt: skip
+"""Elements that only draw."""
 DROPPED = ("metadata", "style")
 
 
@@ -138,7 +139,7 @@ def parse(text: str) -> Element:
 
 
 def is_line_art(root: Element) -> bool:
-    """Whether a figure is lines, areas and text: no raster, script, style sheet of its own, nothing from elsewhere."""
+    """Whether a figure is lines, areas and text: no raster, script or style sheet, nothing from elsewhere."""
     metadata = {child for each in root.iter() if _local(each.tag) == "metadata" for child in each.iter()}
     for each in root.iter():
         if each in metadata:
@@ -159,8 +160,8 @@ def is_line_art(root: Element) -> bool:
 def element(root: Element, name: str, description: str) -> str:
     """Return a figure of line art as an element of the page, in the page's colours.
 
-    Identifiers begin with ``name``, and so do the references to them: they meet no other figure's. Black becomes the
-    colour of the text, white that of the page, a grey the mixture of both.
+    Identifiers begin with ``name``, and so do the references to them: they meet no other figure's. Black becomes
+    the colour of the text, white that of the page, a grey the mixture of both.
     """
     referred = {found for each in root.iter() for value in each.attrib.values() for found in _references(value)}
     _clean(root)

@@ -1,5 +1,6 @@
 """The HTML report: what is on it, that it asks nobody for anything, and, where there is a Chromium, that it works."""
 
+import html
 import json
 import math
 import re
@@ -300,7 +301,8 @@ def test_the_full_page_begins_with_the_ratios(full):
     assert places == sorted(places)
     shown = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", re.findall(r"<tbody>.*?</tbody>", text, flags=re.DOTALL)[0])
     wanted = report.pivots.headlines(found).to_numpy().ravel()
-    assert [re.sub("</?code>", "`", cell) for cell in shown] == list(wanted), "the first table"
+    assert [html.unescape(re.sub("</?code>", "`", cell)) for cell in shown] == list(wanted), "the first table"
+    assert '<td class="right">equal</td>' in text, "words in a column of numbers stand below them"
     for kernel in found.compile_seconds:
         assert f'<th scope="row">{kernel}</th>' in text
     for loss in report.tables.losses(found):
