@@ -208,7 +208,7 @@ def _suite(suite: str, rows: list[Row], names: Iterator[str]) -> dict[str, Any]:
 
 def _pivots(suite: str, rows: list[Row]) -> tuple[list[tuple[str, pd.DataFrame]], list[str]]:
     """Return the small tables of a suite of many rows, and sentences about them, as in docs/performance.md."""
-    if suite in tables.BACKEND_SUITES:
+    if suite in record.BACKEND_SUITES:
         return pivots.score_tables(rows), pivots.agreement(rows)
     if suite == "peers":
         return pivots.peer_tables(rows), []
