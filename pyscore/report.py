@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import base64
-import html
+import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pyscore.bench import record, tables
+from pyscore.bench import pivots, record, tables
 from pyscore.bench.record import Record, Row
 from pyscore.errors import DataUnavailable, InvalidInput
-from pyscore.report_plots import inline_svg, rates, scaling
+from pyscore.report_plots import element, inline_svg, is_line_art, parse, rates, scaling
 from pyscore.storage import atomic_write
 
 __all__ = ["Findings", "build_report", "collect", "write_report"]
+
+
+LONG = 60
+"""Rows."""
 
 
 class Cell(NamedTuple):
@@ -30,16 +34,27 @@ class Cell(NamedTuple):
     text: str
     value: float | None = None
 
+    @property
+    def key(self) -> str:
+        """The value as JavaScript's Number() reads it."""
+        return repr(self.value).replace("inf", "Infinity")
+
 
 @dataclass(frozen=True)
 class Table:
     """A table of the page."""
 
-    name: str
     caption: str
     columns: list[str]
     numeric: list[bool]
+    right: list[bool]
+    """Columns that are set to the right: numbers, and what stands for one."""
     rows: list[list[Cell]]
+
+    @property
+    def long(self) -> bool:
+        """Whether the page shows it folded."""
+        return len(self.rows) > LONG
 
 
 @dataclass
@@ -48,8 +63,8 @@ class Findings:
 
     records: dict[str, Record] = field(default_factory=dict)
     verify: dict[str, dict[str, Any]] = field(default_factory=dict)
-    summaries: list[Path] = field(default_factory=list)
-    """Folders of `pyscore results`."""
+    summaries: dict[str, Path] = field(default_factory=dict)
+    """Folders of `pyscore results`, by their place in the folder."""
     unused: list[str] = field(default_factory=list)
     """JSON files that are none of these, and why."""
 
@@ -69,14 +84,15 @@ def collect(folder: str | os.PathLike[str]) -> Findings:
     for path in sorted(folder.rglob("*.json")):
         name = path.relative_to(folder).as_posix()
         if path.name == "summary.json":
-            found.summaries.append(path.parent)
+            place = path.parent.relative_to(folder).as_posix()
+            found.summaries[folder.name if place == "." else place] = path.parent
             continue
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if isinstance(content, dict) and content.get("format") == record.FORMAT:
-                found.records[name] = record.read(path)
+                found.records[name] = _check_record(name, record.read(path))
             elif isinstance(content, dict) and {"rows", "bit_equal"} <= set(content):
-                found.verify[name] = content
+                found.verify[name] = _check_verify(name, content)
             else:
                 found.unused.append(f"{name}: neither of `pyscore bench` nor of `pyscore verify`")
         except (OSError, UnicodeDecodeError, json.JSONDecodeError, InvalidInput) as error:
@@ -84,18 +100,55 @@ def collect(folder: str | os.PathLike[str]) -> Findings:
     return found
 
 
+def _check_record(name: str, found: Record) -> Record:
+    """Return a record whose parts are what the page is made of, or raise InvalidInput."""
+    for part in ("machine", "versions", "compile_seconds"):
+        if not isinstance(getattr(found, part), dict):
+            raise InvalidInput(f"`{name}` is a damaged file of measurements: no table of {part}. Measure again.")
+    if missing := {"processor", "cpus", "platform", "threads"} - set(found.machine):
+        lacking = ", ".join(sorted(missing))
+        raise InvalidInput(f"`{name}` is a damaged file of measurements: machine lacks {lacking}. Measure again.")
+    return found
+
+
+VERIFY_COLUMNS = {"function": str, "backend": str, "dtype": str, "ok": bool}
+
+
+def _check_verify(name: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a file of `pyscore verify`, or raise InvalidInput."""
+    rows, equal = content["rows"], content["bit_equal"]
+    wrong = None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        wrong = "`rows` must be a list of at least one check"
+    elif lacking := [
+        key for key, kind in VERIFY_COLUMNS.items() if not all(_is(row.get(key), kind) for row in rows)
+    ]:
+        wrong = f"not every row has {', '.join(lacking)}"
+    elif not isinstance(equal, dict) or not all(_is(each, list) for each in equal.values()):
+        wrong = "`bit_equal` must map each backend to a list of functions"
+    if wrong is not None:
+        raise InvalidInput(f"`{name}` is a damaged file of `pyscore verify`: {wrong}. Verify again.")
+    return content
+
+
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind)
+
+
 def build_report(folder: str | os.PathLike[str]) -> str:
     """Return the page for the results in a folder; a section without files says so."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     found = collect(folder)
+    names = (f"figure-{number}" for number in itertools.count(1))
     environment = Environment(
         loader=PackageLoader("pyscore"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=True,
     )  # fmt: skip
+    environment.filters["code"] = _code
     return environment.get_template("report.html.j2").render(
-        measurements=[_measurement(name, each) for name, each in found.records.items()],
-        experiments=[_experiment(path) for path in found.summaries],
+        measurements=[_measurement(name, each, names) for name, each in found.records.items()],
+        experiments=[_experiment(name, path, names) for name, path in found.summaries.items()],
         agreement=[_agreement(name, each) for name, each in found.verify.items()],
         unused=found.unused,
         folder=Path(folder).name,
@@ -113,30 +166,66 @@ def write_report(folder: str | os.PathLike[str], output: str | os.PathLike[str])
 # ── measurements ──
 
 
-def _measurement(name: str, found: Record) -> dict[str, Any]:
-    suites = list(dict.fromkeys(row.suite for row in found.rows))
-    by_suite = {suite: [row for row in found.rows if row.suite == suite] for suite in suites}
+def _measurement(name: str, found: Record, names: Iterator[str]) -> dict[str, Any]:
+    headlines = pivots.headlines(found)
     return {
         "name": name,
-        "suites": [
-            {
-                "name": suite,
-                "plots": _plots(f"{name}-{suite}", rows),
-                "table": frame_table(
-                    f"{name}-{suite}", f"{suite.capitalize()}: ratios to the base of each work, medians, errors",
-                    tables.ratio_table(rows).drop(columns="suite"),
-                ),
-                "notes": list(dict.fromkeys(f"{row.work}: {row.notes}" for row in rows if row.notes)),
-            }
-            for suite, rows in by_suite.items()
-        ],
+        "headlines": None if headlines.empty else frame_table(_headline_caption(found), headlines),
+        "suites": [_suite(suite, pivots.of_suite(found, suite), names) for suite in _suites(found)],
+        "compile_seconds": _compile_seconds(found),
         "losses": tables.losses(found),
         "about": tables.about(found),
         "not_measured": found.not_measured,
-    }  # fmt: skip
+    }
 
 
-def _plots(name: str, rows: list[Row]) -> list[str]:
+def _suites(found: Record) -> list[str]:
+    return list(dict.fromkeys(row.suite for row in found.rows))
+
+
+def _headline_caption(found: Record) -> str:
+    machine = found.machine
+    commit = ", ".join(each[:10] + "+" * each.endswith("+") for each in found.commit.split(", ")) or "unknown"
+    return (
+        "Medians, and ranges over datasets or sizes; below 1× we lose; ~: a noisy measurement. "
+        f"{machine['processor']}, {machine['cpus']} CPUs, {machine['threads'].get('asked', '?')} thread(s), "
+        f"{found.date[:10]}, commit {commit}"
+    )
+
+
+def _suite(suite: str, rows: list[Row], names: Iterator[str]) -> dict[str, Any]:
+    captioned, said = _pivots(suite, rows)
+    flat = tables.ratio_table(rows).drop(columns="suite")
+    return {
+        "name": suite,
+        "plots": _plots(rows, names),
+        "pivots": [frame_table(caption, frame) for caption, frame in captioned],
+        "said": said,
+        "table": frame_table("Ratios to the base of each work, medians, errors", flat),
+        "notes": list(dict.fromkeys(f"{row.work}: {row.notes}" for row in rows if row.notes)),
+    }
+
+
+def _pivots(suite: str, rows: list[Row]) -> tuple[list[tuple[str, pd.DataFrame]], list[str]]:
+    """Return the small tables of a suite of many rows, and sentences about them, as in docs/performance.md."""
+    if suite in record.BACKEND_SUITES:
+        return pivots.score_tables(rows), pivots.agreement(rows)
+    if suite == "peers":
+        return pivots.peer_tables(rows), []
+    if suite == "scaling":
+        table = pivots.pivot(rows, lambda row: row.work, pivots.base_is_faster, head="work")
+        return [("How many times as fast numba is; of numba, its rate", table)], []  # the plots say the slopes
+    return [], []
+
+
+def _compile_seconds(found: Record) -> Table | None:
+    if not found.compile_seconds:
+        return None
+    frame = pd.DataFrame([{"kernel": kernel, **each} for kernel, each in found.compile_seconds.items()])
+    return frame_table("Seconds of the first call of a fresh process, compiled and from the cache", frame)
+
+
+def _plots(rows: list[Row], names: Iterator[str]) -> list[str]:
     """One plot of rates for each unit of work, or one of times for each sweep; of the datasets, of `proposed`."""
     if rows[0].suite == "datasets":
         rows = [row for row in rows if row.work.endswith(": proposed")] or rows
@@ -144,14 +233,12 @@ def _plots(name: str, rows: list[Row]) -> list[str]:
     sweeps = dict.fromkeys(row.facts["sweep"] for row in rows if "sweep" in row.facts)
     for sweep in sweeps:
         mine = [row for row in rows if row.facts.get("sweep") == sweep]
-        plots.append(
-            inline_svg(scaling(mine, sweep), f"{name}-{sweep}", f"Time over {html.escape(sweep)}, log-log")
-        )
+        plots.append(inline_svg(scaling(mine, sweep), next(names), f"Time over {sweep}, log-log"))
     rest = [row for row in rows if "sweep" not in row.facts]
     for unit in dict.fromkeys(row.unit for row in rest):
         mine = [row for row in rest if row.unit == unit]
         title = f"{unit}s a second"
-        plots.append(inline_svg(rates(mine, title), f"{name}-{unit}", f"{html.escape(title)}, by contestant"))
+        plots.append(inline_svg(rates(mine, title), next(names), f"{title}, by contestant"))
     return plots
 
 
@@ -163,19 +250,33 @@ EXPERIMENT_TABLES = {
 }
 
 
-def _experiment(folder: Path) -> dict[str, Any]:
-    found = [
-        frame_table(name, caption, pd.read_csv(folder / f"{name}.csv"))
-        for name, caption in EXPERIMENT_TABLES.items()
-        if (folder / f"{name}.csv").is_file()
-    ]
-    figures = [
-        (path.stem.replace("-", " ").replace("_", " "), _data_uri(path)) for path in sorted(folder.glob("*.svg"))
-    ]
-    missing = [f"{name}.csv" for name in EXPERIMENT_TABLES if not (folder / f"{name}.csv").is_file()]
-    if not figures:
+def _experiment(name: str, folder: Path, names: Iterator[str]) -> dict[str, Any]:
+    found, figures, missing = [], [], []
+    for stem, caption in EXPERIMENT_TABLES.items():
+        try:
+            found.append(frame_table(caption, pd.read_csv(folder / f"{stem}.csv")))
+        except FileNotFoundError:
+            missing.append(f"{stem}.csv")
+        except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+            missing.append(f"{stem}.csv ({error})")
+    paths = sorted(folder.glob("*.svg"))
+    for path in paths:
+        try:
+            figures.append(_figure(path, names))
+        except (InvalidInput, UnicodeDecodeError) as error:
+            missing.append(f"{path.name} ({error})")
+    if not paths:
         missing.append("figures (*.svg)")
-    return {"name": folder.name, "tables": found, "figures": figures, "missing": missing}
+    return {"name": name, "tables": found, "figures": figures, "missing": missing}
+
+
+def _figure(path: Path, names: Iterator[str]) -> dict[str, str | None]:
+    """Return a figure with its title: line art as an element in the page's colours, others as an image."""
+    title = path.stem.replace("-", " ").replace("_", " ")
+    root = parse(path.read_text(encoding="utf-8"))
+    if is_line_art(root):
+        return {"title": title, "svg": element(root, next(names), title), "uri": None}
+    return {"title": title, "svg": None, "uri": _data_uri(path)}
 
 
 def _data_uri(path: Path) -> str:
@@ -192,7 +293,7 @@ def _agreement(name: str, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "table": frame_table(
-            name, "Largest error of each function, in eps(dtype)·scale from float64 NumPy, and its bound",
+            "Largest error of each function, in eps(dtype)·scale from float64 NumPy, and its bound",
             frame.rename(columns={"golden": "from the original"}), short=True,
         ),
         "failed": failed,
@@ -203,31 +304,54 @@ def _agreement(name: str, content: dict[str, Any]) -> dict[str, Any]:
 # ── tables ──
 
 
-def frame_table(name: str, caption: str, frame: pd.DataFrame, *, short: bool = False) -> Table:
+MISSING = "–"
+NUMBER = re.compile(r"-?(?:inf|\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?=$|[×~ !%])")
+
+
+def frame_table(caption: str, frame: pd.DataFrame, *, short: bool = False) -> Table:
     """Turn a DataFrame into a table of cells; columns of numbers, or of text that is numbers, sort as numbers."""
     columns = [str(column) for column in frame.columns]
     cells = [[_cell(value, short=short) for value in frame[column]] for column in frame.columns]
     numeric = [_is_numeric(column) for column in cells]
     rows = [list(row) for row in zip(*cells, strict=True)]
-    return Table(re.sub(r"\W+", "-", name).strip("-"), caption, columns, numeric, rows)
+    right = [
+        is_number or name in frame.attrs.get("right", ()) for is_number, name in zip(numeric, columns, strict=True)
+    ]
+    return Table(caption, columns, numeric, right, rows)
 
 
 def _cell(value: Any, *, short: bool) -> Cell:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return Cell("–")
     if hasattr(value, "dtype"):
         value = value.item()
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return Cell(MISSING)
     if isinstance(value, bool):
         return Cell("yes" if value else "no")
     if isinstance(value, int | float):
-        whole = float(value).is_integer()
-        text = f"{int(value):,}" if whole else f"{value:.2g}" if short else f"{value:.3f}"
-        return Cell(text, float(value))
+        return Cell(_number(value, short=short), float(value))
     text = str(value)
-    number = re.match(r"-?[\d,]+(\.\d+)?(e[+-]?\d+)?(?=$|[×~ !%])", text)
+    if text.lower() in ("nan", MISSING):
+        return Cell(MISSING)
+    number = NUMBER.match(text)
     return Cell(text, float(number[0].replace(",", "")) if number else None)
 
 
+def _number(value: float, *, short: bool) -> str:
+    """Thousands by commas if whole, else three decimals, or two figures if `short` or if nothing would be left."""
+    if math.isinf(value) or abs(value) >= 1e15:
+        return f"{value:.3g}"
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:.2g}" if short or abs(value) < 0.0005 else f"{value:.3f}"
+
+
 def _is_numeric(cells: Iterable[Cell]) -> bool:
-    shown = [cell for cell in cells if cell.text not in ("", "–")]
+    shown = [cell for cell in cells if cell.text not in ("", MISSING)]
     return bool(shown) and all(cell.value is not None for cell in shown)
+
+
+def _code(text: str) -> str:
+    """Return text for the page, what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

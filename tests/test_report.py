@@ -1,10 +1,15 @@
 """The HTML report: what is on it, that it asks nobody for anything, and, where there is a Chromium, that it works."""
 
+import html
 import json
+import math
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from pyscore import report, report_plots
@@ -12,9 +17,12 @@ from pyscore.bench import record
 from pyscore.bench.record import Row
 from pyscore.bench.tables import slope
 from pyscore.cli.app import main
-from pyscore.errors import DataUnavailable
-from pyscore.report_plots import inline_svg, rates, scaling
+from pyscore.errors import DataUnavailable, InvalidInput
+from pyscore.report_plots import element, inline_svg, is_line_art, parse, rates, scaling
 
+ROOT = Path(__file__).parents[1]
+MEASURED, EXPERIMENT = ROOT / "bench" / "results.json", ROOT / "docs" / "results"
+"""What is committed."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -37,6 +45,21 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if "style" not in self.open and "script" not in self.open:
             self.text += data
+
+
+def check_identifiers(page):
+    """Each is there once, and what is referred to is there."""
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids)), sorted({each for each in ids if ids.count(each) > 1})[:9]
+    referred = set()
+    for _, attrs in page.tags:
+        for key, value in attrs.items():
+            referred.update(re.findall(r"url\(#([^)]+)\)", value or ""))
+            if key.endswith("href") and value.startswith("#"):
+                referred.add(value[1:])
+            if key in ("aria-labelledby", "aria-describedby"):
+                referred.update(value.split())
+    assert referred <= set(ids), sorted(referred - set(ids))[:9]
 
 
 def rows(**more):
@@ -76,8 +99,7 @@ def test_everything_in_the_folder_is_on_the_page(results):
     heads = [attrs for tag, attrs in page.tags if tag == "th" and attrs.get("scope") == "col"]
     assert all(head["aria-sort"] == "none" for head in heads)
     assert "aria-sort" in text[text.index("<script>") :]
-    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
-    assert len(ids) == len(set(ids)), "identifiers of inlined figures do not meet"
+    check_identifiers(page)
 
 
 def test_the_page_asks_nobody(results):
@@ -135,7 +157,167 @@ def test_plots_take_their_colour_from_the_page():
     assert svg == inline_svg(rates(rows(), "t"), "plot", "described"), "equal measurements, equal bytes"
 
 
-@pytest.fixture
+SMALL_VERIFY = {
+    "function": "decode",
+    "backend": "numba",
+    "dtype": "float64",
+    "error": 0.5,
+    "bound": 8.0,
+    "ok": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"rows": [{}], "bit_equal": {}}, "not every row has function, backend, dtype, ok"),
+        ({"rows": [], "bit_equal": {}}, "at least one check"),
+        ({"rows": [1], "bit_equal": {}}, "at least one check"),
+        ({"rows": {"ok": True}, "bit_equal": {}}, "at least one check"),
+        ({"rows": [{**SMALL_VERIFY, "ok": "no"}], "bit_equal": {}}, "not every row has ok"),
+        ({"rows": [SMALL_VERIFY], "bit_equal": ["decode"]}, "must map each backend"),
+        ({"rows": [SMALL_VERIFY], "bit_equal": {"numba": "decode"}}, "must map each backend"),
+    ],
+)
+def test_a_damaged_file_of_verify_is_named(tmp_path, content, said):
+    (tmp_path / "v.json").write_text(json.dumps(content))
+    page = Page(report.build_report(tmp_path))
+    assert "v.json is a damaged file of pyscore verify" in page.text
+    assert said in page.text
+
+
+def test_a_damaged_file_of_measurements_is_named(tmp_path):
+    record.write(tmp_path / "m.json", record.describe(rows(), "pyscore bench kernels", {"asked": 2}))
+    content = json.loads((tmp_path / "m.json").read_text())
+    for part, said in (("processor", "machine lacks processor"), (None, "no table of machine")):
+        content["machine"] = part and {k: v for k, v in content["machine"].items() if k != part}
+        (tmp_path / "m.json").write_text(json.dumps(content))
+        text = Page(report.build_report(tmp_path)).text
+        assert "m.json is a damaged file of measurements" in text
+        assert said in text
+
+
+def test_damaged_files_of_an_experiment_are_named(results):
+    (results / "experiment" / "auc.csv").write_text("")
+    (results / "experiment" / "ranks.svg").write_text("<svg")
+    text = Page(report.build_report(results)).text
+    for said in ("Not here: verdicts.csv", "auc.csv (No columns", "ranks.svg (a figure must be well-formed SVG"):
+        assert said in text, said
+
+
+def test_two_experiments_and_two_records_share_no_identifier(results):
+    shutil.copytree(results / "experiment", results / "again" / "experiment")
+    shutil.copy(results / "kernels.json", results / "kernels-2.json")
+    page = Page(report.build_report(results))
+    check_identifiers(page)
+    assert "again/experiment" in page.text
+
+
+FIGURE = """<?xml version="1.0"?><!DOCTYPE svg>
+<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="72pt" height="36pt">
+<metadata><x xmlns="http://example.org/" href="http://example.org/"/></metadata>
+<defs><style type="text/css">*{stroke-linejoin: round; stroke-linecap: butt}</style>
+<path id="m" d="M 0 0" style="stroke: #000000; fill: #ffffff"/><clipPath id="c"><rect width="9" height="9"/></clipPath></defs>
+<g id="unused" clip-path="url(#c)"><use xlink:href="#m" style="stroke: #cccccc; fill: #0072b2"/></g></svg>"""
+
+
+def test_a_figure_takes_the_colours_of_the_page_and_a_name():
+    root = parse(FIGURE)
+    assert is_line_art(root)
+    svg = element(root, "f", 'a "b" <c>')
+    page = Page(svg)
+    check_identifiers(page)
+    assert [attrs["id"] for _, attrs in page.tags if "id" in attrs] == ["f-m", "f-c"], "others are left out"
+    assert dict(page.tags)["svg"]["aria-label"] == 'a "b" <c>'
+    assert dict(page.tags)["svg"]["viewbox"] == "0 0 72 36"
+    assert "stroke: currentColor; fill: var(--paper, #fff)" in svg
+    assert "stroke: color-mix(in srgb, currentColor 20%, var(--paper, #fff)); fill: #0072b2" in svg
+    assert not re.search("style>|metadata|http", svg)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        '<image href="data:image/png;base64,"/>', "<script>alert(1)</script>", '<g onclick="alert(1)"/>',
+        '<use href="https://example.org/#a"/>', '<g style="fill: url(https://example.org)"/>',
+        "<style>p { color: red }</style>", "<foreignObject/>",
+    ],
+)  # fmt: skip
+def test_what_is_no_line_art_stays_an_image(results, inner):
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg">{inner}</svg>'
+    assert not is_line_art(parse(svg))
+    (results / "experiment" / "ranks.svg").write_text(svg)
+    (results / "kernels.json").unlink()
+    text = report.build_report(results)
+    assert inner not in text
+    assert '<img alt="ranks" src="data:image/svg+xml;base64,' in text
+
+
+def test_what_is_no_svg_is_refused():
+    for text in ("<svg", "<html/>", ""):
+        with pytest.raises(InvalidInput, match="Draw it again"):
+            parse(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "key"),
+    [
+        (-0.0004, "-0.0004", "-0.0004"), (3.1e-5, "3.1e-05", "3.1e-05"), (-0.0, "0", "-0.0"), (0.8125, "0.812", "0.8125"),
+        (np.float64(1234), "1,234", "1234.0"), (1e300, "1e+300", "1e+300"),
+        (math.inf, "inf", "Infinity"), (-math.inf, "-inf", "-Infinity"), ("inf×", "inf×", "Infinity"),
+        ("-inf", "-inf", "-Infinity"), ("1,060,000 rows/s~", "1,060,000 rows/s~", "1060000.0"),
+        (math.nan, "–", None), (np.float32("nan"), "–", None), (pd.NA, "–", None), (None, "–", None),
+        ("nan", "–", None), ("–", "–", None), (",", ",", None), ("infinite", "infinite", None),
+    ],
+)  # fmt: skip
+def test_what_a_cell_shows_and_is_sorted_by(value, text, key):
+    cell = report._cell(value, short=False)
+    assert cell.text == text
+    assert (None if cell.value is None else cell.key) == key
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """The page of everything that is committed, and of a file of verify."""
+    folder = tmp_path_factory.mktemp("full")
+    shutil.copy(MEASURED, folder)
+    shutil.copytree(EXPERIMENT, folder / "results")
+    equal = {"numba": ["decode"]}
+    (folder / "verify.json").write_text(json.dumps({"rows": [SMALL_VERIFY] * 3, "bit_equal": equal}))
+    report.write_report(folder, folder / "r.html")
+    return folder / "r.html"
+
+
+def test_the_full_page_begins_with_the_ratios(full):
+    text = full.read_text()
+    page = Page(text)
+    check_identifiers(page)
+    found = record.read(MEASURED)
+    body = page.text[page.text.index("In short\n") :]
+    order = ["Medians, and ranges", "Where we lose", "Machine, versions and commands", "proposed on each dataset, times",
+             "Times as fast as NumPy, median over", "all 840 rows", "how many times as fast ours is", "AUC on the test rows",
+             "from the cache", "The paper's claims"]  # fmt: skip
+    places = [body.index(each) for each in order]
+    assert places == sorted(places)
+    shown = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", re.findall(r"<tbody>.*?</tbody>", text, flags=re.DOTALL)[0])
+    wanted = report.pivots.headlines(found).to_numpy().ravel()
+    assert [html.unescape(re.sub("</?code>", "`", cell)) for cell in shown] == list(wanted), "the first table"
+    assert '<td class="right">equal</td>' in text, "words in a column of numbers stand below them"
+    for kernel in found.compile_seconds:
+        assert f'<th scope="row">{kernel}</th>' in text
+    for loss in report.tables.losses(found):
+        assert loss in page.text
+    folded = re.findall(r"<details(.*?)><summary>(.*?)</summary>", text)
+    assert ["open" in attributes for attributes, _ in folded] == [False] * len(folded)
+    assert all(len(table.split("<tr>")) - 2 <= report.LONG for table in unfolded_tables(text))
+
+
+def unfolded_tables(text):
+    outside = re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
+    return re.findall(r"<table>.*?</table>", outside, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -173,3 +355,71 @@ def test_tables_sort_and_the_theme_turns_in_a_browser(results, tmp_path, browser
     assert page.locator("#theme").get_attribute("aria-pressed") == "true"
     assert not said
     assert all(url.startswith(("file:", "data:")) for url in asked)
+
+
+SORT_ALL = """() => [...document.querySelectorAll("table")].flatMap(table => {
+  for (const fold of document.querySelectorAll("details")) fold.open = true;
+  return [...table.tHead.rows[0].cells].flatMap((head, column) => head.classList.contains("number") ? [0, 1].map(() => {
+    head.querySelector("button").click();
+    return { state: head.ariaSort, keys: [...table.tBodies[0].rows].map(row => row.cells[column].dataset.value ?? null) };
+  }) : []);
+})"""
+
+
+def ordered(keys, *, falling=False):
+    """Keys as they must be sorted: numbers, then what is missing."""
+    numbers = sorted((float(key) for key in keys if key is not None), reverse=falling)
+    return numbers + [None] * keys.count(None)
+
+
+def test_the_full_page_in_a_browser(full, browser):
+    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(full.as_uri())
+    dark = colours(page)
+    page.emulate_media(color_scheme="light")
+    light = colours(page)
+    for scheme in (dark, light):
+        assert abs(scheme["paper"] - scheme["line"]) > 100, "lines of the figures can be seen"
+    assert dark["paper"] < 60 < 200 < light["paper"]
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    sorts = page.evaluate(SORT_ALL)
+    assert len(sorts) > 100
+    for index, each in enumerate(sorts):
+        assert each["state"] == ("descending" if index % 2 else "ascending")
+        found = [None if key is None else float(key) for key in each["keys"]]
+        assert found == ordered(each["keys"], falling=index % 2)
+    for width in (390, 1200):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, "with all folds open"
+    assert not said
+    assert all(url.startswith(("file:", "data:")) for url in asked)
+
+
+def colours(page):
+    """Brightness of the page, and of the darkest-to-paper line of its figures' frames."""
+    return page.evaluate("""() => {
+      const bright = text => { const [r, g, b] = text.match(/[\\d.]+/g).map(Number); return (r + g + b) / 3; };
+      const frame = document.querySelector('figure svg [style*="stroke: currentColor"]');
+      return { paper: bright(getComputedStyle(document.body).backgroundColor), line: bright(getComputedStyle(frame).stroke) };
+    }""")
+
+
+def test_infinities_sort_to_the_ends_and_what_is_missing_last(results, tmp_path, browser):
+    (results / "kernels.json").unlink()
+    values = ["2", "inf", "", "-inf", "-0.0004", "inf", "10"]
+    lines = "".join(f"s{i},{value}\n" for i, value in enumerate(values))
+    (results / "experiment" / "auc.csv").write_text("setting,mean\n" + lines)
+    (results / "experiment" / "verdicts.csv").write_text("claim,count\na,x\nb,\nc,w\n")
+    report.write_report(results, tmp_path / "r.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "r.html").as_uri())
+    wanted = {"mean": ["-inf", "-0.0004", "2", "10", "inf", "inf", "–"], "count": ["w", "x", "–"]}
+    for column, rising in wanted.items():
+        table = page.locator("table", has=page.locator("thead th", has_text=column))
+        for want in (rising, [*rising[-2::-1], "–"]):
+            table.locator("thead th", has_text=column).locator("button").click()
+            assert table.locator("tbody tr td:nth-child(2)").all_inner_texts() == want
