@@ -3,8 +3,8 @@
     python bench/bench_development.py FOLDER -o docs/results/development.csv    # rows that are there stay
 
 FOLDER holds tables of ADBench (github.com/Minqi824/ADBench, adbench/datasets/Classical), NAME.npz with X and y;
-the number before the name is left out. At most 2,500 normal rows and 600 anomalies of each are drawn; they are split,
-contaminated and standardised as the paper's experiment does it. No method sees a label.
+the number before the name is left out. At most 2,500 normal rows and 600 anomalies of each are drawn; they are
+split, contaminated and standardised as the paper's experiment does it. No method sees a label.
 """
 
 import argparse

@@ -103,7 +103,7 @@ def losses(record: Record) -> list[str]:
         if (base := base_of(group)) is None or base.suite in BACKEND_SUITES:
             continue
         for row in group:
-            if row is base:
+            if row is base or row.contestant.startswith("pyscore"):  # another score of ours
                 continue
             value, target = ratio(row, base), row.target
             mark = ", a noisy measurement" if row.noisy or base.noisy else ""

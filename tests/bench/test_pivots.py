@@ -66,6 +66,8 @@ def test_ranks_and_auc_are_counted():
 def test_where_we_lose_names_scores_peers_and_auc():
     said = tables.losses(a_record(DATASETS + PEERS))
     assert "numba float32 is slower than NumPy at prior (2.00×)." in said
+    faster = [PEERS[0], row("peers", "a: rows to scores", "pyscore reconstruction", 0.5)]
+    assert not tables.losses(a_record(faster)), "two scores of ours are no rivals"
     assert "a: MMD of codes and prior: alibi-detect is 2.00 times as fast as kernel." in said
     assert [text for text in said if text.startswith("PyOD VAE")] == [
         "PyOD VAE has a higher AUC than both scores of ours on 1 of 2 datasets: a (0.800 beside 0.700)."
