@@ -103,16 +103,12 @@ def test_models_that_are_not_those_of_the_rows(folder, tmp_path):
 def test_a_model_is_found_by_its_hash(folder):
     """Whatever rows are left: those of models that another grid shares are dropped from one of the stacks."""
     rows = read_study(folder).models
-    for key, part in rows.groupby("config_hash"):
+    for _, part in rows.groupby("config_hash"):
         (stack,) = part["stack"].unique()
-        model = anatomy._model(folder, {"stack": stack, "config_hash": key})
-        assert model.digest() == models_of(folder, stack)[key].digest()
-        split = data.load_breast_cancer().split(0)
-        own = part[(part["score"] == "proposed") & (part["convention"] == "EXACT")].iloc[0]
-        lines = anatomy.dissect(model, split, EXACT)
-        assert next(line["auc"] for line in lines if line["term"] == "proposed") == own["auc_test"]
-        alone = anatomy.anatomy(folder, part)
-        assert set(alone.loc[(alone["term"] == "proposed"), "convention"]) == {"ORIGINAL", "EXACT"}
+        lines = anatomy.anatomy(folder, part)
+        found = lines[lines["term"] == "proposed"].groupby("convention")["auc"].unique().explode()
+        recorded = part[part["score"] == "proposed"].set_index("convention")["auc_test"]
+        assert dict(found) == dict(recorded)
     with pytest.raises(InvalidInput, match="has results, but is not there"):
         anatomy._model(folder, {"stack": stack, "config_hash": "f" * 16})
 
