@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from pyscore.convention import Convention, get_convention
 from pyscore.data import Split
 from pyscore.errors import InvalidInput
 from pyscore.experiment.measures import COSTLY, Rows
-from pyscore.experiment.store import load_models
+from pyscore.experiment.store import models_of
 from pyscore.model import SVAE
 from pyscore.reference import roc_auc
 from pyscore.scores import SCORES, residual_variance, score_terms, total
@@ -123,7 +122,7 @@ def anatomy(
         for row in records(select(rows[rows["score"] == SCORE], criterion)):
             if progress is not None:
                 progress(str(row["dataset"]))
-            model = _model(Path(folder), rows, row)
+            model = _model(folder, row)
             trained_by = get_convention(row["train_convention"])
             split = load(row["dataset"], row["difficulty"]).split(row["split"], convention=trained_by)
             sample = _sample(rows, row, split)
@@ -133,10 +132,9 @@ def anatomy(
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def _model(folder: Path, rows: pd.DataFrame, row: dict[str, Any]) -> SVAE:
-    """Return the model of a row: rows of a stack stand in the order of its models."""
-    order = rows.loc[rows["stack"] == row["stack"], "config_hash"].unique().tolist()
-    model = load_models(folder / "models" / f"{row['stack']}.safetensors")[order.index(row["config_hash"])]
+def _model(folder: str | os.PathLike[str], row: dict[str, Any]) -> SVAE:
+    """Return the model of a row, by its hash: `rows` may lack other models of its stack."""
+    model = models_of(folder, row["stack"]).get(row["config_hash"])
     if model is None:
         raise InvalidInput(
             f"the model {row['config_hash']} of stack {row['stack']} has results, but is not there."

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pyscore.convention import Convention
 from pyscore.errors import DataUnavailable
 from pyscore.experiment.grids import GRIDS
-from pyscore.experiment.schema import ABLATION_SCHEMA, SCHEMA
+from pyscore.experiment.schema import ABLATION_SCHEMA, NOT_SWITCHED, SCHEMA
 
 __all__ = ["CONFIG", "MODEL", "PAPER_GRID", "Study", "base_name", "figure3_grid", "main_grid", "read_study"]
 
@@ -115,7 +115,7 @@ def read_study(folder: str | os.PathLike[str]) -> Study:
         )
     return Study(
         models=models.drop_duplicates(_IDENTITY, keep="last", ignore_index=True),
-        ablation=_read_all(folder / "ablation", ABLATION_SCHEMA, unread).drop_duplicates(
+        ablation=_evaluated(_read_all(folder / "ablation", ABLATION_SCHEMA, unread)).drop_duplicates(
             [*_IDENTITY, "switched"], keep="last", ignore_index=True
         ),
         baselines=_read_all(folder / "baselines", BASELINE_SCHEMA, unread).drop_duplicates(
@@ -135,6 +135,11 @@ def _read_all(folder: Path, schema: pa.Schema, unread: list[str]) -> pd.DataFram
         except (pa.ArrowException, OSError) as error:
             unread.append(f"{folder.name}/{path.name}: {str(error).splitlines()[0][:200]}")
     return pa.concat_tables(tables).to_pandas()
+
+
+def _evaluated(ablation: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the copies of the results that older runs hold of fields that they did not evaluate."""
+    return ablation[~ablation["switched"].isin(list(NOT_SWITCHED))]
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -10,11 +10,12 @@ import tiny_runs
 from command_line import run
 
 from pyscore import anatomy, data, results_page
+from pyscore.cli import results
 from pyscore.convention import EXACT, ORIGINAL
-from pyscore.errors import InvalidInput, ModelFileError
+from pyscore.errors import DataUnavailable, InvalidInput, ModelFileError
 from pyscore.experiment.measures import Rows
 from pyscore.experiment.schedule import execute
-from pyscore.experiment.store import Store
+from pyscore.experiment.store import Store, models_of, save_models
 from pyscore.model import SVAE
 from pyscore.reference import roc_auc
 from pyscore.scores import score, score_terms
@@ -97,6 +98,42 @@ def test_models_that_are_not_those_of_the_rows(folder, tmp_path):
     shutil.rmtree(copy / "models")
     with pytest.raises(ModelFileError):
         anatomy.anatomy(copy, read_study(copy).models)
+
+
+def test_a_model_is_found_by_its_hash(folder):
+    """Whatever rows are left: those of models that another grid shares are dropped from one of the stacks."""
+    rows = read_study(folder).models
+    for _, part in rows.groupby("config_hash"):
+        (stack,) = part["stack"].unique()
+        lines = anatomy.anatomy(folder, part)
+        found = lines[lines["term"] == "proposed"].groupby("convention")["auc"].unique().explode()
+        recorded = part[part["score"] == "proposed"].set_index("convention")["auc_test"]
+        assert dict(found) == dict(recorded)
+    with pytest.raises(InvalidInput, match="has results, but is not there"):
+        anatomy._model(folder, {"stack": stack, "config_hash": "f" * 16})
+
+
+def test_models_of_another_stack(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (name, *_) = read_study(copy).models["stack"].unique()
+    load = Store(copy).models
+    (job, *_) = tiny_runs.jobs(1, BOTH)
+    save_models(Store(copy).models_path(job.task), job.task, load(job.task)[:1])
+    with pytest.raises(InvalidInput, match="results of 2 models, but 1 models are there"):
+        models_of(copy, name)
+    Store(copy).result_path(job.task).unlink()
+    with pytest.raises(DataUnavailable, match="names the models of the stack"):
+        models_of(copy, name)
+
+
+def test_models_that_are_not_those_do_not_end_the_command(folder, monkeypatch, capsys):
+    def refuse(*_):
+        raise InvalidInput("the models are not those of its results")
+
+    monkeypatch.setattr(anatomy, "anatomy", refuse)
+    assert results._anatomy(folder, read_study(folder), print) == "the models are not those of its results"
+    assert "will not say what decides" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_summary_keeps_it(folder, tmp_path):

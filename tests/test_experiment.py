@@ -7,25 +7,28 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_runs
 from closeness import assert_close
 from kernel_specs import model
 from tiny_runs import OPTIONS, tasks
 
-from pyscore import compiled_goodness, data, evaluation, goodness, reference, sampling
+from pyscore import compiled_goodness, data, evaluation, goodness, reference, sampling, selection
 from pyscore.backends import get_backend
 from pyscore.cli.app import main
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.errors import InvalidInput
-from pyscore.experiment import ablation, grid, runs
+from pyscore.experiment import ablation, grid, measures, runs
 from pyscore.experiment.beside import baseline_areas
 from pyscore.experiment.classifier import CHANCE, HIDDEN, _forward, _gradient, _initialise, _layers, train_disc
 from pyscore.experiment.grid import GRIDS, Options, model_seed, tasks_of
 from pyscore.experiment.measures import CHEAP, KNOWN, Meter, Rows, _areas, costly_rows, known_auc
+from pyscore.experiment.schema import ABLATION_SCHEMA, NOT_SWITCHED, PARTLY_SWITCHED
 from pyscore.experiment.store import read_results
 from pyscore.kernel_specs import mmd_scale, unit
 from pyscore.kernels.cpu import kernel_sums
 from pyscore.model import SVAE
 from pyscore.stacked import train_stack
+from pyscore.study import read_study
 from pyscore.training import TrainConfig
 
 BOTH = (ORIGINAL, EXACT)
@@ -294,8 +297,52 @@ def test_the_ablation_measures_what_a_field_touches(meter):
 
 
 def test_every_scoring_field_is_part_of_the_ablation():
-    covered = {*ablation.TOUCHES, *ablation.FIT_FIELDS, *ablation.DEAR_FIELDS, "known_anomalies"}
+    covered = {*ablation.TOUCHES, *ablation.FIT_FIELDS, *ablation.DEAR_FIELDS, *NOT_SWITCHED}
     assert covered == set(Convention.fields("scoring"))
+    assert not {*NOT_SWITCHED} & {*ablation.TOUCHES, *ablation.FIT_FIELDS, *ablation.DEAR_FIELDS}
+    part = {*ablation.FIT_FIELDS, *ablation.DEAR_FIELDS} - {*ablation.TOUCHES}
+    assert set(PARTLY_SWITCHED) == part
+
+
+def test_copies_of_older_runs_are_not_read(tmp_path):
+    """They have rows of `known_anomalies`, which was never evaluated: it would seem to change nothing."""
+    frame = synthetic_runs.rows("yeast", 0, synthetic_runs.configs())
+    synthetic_runs.write(frame, tmp_path / "results" / "a.parquet")
+    copies = synthetic_runs.switched(frame, ("known_anomalies", "jacobian"))
+    synthetic_runs.write(copies, tmp_path / "ablation" / "a.parquet", ABLATION_SCHEMA)
+    assert set(read_study(tmp_path).ablation["switched"]) == {"jacobian"}
+
+
+def test_a_score_that_cannot_be_computed_is_a_failed_row(meter, monkeypatch):
+    """`eigh` of a Hessian that is NaN; the other scores of the same call are measured."""
+    real = measures.scoring.score_table
+
+    def table(model, x, names, **kwargs):
+        if "prior" in names:
+            raise np.linalg.LinAlgError("Eigenvalues did not converge")
+        return real(model, x, names, **kwargs)
+
+    monkeypatch.setattr(measures.scoring, "score_table", table)
+    good, bad = ablation._areas(meter, EXACT, ["reconstruction", "prior"])
+    assert (good["score"], good["failure"], bad["score"]) == ("reconstruction", None, "prior")
+    assert 0 < good["auc_test"] < 1
+    assert bad["failure"].startswith("not measurable: Eigenvalues did not converge")
+    assert all(np.isnan(bad[name]) for name in measures.AREAS)
+
+
+def test_a_fit_that_cannot_be_measured_is_a_failed_row(meter, monkeypatch):
+    def refuse(*_):
+        raise np.linalg.LinAlgError("singular")
+
+    monkeypatch.setattr(Meter, "fit", refuse)
+    known = {"prior": {"score": "prior", "auc_test": 0.7, "failure": None}}
+    (row,) = ablation._switched(meter, "p_value", EXACT.switched("p_value"), known, True)
+    assert row["failure"] == "not measurable: singular"
+    assert np.isnan([row[name] for name in measures.FIT]).all()
+    (task,) = tasks(1)
+    rows = runs.run_stack(task).rows
+    assert rows["failure"].eq("not measurable: singular").all()
+    assert runs.failed_models(rows) == {task.name: 2}
 
 
 def test_training_variants():
@@ -308,24 +355,19 @@ def test_training_variants():
 
 
 def test_selected_models():
-    row = {
-        "dataset": "a",
-        "difficulty": "easy",
-        "split": 0,
-        "convention": "EXACT",
-        "score": "prior",
-        "failure": None,
-    }
-    frame = pd.DataFrame(
-        [
-            {**row, "config_hash": "auc", "auc_train": 0.9, "mean_log_density": -9.0},
-            {**row, "config_hash": "density", "auc_train": 0.5, "mean_log_density": -1.0},
-            {**row, "config_hash": "flat", "auc_train": 0.6, "mean_log_density": -np.inf},
-            {**row, "config_hash": "failed", "auc_train": np.nan, "mean_log_density": np.nan, "failure": "NaN"},
-        ]
+    """They are those of `select`: one with rows that have no density is none of them, however high its AUC."""
+    config = synthetic_runs.configs()[:1] * 4
+    frame = synthetic_runs.rows("yeast", 0, config, conventions=("EXACT",), scores=("prior",)).assign(
+        config_hash=["auc", "density", "flat", "failed"],
+        auc_train=[0.9, 0.5, 0.95, np.nan],
+        mean_log_density=[-9.0, -1.0, -np.inf, np.nan],
+        failure=[None, None, None, "NaN"],
     )
     assert ablation.selected_models(frame) == {"auc", "density"}
     assert ablation.selected_models(frame, ["proposed"]) == set()
+    several = pd.concat([synthetic_runs.rows(name, 0, synthetic_runs.configs()) for name in ("yeast", "iris")])
+    chosen = [set(selection.select(several, name)["config_hash"]) for name in selection.SELECTIONS]
+    assert ablation.selected_models(several) == set.union(*chosen)
 
 
 def test_baselines(split):
@@ -377,7 +419,7 @@ def test_reproduce_resume_status_and_ablation(command, tmp_path):
     status, out, _ = command("--steps", 5, "--ablation", "scoring", "--json")
     assert (status, json.loads(out)["finished"]) == (0, 1)
     rows = read_results(tmp_path, "ablation")
-    fields = {*Convention.fields("scoring"), ""}
+    fields = {*Convention.fields("scoring"), ""} - {*NOT_SWITCHED}
     assert set(rows["switched"]) == fields
     one = rows[(rows["switched"] == "volume_weight") & (rows["convention"] == "EXACT[volume_weight=2.0]")]
     assert set(one["score"]) == set(ablation.TOUCHES["volume_weight"])

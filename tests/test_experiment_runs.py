@@ -16,12 +16,13 @@ import tiny_runs
 from tiny_runs import OPTIONS, jobs, tasks
 
 from pyscore.errors import BackendUnavailable, ClusterError, ModelFileError
-from pyscore.experiment import cluster, store
+from pyscore.experiment import cluster, runs, store
 from pyscore.experiment.grid import GRIDS, Options, tasks_of
-from pyscore.experiment.runs import run_stack
+from pyscore.experiment.runs import TRAINING_SHARE, run_stack
 from pyscore.experiment.schedule import execute
 from pyscore.experiment.schema import SCHEMA
 from pyscore.experiment.store import Store, read_results
+from pyscore.model import SVAE
 
 TIMES = ["seconds_train", "seconds_score"]
 
@@ -48,6 +49,10 @@ def rows_of(folder, count):
     """Rows of the first stacks, without times; every file is whole."""
     frames = [pd.read_parquet(Store(folder).result_path(task)) for task in tasks(count)]
     return pd.concat(frames, ignore_index=True).drop(columns=TIMES)
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def expect(uninterrupted, count):
@@ -80,10 +85,58 @@ def test_killed_and_resumed(uninterrupted, tmp_path):
     out = tmp_path / "out"
     script("kill", out, 2, 3)
     assert len(list(out.glob("results/*.parquet"))) == 1
-    assert len(list(out.glob("*/.*.tmp"))) == 2, "what was being written"
+    assert len(list(out.glob("*/.*.tmp"))) == 1, "what the second was writing; it swept what the first left"
     report = execute(jobs(), Store(out))
     assert (len(report.skipped), len(report.finished), report.elsewhere) == (1, 2, []), "no dead claim is left"
     pd.testing.assert_frame_equal(rows_of(out, 3), expect(uninterrupted, 3), check_exact=True)
+    assert list(out.rglob("*.tmp")) == [], "what the dead left is swept"
+    assert [len(e["files"]) for e in log_of(out) if e["event"] == "swept"] == [1, 1]
+
+
+def test_killed_while_it_trains(uninterrupted, tmp_path):
+    """The second of two models of the first stack is not begun; nothing is left but a claim that is free."""
+    out, name = tmp_path / "out", tasks()[0].name
+    command = [sys.executable, tiny_runs.__file__, "train", str(out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        stack, phase, share = process.stdout.readline().split()
+        assert (stack, phase) == (name, "training")
+        assert 0 <= float(share) < TRAINING_SHARE
+        with Store(out).claim(name) as ours:
+            assert not ours, "it is at work"
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert [path.name for path in out.rglob("*") if path.is_file()] == [name], "its claim"
+    report = execute(jobs(2), Store(out))
+    assert (len(report.finished), report.elsewhere) == (2, [])
+    pd.testing.assert_frame_equal(rows_of(out, 2), expect(uninterrupted, 2), check_exact=True)
+
+
+def test_only_what_nobody_writes_is_swept(tmp_path):
+    mine, other = Store(tmp_path), Store(tmp_path)
+    files = ("results/.dead.parquet.abc.tmp", "models/.alive.safetensors.abc.tmp", "results/.alive.parquet.abc.tmp",
+             ".manifest.json.abc.tmp", "ablation/.rescored-dead.parquet.x_1.tmp", "results/dead.parquet")  # fmt: skip
+    for file in files:
+        (tmp_path / file).touch()
+    with other.claim("alive") as held:
+        assert held
+        assert sorted(mine.sweep()) == sorted(Path(files[i]).name for i in (0, 3, 4))
+    assert sorted(mine.sweep()) == sorted(Path(files[i]).name for i in (1, 2))
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()].count("dead.parquet") == 1
+    assert list((tmp_path / "claims").iterdir()) == []
+
+
+def test_without_locks_nothing_is_swept(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    store = Store(tmp_path)
+    (tmp_path / "results" / ".dead.parquet.abc.tmp").touch()
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="has no locks"):
+        assert store.sweep() == []
+    assert (tmp_path / "results" / ".dead.parquet.abc.tmp").exists()
 
 
 def test_two_processes_on_one_folder(uninterrupted, tmp_path):
@@ -98,7 +151,11 @@ def test_a_worker_is_killed(uninterrupted, tmp_path):
     pytest.importorskip("distributed")
     out = tmp_path / "out"
     report = json.loads(script("cluster", out).stdout.splitlines()[-1])
-    assert not report.pop("victim_alive")
+    assert not report["victim_alive"]
+    (lost,) = [name for name, pid in report["work"] if int(pid) == report["victim"]]  # never ended there
+    again = [int(pid) for name, pid in report["work"] if name == lost]
+    assert len(again) >= 2, "its stack was begun anew"
+    assert set(again) != {report["victim"]}
     assert (report["finished"], report["broken"], report["unwritten"]) == (4, {}, {})
     pd.testing.assert_frame_equal(rows_of(out, 4), expect(uninterrupted, 4), check_exact=True)
 
@@ -161,8 +218,7 @@ def test_out_of_disk_for_a_while(uninterrupted, tmp_path, monkeypatch):
     report = execute(jobs(2), Store(tmp_path))
     assert sorted(report.finished) == sorted(t.name for t in tasks(2))
     assert report.complete
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [(e["stack"], e["event"]) for e in log] == [(tasks()[0].name, "not written")]
+    assert [(e["stack"], e["event"]) for e in log_of(tmp_path)] == [(tasks()[0].name, "not written")]
     pd.testing.assert_frame_equal(rows_of(tmp_path, 2), expect(uninterrupted, 2), check_exact=True)
 
 
@@ -175,6 +231,71 @@ def test_out_of_disk_to_the_end(tmp_path, monkeypatch):
     assert list((tmp_path / "results").iterdir()) == []
     disk.failures = 0
     assert len(execute(jobs(1), Store(tmp_path)).finished) == 1
+
+
+def test_what_waits_for_the_disk_stays_claimed(tmp_path, monkeypatch):
+    """No other process computes it again; when the run gives it up, another may."""
+    Disk(monkeypatch, failures=100)
+    first, other, seen = tasks()[0].name, Store(tmp_path), []
+
+    def watch(job, phase, share):
+        if job.name != first and not seen:
+            with other.claim(first) as ours:
+                seen.append(ours)
+
+    report = execute(jobs(2), Store(tmp_path), watch=watch)
+    assert (seen, len(report.unwritten)) == ([False], 2)
+    with other.claim(first) as ours:
+        assert ours
+    assert list((tmp_path / "claims").iterdir()) == []
+
+
+class ClaimsDisk:
+    """A disk without room for a claim, so many times."""
+
+    def __init__(self, monkeypatch, failures):
+        self.failures = failures
+        real = os.open
+
+        def opened(path, *args, **kwargs):
+            if Path(path).parent.name == "claims" and self.failures:
+                self.failures -= 1
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return real(path, *args, **kwargs)
+
+        monkeypatch.setattr(os, "open", opened)
+
+
+def test_no_room_for_a_claim_for_a_while(uninterrupted, tmp_path, monkeypatch):
+    """The stack is computed without, and claimed when there is room to write."""
+    ClaimsDisk(monkeypatch, failures=1)
+    report = execute(jobs(2), Store(tmp_path))
+    assert report.complete
+    assert list(report.unclaimed) == [tasks()[0].name]
+    assert "No space left" in report.to_dict()["unclaimed"][tasks()[0].name]
+    assert [(e["stack"], e["event"]) for e in log_of(tmp_path)] == [(tasks()[0].name, "not claimed")]
+    assert list((tmp_path / "claims").iterdir()) == []
+    pd.testing.assert_frame_equal(rows_of(tmp_path, 2), expect(uninterrupted, 2), check_exact=True)
+
+
+def test_no_room_for_a_claim_to_the_end(tmp_path, monkeypatch):
+    disk = ClaimsDisk(monkeypatch, failures=100)
+    report = execute(jobs(2), Store(tmp_path))
+    assert list(report.unwritten) == list(report.unclaimed) == [t.name for t in tasks(2)]
+    assert not report.complete
+    assert list((tmp_path / "results").iterdir()) == [], "nothing is written without a claim"
+    disk.failures = 0
+    assert len(execute(jobs(1), Store(tmp_path)).finished) == 1
+
+
+def test_without_a_claim_nothing_is_written_over(tmp_path, monkeypatch):
+    """Another process took the stack in the meantime: it is the one to write it."""
+    with Store(tmp_path).claim(tasks()[0].name) as theirs:
+        assert theirs
+        ClaimsDisk(monkeypatch, failures=1)
+        report = execute(jobs(1), Store(tmp_path))
+    assert list(report.unwritten.values()) == ["another process works on it"]
+    assert not Store(tmp_path).result_path(tasks()[0]).exists()
 
 
 def test_another_error_of_the_disk_is_not_swallowed(tmp_path, monkeypatch):
@@ -199,6 +320,21 @@ def test_a_loss_of_nan_is_a_failed_row(tmp_path):
     assert failed[["auc_train", "auc_test", "mmd", "mean_log_density"]].isna().all(axis=None)
     assert [m is None for m in Store(tmp_path).models(job.task)] == [False, True]
     assert "failed" in (tmp_path / "log.jsonl").read_text()
+
+
+def test_all_failed_models_are_counted(tmp_path, monkeypatch):
+    """Those with a parameter that is not finite, too, as `--status` does."""
+    real = runs.train_stack
+
+    def spoilt(*args, **kwargs):
+        first, *others = real(*args, **kwargs)
+        flat = {name: np.full_like(value, np.nan) for name, value in first.model.parameters().items()}
+        return [first._replace(model=SVAE.from_parameters(flat)), *others]
+
+    monkeypatch.setattr(runs, "train_stack", spoilt)
+    report = execute(jobs(1), Store(tmp_path))
+    assert report.failed_models == 1
+    assert runs.failed_models(read_results(tmp_path)) == {tasks()[0].name: 1}
 
 
 def test_models_can_be_read_back(uninterrupted):

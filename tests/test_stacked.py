@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
+import pandas as pd
 import pytest
 
 from pyscore.compiled_trainer import step_options
@@ -14,12 +13,17 @@ from pyscore.kernels.cpu import train as kernel
 from pyscore.model import SVAE
 from pyscore.network import ACTIVATIONS
 from pyscore.sampling import STREAMS, TrainingDraws
-from pyscore.stacked import StackMember, train_stack
+from pyscore.stacked import train_stack
 from pyscore.trainer import Trainer
 from pyscore.training import TrainConfig, train
 
 SHAPES = [(30, 9, 64, 16, 100), (7, 2, 20, 1, 33), (10, 4, 32, 4, 100), (3, 3, 5, 2, 2), (40, 5, 17, 20, 31)]
 """d, k, h, p, batch size: the paper's, and ones that are no multiple of anything."""
+STEP_K = 4
+"""A trained parameter differs from the other trainer's by less than STEP_K·eps a step, in units of the largest
+parameter (or 1); measured 1.5 in float64 and 0.8 in float32."""
+LOSS_K = 32
+"""The same of a recorded loss, in units of the largest; measured 13 and 9 in the first step."""
 GRADIENT_K = 64
 """A gradient's error is below GRADIENT_K·eps·scale; measured 33 (float64, EXACT)."""
 
@@ -88,14 +92,27 @@ def test_a_wrong_gradient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(gradient_errors(model, rows(6), TrainConfig(batch_size=20)).values()) > GRADIENT_K
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("convention", [EXACT, ORIGINAL], ids=lambda c: c.name)
-def test_a_stack_of_one_is_the_single_trainer(convention: Convention) -> None:
-    config = TrainConfig(steps=60, seed=5, convention=convention)
-    sizes = {"latent_dim": 4, "hidden_dim": 32, "n_components": 4, "dtype": np.float64}
-    single = train(rows(10), config, **sizes)
+def test_a_stack_of_one_is_the_single_trainer(convention: Convention, dtype: type) -> None:
+    """The one that differentiates automatically (by default `train` is itself a stack of one)."""
+    sizes = {"latent_dim": 4, "hidden_dim": 32, "n_components": 4, "dtype": dtype}
+    x, eps = rows(10, dtype=dtype), np.finfo(dtype).eps
+    for steps in (1, 10, 60):
+        config = TrainConfig(steps=steps, seed=5, convention=convention)
+        single = train(x, config, backend="torch", **sizes)
+        (member,) = train_stack(x, [config], **sizes)
+        scale = max(1.0, *(float(np.abs(value).max()) for value in single.model.parameters().values()))
+        assert largest_difference(member.model, single.model) <= STEP_K * eps * steps * scale
+        wanted = single.history.to_numpy()
+        apart = np.abs(member.history.to_numpy() - wanted).max()
+        assert apart <= LOSS_K * eps * steps * np.abs(wanted).max()
+
+
+def test_train_is_a_stack_of_one() -> None:
+    config, sizes = TrainConfig(steps=10, seed=5), {"latent_dim": 4, "hidden_dim": 32, "n_components": 4}
     (member,) = train_stack(rows(10), [config], **sizes)
-    assert largest_difference(member.model, single.model) <= 1e-10
-    assert np.abs(member.history.to_numpy() - single.history.to_numpy()).max() <= 1e-10
+    assert member.model.digest() == train(rows(10), config, **sizes).model.digest()
 
 
 def grid(steps: int = 30, **fields: object) -> list[TrainConfig]:
@@ -126,21 +143,23 @@ def test_the_torch_stack_agrees(convention: Convention) -> None:
         assert np.abs(one.history.to_numpy() - other.history.to_numpy()).max() <= 1e-9
 
 
-def diverging_stack(backend: str) -> list[StackMember]:
-    x = rows(6, dtype=np.float32) * np.float32(1e12)
-    good, bad = TrainConfig(steps=6, learning_rate=1e12, seed=1), TrainConfig(steps=6, learning_rate=1e12, seed=2)
-    return train_stack(x, [good, dataclasses.replace(bad, beta=3e38)], backend=backend, n_components=2)
-
-
+@pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("backend", ["numba", "torch"])
-def test_divergence_is_reported_and_stays_with_its_model(backend: str) -> None:
-    for member in diverging_stack(backend):
-        if member.failure is not None:
-            assert member.model is None
-            assert "at step" in member.failure
-            assert len(member.history) < 6
-            assert np.isfinite(member.history.to_numpy()).all()
-    assert any(member.failure for member in diverging_stack(backend))
+def test_divergence_is_reported_and_stays_with_its_model(backend: str, place: int) -> None:
+    """β·MMD overflows float32 in the second step; the other model is what it is without that company."""
+    x, good = rows(6, dtype=np.float32), TrainConfig(steps=6, seed=1)
+    configs = [good]
+    configs.insert(place, TrainConfig(steps=6, seed=2, beta=3e38))
+    stack = train_stack(x, configs, backend=backend, n_components=2)
+    lost = stack.pop(place)
+    assert lost.model is None
+    assert "at step 1" in lost.failure
+    assert len(lost.history) == 1
+    assert np.isfinite(lost.history.to_numpy()).all()
+    (left,), (alone,) = stack, train_stack(x, [good], backend=backend, n_components=2)
+    assert left.failure is None
+    assert left.model.digest() == alone.model.digest()
+    pd.testing.assert_frame_equal(left.history, alone.history, check_exact=True)
 
 
 def test_draws_are_those_of_the_sampling_module() -> None:

@@ -1,8 +1,9 @@
 """Experiments of a few models on the embedded data; and, as a script, processes that run them and are killed.
 
 python tiny_runs.py kill OUT 1 2 4     fork children that die at their first, second, fourth rename of a file
+python tiny_runs.py train OUT          say so while the first stack is trained, and wait to be killed
 python tiny_runs.py together OUT 2     fork two children on one folder; each writes OUT-<i>.json
-python tiny_runs.py cluster OUT        two Dask workers, one of which is killed while it works
+python tiny_runs.py cluster OUT        two Dask workers, one of which is killed while it trains
 """
 
 import json
@@ -11,10 +12,12 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 from pyscore.convention import ORIGINAL
 from pyscore.experiment.grid import Options, StackTask
 from pyscore.experiment.jobs import Job
+from pyscore.experiment.runs import Place
 from pyscore.experiment.schedule import execute
 from pyscore.experiment.store import Store
 
@@ -61,6 +64,14 @@ def kill(out, *renames):
         assert os.WIFSIGNALED(status), "the child was to be killed"
 
 
+def train(out):
+    def watch(job, phase, share):
+        print(job.name, phase, share, flush=True)
+        sys.stdin.read()  # in the midst of training: the other model is not even begun
+
+    execute(jobs(), Store(out), place=Place(threads=1), watch=watch)
+
+
 def together(out, count):
     def work(index):
         report = execute(jobs(), Store(out))
@@ -71,26 +82,54 @@ def together(out, count):
         os.waitpid(pid, 0)
 
 
+@dataclass(frozen=True)
+class Traced(Job):
+    """Notes who works on it; the first that works on any never comes to an end."""
+
+    trace: str
+
+    def work(self, *arguments):
+        with open(self.trace, "a") as file:
+            file.write(f"{self.name} {os.getpid()}\n")
+        endless = self._first()
+        result = super().work(*arguments)
+        while endless:
+            result = super().work(*arguments)
+        return result
+
+    def _first(self):
+        try:
+            os.close(os.open(f"{self.trace}-victim", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        os.symlink(str(os.getpid()), f"{self.trace}-pid")
+        return True
+
+
 def cluster(out):
     from pyscore.experiment.cluster import execute_on, local_cluster
 
+    trace = f"{out}-trace"
+    victims = []
+
+    def murder():
+        while not os.path.islink(f"{trace}-pid"):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        victims.append(int(os.readlink(f"{trace}-pid")))
+        os.kill(victims[0], signal.SIGKILL)
+
     with local_cluster(2) as client:
-        victim = next(iter(client.run(os.getpid).values()))
-        working = threading.Event()
-
-        def murder():
-            working.wait()
-            time.sleep(0.3)  # the stacks take longer
-            os.kill(victim, signal.SIGKILL)
-
         thread = threading.Thread(target=murder)
         thread.start()
-        report = execute_on(client, jobs(4), Store(out), watch=lambda *_: working.set())
+        report = execute_on(client, [Traced(task, trace) for task in tasks(4)], Store(out))
         thread.join()
-        alive = victim in client.run(os.getpid).values()
-    print(json.dumps({**report.to_dict(), "victim_alive": alive}))
+        alive = victims[0] in client.run(os.getpid).values()
+    with open(trace) as file:
+        work = [line.split() for line in file]
+    print(json.dumps({**report.to_dict(), "victim": victims[0], "victim_alive": alive, "work": work}))
 
 
 if __name__ == "__main__":
     what, out, *rest = sys.argv[1:]
-    {"kill": kill, "together": together, "cluster": cluster}[what](out, *map(int, rest))
+    {"kill": kill, "train": train, "together": together, "cluster": cluster}[what](out, *map(int, rest))

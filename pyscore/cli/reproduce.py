@@ -22,7 +22,7 @@ from pyscore.experiment.ablation import selected_models, training_tasks
 from pyscore.experiment.beside import write_baselines
 from pyscore.experiment.grid import GRIDS, Options, StackTask, tasks_of
 from pyscore.experiment.jobs import Job, Rescore, TrainingAblation
-from pyscore.experiment.runs import Place, cores
+from pyscore.experiment.runs import Place, cores, failed_models
 from pyscore.experiment.schedule import BROKEN, ELSEWHERE, FINISHED, FINISHED_BEFORE, Report, Watch, execute
 from pyscore.experiment.store import Store, out_of_disk, read_results
 
@@ -207,7 +207,7 @@ def show_status(folder: Path, *, json: bool) -> None:
         raise InvalidInput(f"there is no run in {str(folder)!r}. Start one with `pyscore reproduce -o {folder}`.")
     store = Store(folder)
     done = {path.stem for path in (folder / "results").glob("*.parquet")}
-    failed = _failed_models(folder) if done else {}
+    failed = failed_models(read_results(folder)) if done else {}
     rows = []
     for key, run in store.runs().items():
         for name in run["datasets"]:
@@ -230,10 +230,3 @@ def show_status(folder: Path, *, json: bool) -> None:
         emit({"output": str(folder), "rows": frame.to_dict("records")}, json=True)
     else:
         print_frame(frame, title=f"{folder}: stacks done and missing")
-
-
-def _failed_models(folder: Path) -> dict[str, int]:
-    """Number of models without training, by stack."""
-    rows = read_results(folder)
-    failed = rows[rows["failure"].notna() & (rows["rows_train"] == 0)]
-    return dict(failed.groupby("stack")["config_hash"].nunique())

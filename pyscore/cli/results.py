@@ -50,7 +50,7 @@ def _anatomy(run: Path, study: Study, say: Callable[[str], None]) -> pd.DataFram
     """Take the scores of the selected models apart, or say why that cannot be done here."""
     try:
         return anatomy.anatomy(run, selectable(study), lambda name: say(f"the terms of `proposed`, {name}"))
-    except (DataUnavailable, DataIntegrityError, ModelFileError) as reason:
+    except (DataUnavailable, DataIntegrityError, ModelFileError, InvalidInput) as reason:
         print_note(f"the page will not say what decides `proposed`: {reason}")
         return str(reason)
 

@@ -9,6 +9,9 @@ that a field touches are computed again (`TOUCHES`). Two kinds are too dear for 
   `proposed`, on the sample of `costly_rows`, under both conventions and with `projection` and `corrected_volume`
   switched.
 
+`known_anomalies` is not switched at all; `schema.NOT_SWITCHED` says why, and `schema.PARTLY_SWITCHED` which models
+the rows of the other fields are of, where those are not all.
+
 *Training fields* need new models: stacks of the small grid whose training convention has one field switched
 (`training_tasks`), measured like any other.
 
@@ -23,22 +26,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.data import Split
-from pyscore.errors import PyscoreError
 from pyscore.experiment.grid import GRIDS, Options, StackTask, tasks_of
-from pyscore.experiment.measures import CHEAP, COSTLY, DEAR, KNOWN, Meter, Rows
+from pyscore.experiment.measures import AREAS, CHEAP, COSTLY, DEAR, FIT, NOT_MEASURABLE, Meter, Rows
 from pyscore.experiment.runs import Place, Progress, spread
 from pyscore.experiment.schema import ABLATION_SCHEMA
 from pyscore.model import SVAE
 from pyscore.scores import available_scores
+from pyscore.selection import GROUP, SELECTIONS, select
 
 __all__ = ["TOUCHES", "rescore", "selected_models", "training_tasks"]
 
 BASES = (ORIGINAL, EXACT)
+NAN = float("nan")
 
 _WITH_PRIOR = tuple(name for name in CHEAP if name not in ("reconstruction", "latent_reconstruction"))
 _WITH_LIKELIHOOD = ("reconstruction", "joint", "proposed_encoder", "proposed")
@@ -60,19 +63,11 @@ DEAR_FIELDS: dict[str, tuple[str, ...]] = {"projection": DEAR, "corrected_volume
 
 
 def selected_models(rows: pd.DataFrame, scores: Sequence[str] | None = None) -> set[str]:
-    """Hashes of the models that are chosen for a score (by default any) and convention, by one of two rules.
-
-    Per dataset and split: the highest ``auc_train``; the highest ``mean_log_density``.
-    """
-    alive = rows[rows["failure"].isna()]
+    """Hashes of the models that `select` takes for a score (by default any), by one of the paper's criteria."""
     if scores is not None:
-        alive = alive[alive["score"].isin(scores)]
-    chosen: set[str] = set()
-    for column in ("auc_train", "mean_log_density"):
-        finite = alive[np.isfinite(alive[column])]
-        best = finite.groupby(["dataset", "difficulty", "split", "convention", "score"])[column].idxmax()
-        chosen |= set(finite.loc[best, "config_hash"])
-    return chosen
+        rows = rows[rows["score"].isin(scores)]
+    group = ("difficulty", *GROUP)
+    return {key for criterion in SELECTIONS for key in select(rows, criterion, group)["config_hash"]}
 
 
 def rescore(
@@ -145,14 +140,10 @@ def _switched(
     meter: Meter, name: str, changed: Convention, known: dict[str, dict[str, Any]], fitted: bool
 ) -> list[dict[str, Any]]:
     """Rows of the scores and measures that one field touches; `known` are those before, by score."""
-    if name == "known_anomalies":
-        # ORIGINAL's sets hold no anomaly, and there is no AUC of one class (Q23); EXACT's are in the results.
-        gone = {f"auc_known{count}": float("nan") for count in KNOWN}
-        return [{**row, **gone} for row in known.values()] if changed.known_anomalies == "normals" else []
     touched = _areas(meter, changed, [score for score in TOUCHES.get(name, ()) if score in known])
     found = [{**known[row["score"]], **row} for row in touched]
     if fitted and name in FIT_FIELDS:
-        fit = meter.fit(changed)
+        fit = _fit(meter, changed)
         found = [{**row, **fit} for row in found or known.values()]
     return found
 
@@ -161,11 +152,22 @@ def _areas(meter: Meter, convention: Convention, names: Sequence[str]) -> list[d
     """Measured rows, or one with the reason for each score that cannot be computed."""
     try:
         return meter.areas(convention, names)
-    except PyscoreError as error:
-        nothing = dict.fromkeys(
-            ("auc_train", "auc_test", "auc_known1", "auc_known5", "mean_log_density"), float("nan")
-        )
-        return [{"score": name, **nothing, "failure": str(error)} for name in names]
+    except NOT_MEASURABLE as error:
+        if len(names) > 1:  # the others can be, perhaps
+            return [row for name in names for row in _areas(meter, convention, [name])]
+        return [{"score": name, **dict.fromkeys(AREAS, NAN), "failure": _reason(error)} for name in names]
+
+
+def _fit(meter: Meter, convention: Convention) -> dict[str, Any]:
+    """Measured goodness of fit, or the reason why it cannot be computed."""
+    try:
+        return meter.fit(convention)
+    except NOT_MEASURABLE as error:
+        return {**dict.fromkeys(FIT, NAN), "failure": _reason(error)}
+
+
+def _reason(error: Exception) -> str:
+    return f"not measurable: {error}"
 
 
 def _defined(names: Sequence[str], convention: Convention) -> tuple[str, ...]:

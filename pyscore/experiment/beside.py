@@ -54,13 +54,19 @@ def baseline_areas(split: Split, seed: int = 0) -> pd.DataFrame:
 
 
 def write_baselines(task: StackTask, store: Store) -> bool:
-    """Write the file of a task's dataset and split unless it is there; returns whether it was written."""
+    """Write the file of a task's dataset and split, unless it is there or another process makes it.
+
+    Returns whether it was written.
+    """
     convention = task.options.train_convention.name
     stem = f"{task.dataset}-{task.split}" + ("" if convention == "ORIGINAL" else f"-{convention}")
     path = store.part("baselines") / f"{stem}.parquet"
     if path.is_file():
         return False
     facts: dict[str, Any] = {"dataset": task.dataset, "difficulty": task.difficulty, "split": task.split}
-    areas = baseline_areas(split_of(task), seed=task.split)
-    write_rows(path, areas.assign(**facts, train_convention=convention), BASELINE_SCHEMA)
+    with store.claim(stem) as ours:
+        if not ours or path.is_file():
+            return False
+        areas = baseline_areas(split_of(task), seed=task.split)
+        write_rows(path, areas.assign(**facts, train_convention=convention), BASELINE_SCHEMA)
     return True

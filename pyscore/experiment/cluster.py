@@ -17,7 +17,7 @@ from pyscore.data import Split
 from pyscore.errors import BackendUnavailable, ClusterError
 from pyscore.experiment.jobs import Job
 from pyscore.experiment.runs import Place, StackResult
-from pyscore.experiment.schedule import BROKEN, FINISHED, Report, Splits, Watch, Writer, take
+from pyscore.experiment.schedule import Report, Splits, Watch, Writer
 from pyscore.experiment.store import Store
 
 if TYPE_CHECKING:
@@ -101,34 +101,25 @@ def execute_on(
     place = place or Place()
     place = replace(place, threads=place.threads or 1)
     report, splits = Report(), Splits()
-    writer = Writer(store, report)
-    seen = watch or (lambda job, phase, share: None)
     waiting = deque(jobs)
-    out: dict[Future[Any], tuple[Job, int]] = {}
+    out: dict[Future[Any], Job] = {}
     completed = distributed.as_completed()
-    try:
-        while waiting or out:
-            while waiting and len(out) < _room(client):
-                job = waiting.popleft()
-                held = take(job, store, report, seen)
-                if held is None:
-                    continue
-                future = client.submit(_work, job, splits.of(job), job.inputs(store), place, pure=False)
-                out[future] = job, held
-                completed.add(future)
-                seen(job, "sent to a worker", 0.0)
-            if out:
-                future = next(completed)
-                job, held = out.pop(future)
-                try:
-                    _collect(future, job, writer, report, seen)
-                finally:
-                    store.release(job.name, held)
-    finally:
-        for future, (job, held) in out.items():
-            future.cancel()  # type: ignore[no-untyped-call]
-            store.release(job.name, held)
-    writer.retry()
+    with Writer(store, report, watch) as writer:
+        try:
+            while waiting or out:
+                while waiting and len(out) < _room(client):
+                    job = waiting.popleft()
+                    if writer.take(job):
+                        future = client.submit(_work, job, splits.of(job), job.inputs(store), place, pure=False)
+                        out[future] = job
+                        completed.add(future)
+                        writer.seen(job, "sent to a worker", 0.0)
+                if out:
+                    future = next(completed)
+                    _collect(future, out.pop(future), writer)
+        finally:
+            for future in out:
+                future.cancel()  # type: ignore[no-untyped-call]
     return report
 
 
@@ -138,15 +129,11 @@ def _room(client: Client) -> int:
     return max(1, WAITING_PER_THREAD * sum(worker["nthreads"] for worker in workers))
 
 
-def _collect(future: Future[Any], job: Job, writer: Writer, report: Report, seen: Watch) -> None:
+def _collect(future: Future[Any], job: Job, writer: Writer) -> None:
     """Write the result of a finished future, or note why there is none."""
     if future.status == "finished":
         writer.save(job, future.result())
-        seen(job, FINISHED, 1.0)
         return
     if future.status in ("cancelled", "lost"):
         raise ClusterError("the connection to the Dask scheduler was lost. Call again to go on where it stopped.")
-    error = future.exception()  # type: ignore[no-untyped-call]
-    report.broken[job.name] = f"{type(error).__name__}: {error}"
-    writer.store.log({"stack": job.name, "event": "broken", "reason": report.broken[job.name]})
-    seen(job, BROKEN, 1.0)
+    writer.give_up(job, future.exception())  # type: ignore[no-untyped-call]

@@ -25,12 +25,26 @@ from pyscore._validate import Array
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import ORIGINAL, Convention
 from pyscore.data import Split
+from pyscore.errors import PyscoreError
 from pyscore.goodness import goodness_of_fit, known_anomaly_rows
 from pyscore.model import SVAE
 from pyscore.reference import roc_auc
 from pyscore.sampling import VMFDraws
 
-__all__ = ["CHEAP", "COSTLY", "DEAR", "KNOWN", "MEASURES", "Meter", "Rows", "costly_rows", "known_auc"]
+__all__ = [
+    "AREAS",
+    "CHEAP",
+    "COSTLY",
+    "DEAR",
+    "FIT",
+    "KNOWN",
+    "MEASURES",
+    "NOT_MEASURABLE",
+    "Meter",
+    "Rows",
+    "costly_rows",
+    "known_auc",
+]
 
 COSTLY = ("importance",)
 DEAR = ("projected", "corrected", "laplace")
@@ -39,10 +53,13 @@ CHEAP = tuple(name for name in scoring.SCORES if name not in (*COSTLY, *DEAR))
 KNOWN = (1, 5)
 """Numbers of known anomalies."""
 DRAWS_OF_KNOWN = 5
-MEASURES = (
-    "auc_train", "auc_test", *(f"auc_known{count}" for count in KNOWN), "mean_log_density", "mmd", "p_value",
-    "width",
-)  # fmt: skip
+AREAS = ("auc_train", "auc_test", *(f"auc_known{count}" for count in KNOWN), "mean_log_density")
+"""What is measured of a score."""
+FIT = ("mmd", "p_value", "width")
+"""What is measured of the prior."""
+MEASURES = (*AREAS, *FIT)
+NOT_MEASURABLE = (PyscoreError, np.linalg.LinAlgError)
+"""What a model may raise that cannot be measured: codes that are NaN, say, or a Hessian."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +188,7 @@ def _areas(log_density: Array, rows: Rows) -> dict[str, Any]:
     n = rows.n_train
     sizes = {"rows_train": n, "rows_test": len(rows.x) - n}
     if bad := int(np.isnan(log_density).sum()):
-        nothing = dict.fromkeys(("auc_train", "auc_test", *(f"auc_known{c}" for c in KNOWN)), float("nan"))
-        return {**nothing, "mean_log_density": float("nan"), **sizes, "failure": f"the score of {bad} rows is NaN"}
+        return {**dict.fromkeys(AREAS, float("nan")), **sizes, "failure": f"the score of {bad} rows is NaN"}
     scores, y = -log_density, rows.y
     known = {f"auc_known{count}": known_auc(scores[:n], y[:n], draws) for count, draws in rows.known.items()}
     with np.errstate(invalid="ignore"):

@@ -14,10 +14,10 @@ import pandas as pd
 
 from pyscore import __version__, data
 from pyscore.data import Split
-from pyscore.errors import NumericalWarning, PyscoreError
+from pyscore.errors import NumericalWarning
 from pyscore.experiment.classifier import train_disc
 from pyscore.experiment.grid import StackTask
-from pyscore.experiment.measures import CHEAP, COSTLY, MEASURES, Meter, Rows
+from pyscore.experiment.measures import CHEAP, COSTLY, MEASURES, NOT_MEASURABLE, Meter, Rows
 from pyscore.experiment.schema import SCHEMA
 from pyscore.model import SVAE
 from pyscore.stacked import StackMember, cores, train_stack
@@ -29,6 +29,7 @@ __all__ = [
     "StackResult",
     "cores",
     "facts_of",
+    "failed_models",
     "failed_rows",
     "run_stack",
     "split_of",
@@ -101,7 +102,7 @@ def run_stack(
                 disc = train_disc(member.model, split.x_train, steps=options.disc_steps, seed=config.seed)
             meter = Meter(member.model, split, rows, sample, config.seed)
             found = [row for convention in options.conventions for row in meter.measure(convention)]
-        except PyscoreError as error:  # codes that are NaN, say
+        except NOT_MEASURABLE as error:
             return failed_rows(task, facts, f"not measurable: {error}")
         return [{**facts, "train_disc": disc, **row} for row in found]
 
@@ -154,3 +155,9 @@ def failed_rows(task: StackTask, facts: dict[str, Any], reason: str) -> list[dic
         for c in task.options.conventions
         for s in scores
     ]
+
+
+def failed_models(rows: pd.DataFrame) -> dict[str, int]:
+    """Number of models without a measure, by stack: not trained, with parameters that are not finite, …"""
+    failed = rows[rows["failure"].notna() & (rows["rows_train"] == 0)]
+    return dict(failed.groupby("stack")["config_hash"].nunique())

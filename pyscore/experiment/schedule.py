@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
+
+import pandas as pd
 
 from pyscore.data import Split
 from pyscore.experiment.jobs import Job
-from pyscore.experiment.runs import Place, Progress, StackResult, split_of
+from pyscore.experiment.runs import Place, Progress, StackResult, failed_models, split_of
 from pyscore.experiment.store import Store, out_of_disk
 
 __all__ = [
@@ -20,7 +23,6 @@ __all__ = [
     "Watch",
     "Writer",
     "execute",
-    "take",
 ]
 
 
@@ -41,6 +43,8 @@ class Report:
     failed_models: int = 0
     unwritten: dict[str, str] = field(default_factory=dict)
     """Computed, but a full disk did not take them, with the reason."""
+    unclaimed: dict[str, str] = field(default_factory=dict)
+    """Computed without a claim, for which a full disk had no room, with the reason."""
     broken: dict[str, str] = field(default_factory=dict)
     """Not computed, with the reason: a worker that died time and again, say."""
 
@@ -52,7 +56,8 @@ class Report:
     def to_dict(self) -> dict[str, object]:
         """Return counts and reasons."""
         counts = {name: len(getattr(self, name)) for name in ("finished", "skipped", "elsewhere")}
-        return {**counts, "failed_models": self.failed_models, "unwritten": self.unwritten, "broken": self.broken}
+        reasons = {name: getattr(self, name) for name in ("unwritten", "unclaimed", "broken")}
+        return {**counts, "failed_models": self.failed_models, **reasons}
 
 
 Watch = Callable[[Job, str, float], None]
@@ -60,51 +65,102 @@ Watch = Callable[[Job, str, float], None]
 
 
 class Writer:
-    """Saves results; what a full disk refuses is kept in memory and tried again."""
+    """Claims jobs and saves their results; what a full disk refuses is kept in memory and tried again.
 
-    def __init__(self, store: Store, report: Report) -> None:
+    A claim is held until the result is written or given up, which leaving the context does: nobody computes again
+    what only waits for room. Where a full disk has no room for the claim itself the job is done without, and
+    claimed before it is written.
+    """
+
+    def __init__(self, store: Store, report: Report, seen: Watch | None = None) -> None:
         self.store, self.report = store, report
+        self.seen: Watch = seen or (lambda job, phase, share: None)
+        self._held: dict[str, int] = {}
         self._waiting: dict[str, tuple[Job, StackResult]] = {}
+
+    def __enter__(self) -> Self:
+        self.store.sweep()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.retry()
+        finally:
+            for name in list(self._held):
+                self._release(name)
+
+    def take(self, job: Job) -> bool:
+        """Claim a job; returns whether it is to be done here."""
+        path = job.path(self.store)
+        if not path.is_file():
+            try:
+                claimed = self._claim(job)
+            except OSError as error:
+                if not out_of_disk(error):
+                    raise
+                self._note(self.report.unclaimed, job.name, "not claimed", error)
+                return True
+            if claimed and not path.is_file():  # not finished between the two questions either
+                return True
+        self._release(job.name)
+        done = path.is_file()
+        (self.report.skipped if done else self.report.elsewhere).append(job.name)
+        self.seen(job, FINISHED_BEFORE if done else ELSEWHERE, 1.0)
+        return False
 
     def save(self, job: Job, result: StackResult) -> None:
         """Write, after whatever waits."""
         self._waiting[job.name] = job, result
         self.retry()
+        self.seen(job, FINISHED, 1.0)
+
+    def give_up(self, job: Job, error: BaseException) -> None:
+        """Note why there is no result."""
+        self._note(self.report.broken, job.name, "broken", f"{type(error).__name__}: {error}")
+        self._release(job.name)
+        self.seen(job, BROKEN, 1.0)
 
     def retry(self) -> None:
         """Try all that waits once more."""
         for name, (job, result) in list(self._waiting.items()):
             try:
+                if not self._claim(job):
+                    self._note(self.report.unwritten, name, "not written", ELSEWHERE)
+                    continue
                 job.save(self.store, result)
             except OSError as error:
                 if not out_of_disk(error):
                     raise
-                if name not in self.report.unwritten:
-                    self.report.unwritten[name] = str(error)
-                    self.store.log({"stack": name, "event": "not written", "reason": str(error)})
+                self._note(self.report.unwritten, name, "not written", error)
                 continue
             del self._waiting[name]
+            self._release(name)
             self.report.unwritten.pop(name, None)
             self.report.finished.append(name)
-            failed = result.rows.loc[result.rows["failure"].notna(), ["config_hash", "failure"]]
-            gone = [i for i, model in enumerate(result.models) if model is None]
-            self.report.failed_models += len(gone)
-            for config_hash, reason in failed.drop_duplicates().itertuples(index=False):
-                self.store.log({"stack": name, "event": "failed", "model": config_hash, "reason": reason})
+            self._count_failures(name, result.rows)
 
+    def _count_failures(self, name: str, rows: pd.DataFrame) -> None:
+        self.report.failed_models += sum(failed_models(rows).values())
+        failed = rows.loc[rows["failure"].notna(), ["config_hash", "failure"]]
+        for config_hash, reason in failed.drop_duplicates().itertuples(index=False):
+            self.store.log({"stack": name, "event": "failed", "model": config_hash, "reason": reason})
 
-def take(job: Job, store: Store, report: Report, seen: Watch) -> int | None:
-    """Claim a job that is to be done; returns what `Store.release` wants, or None if there is no need."""
-    path = job.path(store)
-    held = None if path.is_file() else store.try_claim(job.name)
-    if held is not None and not path.is_file():  # not finished between the two questions either
-        return held
-    if held is not None:
-        store.release(job.name, held)
-    done = path.is_file()
-    (report.skipped if done else report.elsewhere).append(job.name)
-    seen(job, FINISHED_BEFORE if done else ELSEWHERE, 1.0)
-    return None
+    def _claim(self, job: Job) -> bool:
+        """Whether the job is ours, claimed before or now."""
+        if job.name not in self._held and (held := self.store.try_claim(job.name)) is not None:
+            self._held[job.name] = held
+        return job.name in self._held
+
+    def _release(self, name: str) -> None:
+        if (held := self._held.pop(name, None)) is not None:
+            self.store.release(name, held)
+
+    def _note(self, where: dict[str, str], name: str, event: str, reason: object) -> None:
+        """Report and log a reason, once."""
+        if name not in where:
+            where[name] = str(reason)
+            self.store.log({"stack": name, "event": event, "reason": where[name]})
 
 
 class Splits:
@@ -127,18 +183,11 @@ def execute(
 ) -> Report:
     """Do the jobs that are not finished in this process, one after the other."""
     report, splits, place = Report(), Splits(), place or Place()
-    writer = Writer(store, report)
-    seen = watch or (lambda job, phase, share: None)
-    for job in jobs:
-        held = take(job, store, report, seen)
-        if held is None:
-            continue
-        try:
-            writer.save(job, job.work(splits.of(job), job.inputs(store), place, _progress(seen, job)))
-            seen(job, FINISHED, 1.0)
-        finally:
-            store.release(job.name, held)
-    writer.retry()
+    with Writer(store, report, watch) as writer:
+        for job in jobs:
+            if writer.take(job):
+                progress = _progress(writer.seen, job)
+                writer.save(job, job.work(splits.of(job), job.inputs(store), place, progress))
     return report
 
 

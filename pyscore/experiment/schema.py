@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["ABLATION_SCHEMA", "SCHEMA"]
+__all__ = ["ABLATION_SCHEMA", "NOT_SWITCHED", "PARTLY_SWITCHED", "SCHEMA"]
 
 SCHEMA = pa.schema(
     [
@@ -46,3 +46,16 @@ SCHEMA = pa.schema(
 
 ABLATION_SCHEMA = SCHEMA.append(pa.field("switched", pa.string()))
 """`switched` is the field; "" marks rows to compare with that are not in ``results/``."""
+
+NOT_SWITCHED = {
+    "known_anomalies": "the sets of ORIGINAL hold normal rows alone, and there is no AUC of one class",
+}
+"""Scoring fields without rows in the ablation, and why. Nothing can be said of what they change."""
+
+_ANY, _PROPOSED = "those selected by any score", "those selected by `proposed`"
+PARTLY_SWITCHED = {
+    **dict.fromkeys(("width_distance", "mmd_variance", "p_value", "goodness_rows"), _ANY),
+    **dict.fromkeys(("projection", "corrected_volume"), _PROPOSED),
+}
+"""Scoring fields that are switched on a part of the models, and on which. Those of the goodness of fit enter no
+score: their rows repeat the AUCs of the results."""

@@ -9,8 +9,10 @@
     OUT/log.jsonl                    what went wrong, a line each
 
 A claim is a `flock` on an open file: the kernel releases it when the process dies, however it dies, so that no
-dead claim is left. On a file system without locks (some network mounts) there is a warning and no claim: two
-processes may then do the same work twice, but files stay whole, since they are renamed into place.
+dead claim is left. Every file is written under the claim of its name, so that a temporary file whose claim is free
+belongs to a process that was killed: `Store.sweep`. On a file system without locks (some network mounts) there is
+a warning and no claim: two processes may then do the same work twice, but files stay whole, since they are renamed
+into place.
 """
 
 from __future__ import annotations
@@ -31,13 +33,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyscore._validate import Array
-from pyscore.errors import InvalidInput, ModelFileError
+from pyscore.errors import DataUnavailable, InvalidInput, ModelFileError
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.schema import SCHEMA
 from pyscore.model import SVAE
 from pyscore.storage import atomic_write, read_tensors, write_json, write_tensors
 
-__all__ = ["Store", "out_of_disk", "read_results"]
+__all__ = ["Store", "models_of", "out_of_disk", "read_results"]
 
 MODELS_VERSION = 1
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -60,7 +62,7 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        for part in ("results", "models", "claims"):
+        for part in ("results", "models", "claims", "ablation", "baselines"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         self._warned = False
 
@@ -75,10 +77,8 @@ class Store:
         return self.folder / "models" / f"{task.name}.safetensors"
 
     def part(self, name: str) -> Path:
-        """Return a folder in the output folder, made if it is missing."""
-        path = self.folder / name
-        path.mkdir(exist_ok=True)
-        return path
+        """Return a folder in the output folder."""
+        return self.folder / name
 
     def models(self, task: StackTask) -> list[SVAE | None]:
         """Models of a finished stack in the order of `task.configs()`; None for those that failed."""
@@ -97,7 +97,13 @@ class Store:
                 self.release(name, held)
 
     def try_claim(self, name: str) -> int | None:
-        """Take a claim; returns what `release` wants, or None if another process holds it."""
+        """Take a claim; returns what `release` wants, or None if another process holds it.
+
+        Raises
+        ------
+        OSError
+            If the file of the claim cannot be made: on a full disk, say (`out_of_disk`).
+        """
         path = self.folder / "claims" / name
         while True:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -124,6 +130,25 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.folder / "claims" / name)
         os.close(held)
+
+    def sweep(self) -> list[str]:
+        """Remove what killed processes were writing, temporary files whose claim is free; returns their names.
+
+        Without locks nobody can tell who is alive, and nothing is removed.
+        """
+        swept = []
+        for path in sorted([*self.folder.glob(".*.tmp"), *self.folder.glob("*/.*.tmp")]):
+            name = Path(path.name[1:].rsplit(".", 2)[0]).stem  # .<claim>.<suffix>.<random>.tmp
+            try:
+                with self.claim(name) as ours:
+                    if ours and not self._warned and path.exists():
+                        path.unlink()
+                        swept.append(path.name)
+            except OSError as error:  # no claim to be had, or a folder of somebody else: then it stays
+                self.log({"event": "not swept", "file": path.name, "reason": str(error)})
+        if swept:
+            self.log({"event": "swept", "files": swept})
+        return swept
 
     def _warn_no_locks(self, error: Exception) -> None:
         if not self._warned:
@@ -190,6 +215,34 @@ def read_results(folder: str | os.PathLike[str], part: str = "results") -> pd.Da
     if not files:
         raise InvalidInput(f"there are no results in {str(Path(folder) / part)!r}. Run `pyscore reproduce` first.")
     return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+
+
+def models_of(folder: str | os.PathLike[str], stack: str) -> dict[str, SVAE | None]:
+    """Models of a finished stack by their `config_hash`; None for those that failed.
+
+    A stack's own result file names its models in the order of its file of models. Rows that went through
+    anything else may lack some: grids share models.
+
+    Raises
+    ------
+    DataUnavailable
+        If the stack has no result file.
+    InvalidInput
+        If the two files do not hold equally many models.
+    ModelFileError
+        If the models are missing, corrupt or foreign.
+    """
+    path = Path(folder) / "results" / f"{stack}.parquet"
+    if not path.is_file():
+        raise DataUnavailable(f"there is no file {str(path)!r}, which names the models of the stack {stack}.")
+    hashes = pd.read_parquet(path, columns=["config_hash"])["config_hash"].unique().tolist()
+    models = load_models(Path(folder) / "models" / f"{stack}.safetensors")
+    if len(models) != len(hashes):
+        raise InvalidInput(
+            f"the stack {stack} has results of {len(hashes)} models, but {len(models)} models are there. Were "
+            "files exchanged since?"
+        )
+    return dict(zip(hashes, models, strict=True))
 
 
 def save_models(path: Path, task: StackTask, models: list[SVAE | None]) -> None:
