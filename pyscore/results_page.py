@@ -17,6 +17,7 @@ from pyscore import claims, data, figures, results_tables, toy
 from pyscore.comparison import Ranking
 from pyscore.convention import Convention
 from pyscore.errors import InvalidInput
+from pyscore.experiment.schema import FIT_ONLY, NOT_SWITCHED
 from pyscore.plots import save_figure
 from pyscore.results_tables import MAIN_SCORES, markdown, ordered_datasets
 from pyscore.selection import SELECTIONS
@@ -298,10 +299,12 @@ class _Builder:
                 draw = _deferred(_draw_ablation, rows)
                 links[f"{train} / {scored}"] = self.figure(f"ablation-{train}-{scored}".lower(), draw)
         ablation = self.summary.ablation
-        still = sorted(set(ablation["switched"]) - set(results_tables.moved(ablation)["switched"]))
-        unknown = sorted(set(Convention.fields()) - set(ablation["switched"]))
+        switched = set(ablation["switched"])
+        still = sorted(switched - set(results_tables.moved(ablation)["switched"]) - set(FIT_ONLY))
+        nothing = "nothing to compare with"
         return {
-            "not_run": unknown,
+            "fit": sorted(switched & set(FIT_ONLY)),
+            "not_run": {f: NOT_SWITCHED.get(f, nothing) for f in sorted(set(Convention.fields()) - switched)},
             "table": markdown(results_tables.ablation_means(ablation)),
             "figures": links,
             "still": still,

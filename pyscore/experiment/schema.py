@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["ABLATION_SCHEMA", "NOT_SWITCHED", "PARTLY_SWITCHED", "SCHEMA"]
+__all__ = ["ABLATION_SCHEMA", "FIT_ONLY", "NOT_SWITCHED", "PARTLY_SWITCHED", "SCHEMA"]
 
 SCHEMA = pa.schema(
     [
@@ -52,10 +52,11 @@ NOT_SWITCHED = {
 }
 """Scoring fields without rows in the ablation, and why. Nothing can be said of what they change."""
 
+FIT_ONLY = ("width_distance", "mmd_variance", "p_value", "goodness_rows")
+"""Scoring fields that enter the goodness of fit and no score: their rows repeat the AUCs of the results."""
 _ANY, _PROPOSED = "those selected by any score", "those selected by `proposed`"
 PARTLY_SWITCHED = {
-    **dict.fromkeys(("width_distance", "mmd_variance", "p_value", "goodness_rows"), _ANY),
+    **dict.fromkeys(FIT_ONLY, _ANY),
     **dict.fromkeys(("projection", "corrected_volume"), _PROPOSED),
 }
-"""Scoring fields that are switched on a part of the models, and on which. Those of the goodness of fit enter no
-score: their rows repeat the AUCs of the results."""
+"""Scoring fields that are switched on a part of the models, and on which."""
