@@ -53,7 +53,7 @@ class Effort:
 
     @classmethod
     def quick(cls) -> Effort:
-        """Return a third of the search, with ADAM's usual memory: the effort of the page in docs/."""
+        """Return a third of the search, with ADAM's usual memory."""
         usual: dict[str, Any] = {"rate": 0.1, "betas": (0.9, 0.999)}
         return cls(
             budget=Budget(restarts=32, steps=150, rounds=10, **usual),
