@@ -28,7 +28,7 @@ from pyscore.tables import records, write_table
 __all__ = ["TOY_FILE", "Page", "build_page", "links_from", "write_page"]
 
 MAIN_SETTINGS = 3
-"""Settings shown in full; all stand in auc.csv and verdicts.csv."""
+"""Settings shown in full, of those with more than half of the datasets; all stand in auc.csv and verdicts.csv."""
 TOY_FILE = "toy.safetensors"
 SPLITS = 5  # the paper's
 SWEPT = "breast-cancer-wisconsin"
@@ -93,7 +93,9 @@ class _Builder:
 
     def __init__(self, summary: Summary, chosen: list[Setting], maps: toy.Maps, links: str) -> None:
         self.summary, self.settings, self.maps, self.links = summary, chosen, maps, links
-        self.main = chosen[:MAIN_SETTINGS]
+        datasets = [setting.of(summary.selected)["dataset"].nunique() for setting in chosen]
+        wide = [s for s, n in zip(chosen, datasets, strict=True) if 2 * n > max(datasets)]
+        self.main = wide[:MAIN_SETTINGS]
         self.main_labels = [s.label for s in self.main]
         self.verdicts = claims.verdicts(summary, chosen)
         self.figures: dict[str, Callable[[], Figure]] = {}
@@ -279,17 +281,24 @@ class _Builder:
         rows = [
             row
             for criterion in SELECTIONS
-            for setting in self.settings[1:]
+            for setting in self.main[1:]
             for row in results_tables.setting_duels(self.summary, setting, self.settings[0], criterion)
         ]
-        matrices = {s.label: self.summary.matrix(s, "unsupervised") for s in self.settings[:5]}
+        matrices = {s.label: self.summary.matrix(s, "unsupervised") for s in self.main}
         matrices = {name: m for name, m in matrices.items() if {"reconstruction", "proposed"} <= set(m.columns)}
         link = ""
         if len(matrices) > 1:
             link = self.figure(
                 "settings", lambda: figures.paired_settings(matrices, self.datasets, "unsupervised selection")
             )
-        return {"base": self.main_labels[0], "figure": link, "table": markdown(pd.DataFrame(rows))}
+        few = [s for s in self.settings if s not in self.main]
+        others = markdown(results_tables.other_settings(self.summary, few))
+        return {
+            "base": self.main_labels[0],
+            "figure": link,
+            "table": markdown(pd.DataFrame(rows)),
+            "others": others,
+        }
 
     def ablation(self) -> dict[str, Any]:
         links = {}

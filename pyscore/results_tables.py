@@ -15,7 +15,7 @@ from pyscore.claims import both_counts, probability
 from pyscore.comparison import Ranking, merge_twins, ranking
 from pyscore.convention import Convention, get_convention
 from pyscore.data import DATASETS
-from pyscore.selection import CRITERIA
+from pyscore.selection import CRITERIA, SELECTIONS
 from pyscore.study import PAPER_GRID
 from pyscore.summary import SEARCHING, Setting, Summary
 
@@ -27,6 +27,7 @@ __all__ = [
     "criteria_means",
     "lost_duels",
     "markdown",
+    "other_settings",
     "rank_scores",
     "signal_means",
     "widest_terms",
@@ -288,6 +289,21 @@ def setting_duels(summary: Summary, setting: Setting, base: Setting, criterion: 
     return rows
 
 
+def other_settings(summary: Summary, few: Sequence[Setting]) -> pd.DataFrame:
+    """AUCs of reconstruction and `proposed` on the datasets of settings that were not run on most of them."""
+    rows = []
+    for setting in few:
+        matrices = {criterion: summary.matrix(setting, criterion) for criterion in SELECTIONS}
+        for dataset in ordered_datasets(setting.of(summary.selected)["dataset"].unique()):
+            cells = {
+                f"{score}, {criterion}": matrix.get(score, pd.Series(dtype=float)).get(dataset, math.nan)
+                for criterion, matrix in matrices.items()
+                for score in ("reconstruction", "proposed")
+            }
+            rows.append({"setting": setting.label, "dataset": dataset, **cells})
+    return pd.DataFrame(rows)
+
+
 # ── what decides `proposed` ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -351,12 +367,14 @@ def lost_duels(summary: Summary, setting: Setting, criterion: str) -> list[str]:
             f"{row['reconstruction']:.3f}. The error of its own model alone has {row['AUC of error']:.3f}, "
             f"the prior {row['prior']:.3f}, the volume {row['volume']:.3f}"
         )
-        if without[best] > row["`proposed`"]:
+        if without[best] - row["`proposed`"] >= 0.005:
             text += f"; without the {best} the sum has {without[best]:.3f}"
             enough = without[best] >= row["reconstruction"]
             text += ", which would do." if enough else ", which is still below."
-        else:
+        elif row["AUC of error"] < row["reconstruction"]:
             text += "; leaving either out helps nothing: the model that was selected reconstructs worse."
+        else:
+            text += "; leaving either out helps nothing, only both together."
         found.append(text)
     return found
 

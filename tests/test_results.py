@@ -576,6 +576,12 @@ def test_other_training_is_a_setting_of_its_own(tmp_path, folder):
     labels = list(dict.fromkeys(page.verdicts["setting"]))
     assert labels == ["ORIGINAL / ORIGINAL", "ORIGINAL / EXACT", "EXACT / EXACT (2,000 steps, rate 0.001)"]
     assert "figure2-exact-exact-2-000-steps-rate-0-001" in page.figures
+    (run / "results" / f"exact-{data.DATASETS[0]}.parquet").unlink()
+    (run / "results" / f"exact-{data.DATASETS[1]}.parquet").unlink()
+    page = page_of(run, folder)
+    assert "figure2-exact-exact-2-000-steps-rate-0-001" not in page.figures, "one of three datasets"
+    others = page.text.split("### Other training")[1]
+    assert f"| EXACT / EXACT (2,000 steps, rate 0.001) | {data.DATASETS[2]} | 0." in others
 
 
 def test_models_that_were_really_trained(tmp_path, folder):
