@@ -146,7 +146,10 @@ def test_the_torch_stack_agrees(convention: Convention) -> None:
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_divergence_is_reported_and_stays_with_its_model(backend: str, place: int) -> None:
-    """β·MMD overflows float32 in the second step; the other model is what it is without that company."""
+    """β·MMD overflows float32 in the second step; the other model is what it is without that company.
+
+    To the bit in compiled code, to rounding in torch, whose sums are split up otherwise in a larger stack.
+    """
     x, good = rows(6, dtype=np.float32), TrainConfig(steps=6, seed=1)
     configs = [good]
     configs.insert(place, TrainConfig(steps=6, seed=2, beta=3e38))
@@ -158,8 +161,14 @@ def test_divergence_is_reported_and_stays_with_its_model(backend: str, place: in
     assert np.isfinite(lost.history.to_numpy()).all()
     (left,), (alone,) = stack, train_stack(x, [good], backend=backend, n_components=2)
     assert left.failure is None
-    assert left.model.digest() == alone.model.digest()
-    pd.testing.assert_frame_equal(left.history, alone.history, check_exact=True)
+    if backend == "numba":
+        assert left.model.digest() == alone.model.digest()
+        pd.testing.assert_frame_equal(left.history, alone.history, check_exact=True)
+        return
+    eps = float(np.finfo(np.float32).eps)
+    assert largest_difference(left.model, alone.model) <= STEP_K * eps * good.steps
+    losses, scale = left.history - alone.history, alone.history.abs().to_numpy().max()
+    assert losses.abs().to_numpy().max() <= LOSS_K * eps * scale
 
 
 def test_draws_are_those_of_the_sampling_module() -> None:
