@@ -184,17 +184,14 @@ def _suites(found: Record) -> list[str]:
 
 
 def _headline_caption(found: Record) -> str:
-    machine = found.machine
-    commit = ", ".join(each[:10] + "+" * each.endswith("+") for each in found.commit.split(", ")) or "unknown"
     return (
         "Medians, and ranges over datasets or sizes; below 1× we lose; ~: a noisy measurement. "
-        f"{machine['processor']}, {machine['cpus']} CPUs, {machine['threads'].get('asked', '?')} thread(s), "
-        f"{found.date[:10]}, commit {commit}"
+        f"{tables.measured_on(found)}"
     )
 
 
 def _suite(suite: str, rows: list[Row], names: Iterator[str]) -> dict[str, Any]:
-    captioned, said = _pivots(suite, rows)
+    captioned, said = pivots.suite_tables(suite, rows)  # the plots of a sweep say its slopes
     flat = tables.ratio_table(rows).drop(columns="suite")
     return {
         "name": suite,
@@ -204,18 +201,6 @@ def _suite(suite: str, rows: list[Row], names: Iterator[str]) -> dict[str, Any]:
         "table": frame_table("Ratios to the base of each work, medians, errors", flat),
         "notes": list(dict.fromkeys(f"{row.work}: {row.notes}" for row in rows if row.notes)),
     }
-
-
-def _pivots(suite: str, rows: list[Row]) -> tuple[list[tuple[str, pd.DataFrame]], list[str]]:
-    """Return the small tables of a suite of many rows, and sentences about them, as in docs/performance.md."""
-    if suite in record.BACKEND_SUITES:
-        return pivots.score_tables(rows), pivots.agreement(rows)
-    if suite == "peers":
-        return pivots.peer_tables(rows), []
-    if suite == "scaling":
-        table = pivots.pivot(rows, lambda row: row.work, pivots.base_is_faster, head="work")
-        return [("How many times as fast numba is; of numba, its rate", table)], []  # the plots say the slopes
-    return [], []
 
 
 def _compile_seconds(found: Record) -> Table | None:

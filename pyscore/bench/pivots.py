@@ -8,9 +8,19 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pyscore.bench.record import Record, Row, base_of, groups
+from pyscore.bench.record import BACKEND_SUITES, Record, Row, base_of, groups
 
-__all__ = ["agreement", "auc_losses", "headlines", "number", "of_suite", "peer_tables", "pivot", "score_tables"]
+__all__ = [
+    "agreement",
+    "auc_losses",
+    "headlines",
+    "number",
+    "of_suite",
+    "peer_tables",
+    "pivot",
+    "score_tables",
+    "suite_tables",
+]
 
 COSTLY = (
     "`importance`, `projected`, `corrected` and `laplace` on at most 50 rows each; the last three look for the "
@@ -70,6 +80,18 @@ def times_as_fast(row: Row, base: Row) -> str:
 def base_is_faster(row: Row, base: Row) -> str:
     """Of a row, how many times as fast its base is; of the base, its rate."""
     return times_as_fast(row, base) if row is base else f"{number(base.rate / row.rate)}×{'~' * row.noisy}"
+
+
+def suite_tables(suite: str, rows: Sequence[Row]) -> tuple[list[tuple[str, pd.DataFrame]], list[str]]:
+    """Captions and small tables of a suite of many rows, and sentences about them; nothing of the other suites."""
+    if suite in BACKEND_SUITES:
+        return score_tables(rows), agreement(rows)
+    if suite == "peers":
+        return peer_tables(rows), []
+    if suite == "scaling":
+        table = pivot(rows, lambda row: row.work, base_is_faster, head="work")
+        return [("How many times as fast numba is; of numba, its rate", table)], []
+    return [], []
 
 
 # ── scores and datasets ──

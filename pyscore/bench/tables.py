@@ -12,25 +12,15 @@ import numpy as np
 import pandas as pd
 
 from pyscore.bench.harness import NOISY
-from pyscore.bench.pivots import (
-    agreement,
-    auc_losses,
-    base_is_faster,
-    headlines,
-    number,
-    of_suite,
-    peer_tables,
-    pivot,
-    score_tables,
-)
+from pyscore.bench.pivots import auc_losses, headlines, number, of_suite, suite_tables
 from pyscore.bench.record import BACKEND_SUITES, Record, Row, base_of, groups
 from pyscore.errors import InvalidInput
 from pyscore.results_tables import markdown
 from pyscore.storage import atomic_write
 
 __all__ = [
-    "about", "losses", "markdown_block", "ratio", "ratio_table", "render", "short_block", "slope", "slopes",
-    "update_page",
+    "about", "losses", "markdown_block", "measured_on", "ratio", "ratio_table", "render", "short_block", "slope",
+    "slopes", "update_page",
 ]  # fmt: skip
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -236,31 +226,31 @@ def _compile_blocks(record: Record) -> list[str]:
 
 def _suite_blocks(suite: str, rows: Sequence[Row]) -> list[str]:
     """The tables of one suite: small ones where there are many rows, else all of them."""
-    if suite in BACKEND_SUITES:
-        captioned, said = score_tables(rows), agreement(rows)
-    elif suite == "peers":
-        captioned, said = peer_tables(rows), []
-    elif suite == "scaling":
-        table = pivot(rows, lambda row: row.work, base_is_faster, head="work")
-        captioned = [("How many times as fast numba is; of numba, its rate", table)]
-        said = [f"- {line}" for line in slopes(rows)]
-    else:
-        table = ratio_table(rows, missed=("**", "**")).drop(columns="suite")
-        return [markdown(table)]
+    captioned, said = suite_tables(suite, rows)
+    if not captioned:
+        return [markdown(ratio_table(rows, missed=("**", "**")).drop(columns="suite"))]
+    said += [f"- {line}" for line in slopes(rows)]
     return [
         *(block for caption, table in captioned for block in (f"{caption}:", markdown(table))),
         "\n".join(said),
     ]
 
 
-def short_block(record: Record) -> str:
-    """Return what stands between the markers of the README: the headlines, and how they were measured."""
+def measured_on(record: Record) -> str:
+    """Machine, threads, day and commit, in a line."""
     machine = record.machine
     commit = ", ".join(each[:10] + "+" * each.endswith("+") for each in record.commit.split(", ")) or "unknown"
+    return (
+        f"{machine['processor']}, {machine['cpus']} CPUs, {machine['threads'].get('asked', '?')} thread(s), "
+        f"{record.date[:10]}, commit {commit}"
+    )
+
+
+def short_block(record: Record) -> str:
+    """Return what stands between the markers of the README: the headlines, and how they were measured."""
     measured = (
         "Medians, and ranges over datasets or sizes; below 1 we lose; `~`: a noisy measurement. "
-        f"{machine['processor']}, {machine['cpus']} CPUs, {machine['threads'].get('asked', '?')} thread(s), "
-        f"{record.date[:10]}, commit {commit}: `{record.command}`."
+        f"{measured_on(record)}: `{record.command}`."
     )
     return f"{markdown(headlines(record))}\n\n{measured}"
 
