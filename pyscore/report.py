@@ -121,18 +121,14 @@ def _check_verify(name: str, content: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         wrong = "`rows` must be a list of at least one check"
     elif lacking := [
-        key for key, kind in VERIFY_COLUMNS.items() if not all(_is(row.get(key), kind) for row in rows)
+        key for key, kind in VERIFY_COLUMNS.items() if not all(isinstance(row.get(key), kind) for row in rows)
     ]:
         wrong = f"not every row has {', '.join(lacking)}"
-    elif not isinstance(equal, dict) or not all(_is(each, list) for each in equal.values()):
+    elif not isinstance(equal, dict) or not all(isinstance(each, list) for each in equal.values()):
         wrong = "`bit_equal` must map each backend to a list of functions"
     if wrong is not None:
         raise InvalidInput(f"`{name}` is a damaged file of `pyscore verify`: {wrong}. Verify again.")
     return content
-
-
-def _is(value: object, kind: type) -> bool:
-    return isinstance(value, kind)
 
 
 def build_report(folder: str | os.PathLike[str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -190,8 +190,13 @@ def _selected(rows: pd.DataFrame) -> pd.DataFrame:
     parts = [*(select(rows, criterion) for criterion in CRITERIA), references(rows)]
     measures = ["criterion", "auc_train", "auc_test", "mean_log_density", *CONFIG, "candidates", "tied"]
     columns = [*GROUP, *measures]
+    return _in_order([part.reindex(columns=columns) for part in parts])
+
+
+def _in_order(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of frames of the same columns together, by group and criterion."""
     # Frames that lack a column altogether would make pandas guess its dtype.
-    together = pd.concat([part.reindex(columns=columns).astype(object) for part in parts], ignore_index=True)
+    together = pd.concat([part.astype(object) for part in parts], ignore_index=True)
     return together.infer_objects().sort_values([*GROUP, "criterion"], kind="stable", ignore_index=True)
 
 
@@ -214,8 +219,7 @@ def _with_costly(selected: pd.DataFrame, ablation: pd.DataFrame) -> pd.DataFrame
     found = found[~found["score"].isin(present)]
     if found.empty:
         return selected
-    together = pd.concat([selected.astype(object), found[selected.columns].astype(object)], ignore_index=True)
-    return together.infer_objects().sort_values([*GROUP, "criterion"], kind="stable", ignore_index=True)
+    return _in_order([selected, found[selected.columns]])
 
 
 SAMPLE = "proposed_sampled"
@@ -228,8 +232,7 @@ def _with_sampled(selected: pd.DataFrame, anatomy: pd.DataFrame) -> pd.DataFrame
     if found.empty:
         return selected
     found = found.assign(score=SAMPLE, auc_test=found["auc"]).reindex(columns=selected.columns)
-    together = pd.concat([selected.astype(object), found.astype(object)], ignore_index=True)
-    return together.infer_objects().sort_values([*GROUP, "criterion"], kind="stable", ignore_index=True)
+    return _in_order([selected, found])
 
 
 def _facts(manifest: dict[str, Any]) -> dict[str, Any]:

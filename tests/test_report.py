@@ -329,15 +329,21 @@ def browser():
         chromium.close()
 
 
-def test_tables_sort_and_the_theme_turns_in_a_browser(results, tmp_path, browser):
-    target = tmp_path / "r.html"
-    report.write_report(results, target)
-    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="light")
+def opened(browser, path, scheme):
+    """The page on a phone, and what it says on the console and asks for from now on."""
+    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(target.as_uri())
+    page.goto(path.as_uri())
+    return page, said, asked
+
+
+def test_tables_sort_and_the_theme_turns_in_a_browser(results, tmp_path, browser):
+    target = tmp_path / "r.html"
+    report.write_report(results, target)
+    page, said, asked = opened(browser, target, "light")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "a phone does not scroll sideways"
     table = page.locator("table").nth(1)
     head = table.locator("thead th", has_text="mean")
@@ -373,12 +379,7 @@ def ordered(keys, *, falling=False):
 
 
 def test_the_full_page_in_a_browser(full, browser):
-    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(full.as_uri())
+    page, said, asked = opened(browser, full, "dark")
     dark = colours(page)
     page.emulate_media(color_scheme="light")
     light = colours(page)

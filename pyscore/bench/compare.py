@@ -18,13 +18,8 @@ Key = tuple[str, str, str]
 
 def same_machine(old: Record, new: Record) -> bool:
     """Whether times of the two can be compared as they are: same processor, same number of threads."""
-    return all(
-        before == after
-        for before, after in (
-            (old.machine["processor"], new.machine["processor"]),
-            (old.machine["threads"].get("asked"), new.machine["threads"].get("asked")),
-        )
-    )
+    first, second = ((each.machine["processor"], each.machine["threads"].get("asked")) for each in (old, new))
+    return first == second
 
 
 def compare(old: Record, new: Record) -> pd.DataFrame:
@@ -56,8 +51,8 @@ Value = tuple[float, float, float]
 def _judged(old: Value | None, new: Value | None) -> tuple[float, float, float, float, str]:
     """``old``, ``new``, ``ratio``, ``noise`` and ``verdict`` of one row."""
     if old is None or new is None:
-        mine = (math.nan if each is None else each[0] for each in (old, new))
-        return (*mine, math.nan, math.nan, "added" if old is None else "gone")  # type: ignore[return-value]
+        before, after = (math.nan if each is None else each[0] for each in (old, new))
+        return before, after, math.nan, math.nan, "added" if old is None else "gone"
     if old[2] != new[2]:
         return old[0], new[0], math.nan, math.nan, "other size"
     ratio, noise = new[0] / old[0], max(FLOOR, old[1] + new[1])

@@ -59,14 +59,14 @@ def _run_all(suites: Sequence[str], json: Path | None, threads: int, *, quick: b
                 found.append(_run_elsewhere(suite, threads, quick=quick))
             except PyscoreError as error:
                 failed.append(str(error))
-                continue
-            record = merge(found, command("all", threads, quick=quick))
-            record = replace(record, not_measured=[*record.not_measured, *failed])
-            if json is not None:
-                write(json, record)
+            if found:
+                record = merge(found, command("all", threads, quick=quick))
+                record = replace(record, not_measured=[*record.not_measured, *failed])
+                if json is not None:
+                    write(json, record)
     if not found:
         raise PyscoreError(" ".join(failed))
-    return replace(record, not_measured=list(dict.fromkeys([*record.not_measured, *failed]))), failed
+    return record, failed
 
 
 def _run_elsewhere(suite: str, threads: int, *, quick: bool) -> Record:
