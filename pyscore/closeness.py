@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import Any
 
 import numpy as np
 
 from pyscore._validate import Array
 
-__all__ = ["error_in_eps", "ulps"]
+__all__ = ["RECORD", "error_in_eps", "record", "ulps"]
+
+RECORD = "PYSCORE_RECORD_ERRORS"
+"""Environment variable with the name of a file to which every comparison adds a line, see `record`."""
 
 
 def error_in_eps(got: Any, want: Any, scale: Any = 1.0, dtype: Any = np.float64) -> Array:
@@ -30,3 +35,25 @@ def ulps(got: Any, want: Any) -> float:
     spacing = np.spacing(np.maximum(np.abs(want).astype(got.dtype), np.finfo(got.dtype).tiny)).astype(np.float64)
     with np.errstate(invalid="ignore"):
         return float(np.max(np.where(got == want, 0.0, np.abs(got.astype(np.float64) - want) / spacing)))
+
+
+def record(what: str, error: float, bound: float) -> None:
+    """Add a comparison to the file that ``PYSCORE_RECORD_ERRORS`` names, if it does.
+
+    One JSON object a line: ``what``, ``test`` (pytest's, or null), ``error`` and ``bound`` in the same units, and
+    ``ratio`` = error/bound, which is above 1 where the comparison failed. A line is written whole, so that several
+    processes may share a file.
+    """
+    target = os.environ.get(RECORD)
+    if not target:
+        return
+    ratio = error / bound if bound > 0 else float(error > 0)
+    numbers = {
+        name: float(f"{value:.4g}") for name, value in (("error", error), ("bound", bound), ("ratio", ratio))
+    }
+    line = json.dumps({"what": what, "test": os.environ.get("PYTEST_CURRENT_TEST"), **numbers}) + "\n"
+    descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)

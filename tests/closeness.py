@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from pyscore.closeness import error_in_eps
+from pyscore.closeness import error_in_eps, record
 
 
 def assert_close(got, want, k, scale=1.0, dtype=np.float64, what=""):
     """Fail if any error is above k·eps(dtype)·scale, naming the worst place."""
     assert np.shape(got) == np.shape(want), f"{what}: shape {np.shape(got)}, wanted {np.shape(want)}"
     error = error_in_eps(got, want, scale, dtype)
+    record(what, float(error.max(initial=0)), k)
     if error.size and error.max() > k:
         place = np.unravel_index(np.argmax(error), error.shape)
         raise AssertionError(

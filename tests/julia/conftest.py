@@ -8,6 +8,7 @@ import pytest
 
 from pyscore import golden as recordings
 from pyscore.backends.julia_ import julia_backend
+from pyscore.closeness import record
 
 JULIA = shutil.which("julia")
 REQUIRED = os.environ.get("PYSCORE_REQUIRE_JULIA") == "1"
@@ -91,6 +92,7 @@ def assert_close(got, want, k, eps, scale, what):
     if not finite.any():
         return 0.0
     needed = np.max(np.abs(got - want)[finite] / (eps * np.broadcast_to(scale, got.shape)[finite]))
+    record(what, float(needed), k)
     where = np.unravel_index(np.argmax(np.where(finite, np.abs(got - want), -1)), got.shape) if got.ndim else ()
     assert needed <= k, (
         f"{what}: needs k = {needed:.1f} but k = {k}; at {where} got {got[where]!r}, wanted {want[where]!r}"

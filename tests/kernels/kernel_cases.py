@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 
 from pyscore import network, reference
+from pyscore.closeness import record
 from pyscore.network import Dense
 
 ROWS = (0, 1, 2, 33, 257)
@@ -23,6 +24,7 @@ def assert_close_eps(computed, expected, *, k, scale, eps):
     error = np.abs(computed - expected)[finite] / (eps * np.broadcast_to(scale, expected.shape)[finite])
     if error.size:
         worst = int(np.argmax(error))
+        record("", float(error[worst]), k)
         assert error[worst] <= k, (
             f"error of {error[worst]:.3g} eps·scale at entry {worst} of the finite ones, {k} allowed: "
             f"computed {computed[finite][worst]!r}, expected {expected[finite][worst]!r}"
