@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -319,10 +320,11 @@ def unfolded_tables(text):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        pytest.skip("there is no Chromium on this machine")
+        absent = pytest.fail if os.environ.get("PYSCORE_REQUIRE_CHROMIUM") == "1" else pytest.skip
+        absent("there is no Chromium on this machine (PYSCORE_REQUIRE_CHROMIUM=1 makes this fail)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield chromium
