@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyscore._arrays import plain_numbers
+from pyscore._net import CONVERSION
 from pyscore.errors import InvalidInput, ShapeError
 
 __all__ = ["LARGEST", "Array", "array", "choice", "integer", "matrix", "real", "vector"]
@@ -26,31 +28,15 @@ def array(
     *,
     dtype: Any = np.float64,
     why: str = "",
+    missing: bool = False,
 ) -> Array:
-    """Return `value` as a floating array of the shape wanted.
+    """Return `value` as a floating array of the shape wanted; see `plain_numbers` for what may come.
 
     In `shape` an integer is required, a string is the letter that messages print for a free axis.
-    Read-only and non-contiguous arrays are fine; text, objects, complex numbers and float16 are not.
+    With `missing` masked entries, None and NA become NaN; else they are an error.
     """
+    raw = plain_numbers(name, value, missing=missing)
     wanted = "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
-    try:
-        raw = np.asarray(value)
-    except ValueError:
-        raise ShapeError(
-            f"`{name}` must be an array of shape {wanted}; got nested sequences of different lengths."
-        ) from None
-    if np.ma.is_masked(value):
-        raise InvalidInput(f"`{name}` must hold a number everywhere; got a masked array. Impute the gaps first.")
-    if raw.dtype.kind not in "fiub":
-        raise InvalidInput(
-            f"`{name}` must be an array of numbers; got dtype {raw.dtype}. "
-            "Convert text, dates and objects to float64 columns first, or leave them out."
-        )
-    if raw.dtype == np.float16:
-        raise InvalidInput(
-            f"`{name}` must be float32 or float64; got float16, which has 11 bits and overflows at 65504. "
-            f"Pass {name}.astype('float32')."
-        )
     if raw.ndim != len(shape):
         raise ShapeError(
             f"`{name}` must have {_ORDINALS.get(len(shape), str(len(shape)) + ' axes')}, {wanted}; "
@@ -59,7 +45,8 @@ def array(
     for got, want in zip(raw.shape, shape, strict=True):
         if isinstance(want, int) and got != want:
             raise ShapeError(f"`{name}` must have shape {wanted}; got {raw.shape}.{' ' + why if why else ''}")
-    out: Array = raw.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):  # to float32: infinite, as the same number would be in float32
+        out: Array = raw.astype(dtype, copy=False)
     return out
 
 
@@ -99,15 +86,15 @@ def finite(name: str, value: Array, *, limit: float | None = None, columns: Coll
 def real(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> float:
     """Return `value` as a finite float above (or at least) a bound."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = float("nan") if isinstance(value, str | bytes) or np.ndim(value) else float(value)
+    except CONVERSION:
         number = float("nan")
     low = above is not None and not number > above
     low |= at_least is not None and not number >= at_least
     if low or not np.isfinite(number):
         bound = f" above {above:g}" if above is not None else ""
         bound += f" of at least {at_least:g}" if at_least is not None else ""
-        raise InvalidInput(f"`{name}` must be a finite number{bound}; got {value!r}.")
+        raise InvalidInput(f"`{name}` must be a finite number{bound}; got {shown(value)}.")
     return number
 
 
@@ -116,7 +103,7 @@ def integer(name: str, value: Any, *, at_least: int, hint: str = "") -> int:
     good = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not good or value < at_least:
         raise InvalidInput(
-            f"`{name}` must be an integer of at least {at_least}; got {value!r}.{' ' + hint if hint else ''}"
+            f"`{name}` must be an integer of at least {at_least}; got {shown(value)}.{' ' + hint if hint else ''}"
         )
     return int(value)
 
@@ -128,15 +115,25 @@ def floating(name: str, value: Any) -> np.dtype[Any]:
     except TypeError:
         dtype = np.dtype(object)
     if value is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise InvalidInput(f"`{name}` must be float32 or float64; got {value!r}.")
+        raise InvalidInput(f"`{name}` must be float32 or float64; got {shown(value)}.")
     return dtype
 
 
 def choice(name: str, value: Any, allowed: Collection[str]) -> Any:
     """Return `value` if it is one of the names allowed."""
     if not isinstance(value, str) or value not in allowed:
-        raise InvalidInput(f"`{name}` must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
+        raise InvalidInput(f"`{name}` must be one of {', '.join(map(repr, allowed))}; got {shown(value)}.")
     return value
+
+
+def shown(value: Any) -> str:
+    """What messages print of a value that cannot be used: its repr, on one line and not too long."""
+    try:
+        text = repr(value)
+    except CONVERSION:  # an integer of more than 4300 digits, or an object's own __repr__
+        return f"{type(value).__name__}"
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:60]}… ({type(value).__name__})"
 
 
 Latent = Literal["sphere", "euclidean"]

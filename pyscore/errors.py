@@ -6,9 +6,11 @@ __all__ = [
     "DataIntegrityError",
     "DataUnavailable",
     "InvalidInput",
+    "InvalidType",
     "JuliaError",
     "ModelFileError",
     "NumericalWarning",
+    "OutOfMemory",
     "PyscoreError",
     "ShapeError",
     "TrainingDiverged",
@@ -23,8 +25,16 @@ class InvalidInput(PyscoreError, ValueError):
     """An argument has a value that cannot be used."""
 
 
+class InvalidType(InvalidInput, TypeError):
+    """An argument is of a type that cannot be used."""
+
+
 class ShapeError(InvalidInput):
     """An array has the wrong number of axes or the wrong length along one."""
+
+
+class OutOfMemory(PyscoreError, MemoryError):
+    """The memory that a call needs is not there."""
 
 
 class BackendUnavailable(PyscoreError, ImportError):

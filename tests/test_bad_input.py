@@ -61,7 +61,11 @@ ERRORS = {
     "score ndim": (lambda: score(MODEL, X[0]), ShapeError, r"`x` must have two axes, \(n, 4\); got shape \(4,\)"),
     "score ragged": (lambda: score(MODEL, [[1.0], [1.0, 2.0]]), ShapeError, r"`x` must be an array .*different len"),
     "score text": (lambda: score(MODEL, X.astype(str)), InvalidInput, DTYPE.format("x", "<U32")),
-    "score objects": (lambda: score(MODEL, X.astype(object)), InvalidInput, DTYPE.format("x", "object")),
+    "score objects": (
+        lambda: score(MODEL, X.astype(str).astype(object)),
+        InvalidInput,
+        r"`x` must be an array of numbers; got dtype object with '.*' of type str at row 0, column 0\. Convert text,",
+    ),
     "score complex": (lambda: score(MODEL, put(1j)), InvalidInput, DTYPE.format("x", "complex128")),
     "score dates": (lambda: score(MODEL, X.astype("M8[s]")), InvalidInput, DTYPE.format("x", r"datetime64\[s\]")),
     "score None": (lambda: score(MODEL, None), InvalidInput, DTYPE.format("x", "object")),

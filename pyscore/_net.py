@@ -1,0 +1,98 @@
+"""One net under every public door: what a library raises because of the input becomes a PyscoreError.
+
+A library knows nothing of pyscore's arguments, so that its own error says little to whoever called pyscore.
+`netted` turns it into an `InvalidInput` that quotes it, with the original as its cause. What the net holds is a
+list: the exceptions that each library is known to raise for bad input, raised in that library or in compiled code
+called from pyscore. All else passes: errors of pyscore, the errors of a user's own functions (a decoder, a
+callback), and the exceptions that only a fault of pyscore explains (KeyError, AttributeError, AssertionError …).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pyscore.errors import InvalidInput, InvalidType, OutOfMemory, PyscoreError
+
+__all__ = ["CONVERSION", "RAISES", "netted"]
+
+CONVERSION = (
+    TypeError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+    NotImplementedError,
+    IndexError,
+    AttributeError,
+    BufferError,
+)
+"""What an object's conversion to an array, or to a number, may raise: `__array__`, `__float__` and the like."""
+
+RAISES: dict[str, tuple[type[Exception], ...]] = {
+    "numpy": (TypeError, ValueError, OverflowError, IndexError, FloatingPointError, MemoryError),
+    "scipy": (TypeError, ValueError, OverflowError, MemoryError),
+    "sklearn": (TypeError, ValueError, OverflowError, MemoryError),
+    "pandas": (TypeError, ValueError, OverflowError, NotImplementedError, MemoryError),
+    "pyarrow": (TypeError, ValueError, OverflowError, NotImplementedError, MemoryError),
+    "polars": (TypeError, ValueError, OverflowError, RuntimeError, MemoryError),
+    "narwhals": (TypeError, ValueError, NotImplementedError),
+    "torch": (TypeError, ValueError, OverflowError, IndexError, RuntimeError, NotImplementedError, MemoryError),
+    "numba": (TypeError, ValueError, OverflowError, MemoryError),
+    "pyscore": (TypeError, ValueError, OverflowError, MemoryError),
+}
+"""Library → what it raises for bad input. Its subclasses count: LinAlgError, ArrowInvalid, OutOfMemoryError …
+
+Under "pyscore": compiled functions of NumPy and others have no frame of their own, so that their errors seem to
+come from the line that called them.
+"""
+_OWN = {"sklearn.exceptions.NotFittedError"}
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def netted(function: Function) -> Function:
+    """Decorate a public function or method: errors of libraries because of the input become PyscoreErrors."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except PyscoreError:
+            raise
+        except Exception as error:
+            if (converted := translated(error, function.__qualname__)) is None:
+                raise
+            raise converted from error
+
+    return guarded  # type: ignore[return-value]
+
+
+def translated(error: Exception, caller: str) -> PyscoreError | None:
+    """The PyscoreError for an exception of a library, or None for what is not one of those in the list."""
+    kind = type(error)
+    if f"{kind.__module__}.{kind.__qualname__}" in _OWN or _is_a_call(error.__traceback__):
+        return None
+    library = _library(error.__traceback__)
+    if library not in RAISES or not isinstance(error, RAISES[library]):
+        return None
+    said = (str(error).strip().splitlines() or [kind.__name__])[0].rstrip(".")[:500]
+    text = f"{caller} cannot use its input: {said} ({kind.__name__})."
+    if isinstance(error, MemoryError):
+        return OutOfMemory(f"{caller} ran out of memory: {said}. Pass fewer rows at a time.")
+    return InvalidType(text) if isinstance(error, TypeError) else InvalidInput(text)
+
+
+def _is_a_call(trace: TracebackType | None) -> bool:
+    """Whether the call itself failed, its arguments not fitting the signature: Python's own error is right."""
+    return trace is None or trace.tb_next is None
+
+
+def _library(trace: TracebackType | None) -> str:
+    """Name of the package whose code was running when the exception was raised."""
+    name = ""
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        trace = trace.tb_next
+    return name.split(".")[0]
