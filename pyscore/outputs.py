@@ -13,6 +13,9 @@ from pyscore.storage import create_file, hidden_name, real_path, write_errors
 
 __all__ = ["check_folder", "check_output", "refuse_input"]
 
+RESULT = b"pyscore.result"
+"""Key of the metadata that Parquet and Arrow files of scores carry."""
+
 PathLike = str | os.PathLike[str]
 
 
