@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pyscore import _validate as check
-from pyscore import frames, reference, scores
+from pyscore import frames, scores
 from pyscore._validate import Array
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import Convention
@@ -96,9 +96,7 @@ def explain(
 def residuals(model: SVAE, x: Array, engine: Backend, convention: Convention, *, projected: bool) -> Array:
     """x − decode(z) (n, d) of standardised rows, at the encoder's code or at the nearest point of the manifold."""
     if projected:
-        start, _ = model.encode(x, convention=convention)
-        maps = model.decode, model.decoder_jacobian, model.decoder_bend
-        z = reference.project(x, start, *maps, convention=convention).z
+        z = engine.project(model, x, convention=convention).z
     else:
         z, _ = engine.encode(model, x, convention=convention)
     return x - np.asarray(engine.decode(model, z), dtype=np.float64)

@@ -103,10 +103,11 @@ class FittedModel:
         With the numba backend the rows are standardised in compiled code, and rounded once to its type.
         """
         engine = get_backend(backend)
-        once = engine.name == "numba" and scoring.passes_once(names)
+        convention = convention or self.convention
+        once = engine.name == "numba" and scoring.passes_once(names, engine, convention)
         x = self.standardiser.for_scores(x, engine.dtype if once else np.float64, compiled=once)
         variance = self.noise_variance(sigma2)
-        return scoring.terms_checked(self.model, x, names, engine, convention or self.convention, seed, variance)
+        return scoring.terms_checked(self.model, x, names, engine, convention, seed, variance)
 
     def _raw(self, table: Any, impute: Impute | None) -> Array:
         """Rows (n, d) as they came, or with their gaps filled."""

@@ -1245,16 +1245,21 @@ def log_laplace(log_joint: ArrayLike, hessian: ArrayLike) -> Array:
     log_joint = check.vector("log_joint", log_joint, hessian.shape[0])
     eigenvalues = np.linalg.eigvalsh(0.5 * (hessian + np.swapaxes(hessian, 1, 2)))
     bad = np.logical_not((eigenvalues > 0).all(axis=1))
+    warn_indefinite(bad)
+    safe = np.where(bad[:, None], 1.0, eigenvalues)
+    value = log_joint + 0.5 * hessian.shape[1] * LOG_TWO_PI - 0.5 * np.sum(np.log(safe), axis=1)
+    return np.where(bad, -np.inf, value)
+
+
+def warn_indefinite(bad: Array) -> None:
+    """Issue the NumericalWarning of `log_laplace` for the rows where `bad` (n,) is true."""
     if bad.any():
         warnings.warn(
             f"the Hessian of {int(bad.sum())} row(s) is not positive definite "
             f"(first: row {np.flatnonzero(bad)[0]}): their Laplace density is set to −inf.",
             NumericalWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    safe = np.where(bad[:, None], 1.0, eigenvalues)
-    value = log_joint + 0.5 * hessian.shape[1] * LOG_TWO_PI - 0.5 * np.sum(np.log(safe), axis=1)
-    return np.where(bad, -np.inf, value)
 
 
 # ── Quality of a ranking ─────────────────────────────────────────────────────────────────────────────────

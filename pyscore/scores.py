@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -21,7 +21,6 @@ from pyscore._validate import Array
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import EXACT, Convention, get_convention
 from pyscore.errors import InvalidInput
-from pyscore.minimise import damped_newton, negative_log_joint
 from pyscore.model import SVAE
 from pyscore.sampling import VMFDraws
 
@@ -91,6 +90,9 @@ SCORES: dict[str, Score] = {
 
 _PASS_NAMES = {"decoder_volume": "decoder_log_volume", "encoder_volume": "encoder_log_volume"}
 _ENCODED = frozenset({"log_likelihood", "log_prior", "latent_error", *_PASS_NAMES})
+_ITERATED = frozenset({*SCORES["projected"].terms, "corrected", "laplace"})
+_ITERATES = frozenset({"numba"})
+"""Backends with projections of their own; the others take the reference's, in float64."""
 
 
 def available_scores(convention: Convention | str = EXACT) -> tuple[str, ...]:
@@ -182,14 +184,20 @@ def terms_checked(
 ) -> dict[str, Array]:
     """`score_terms` without its checks and frames, for streams: the rows x are finite, the names known.
 
-    The rows may have the type of the engine if `passes_once(names)`, float64 if not.
+    The rows may have the type of the engine if `passes_once` says so, float64 if not.
     """
     return _terms(model, x, _wanted(names), engine, sigma2, convention, seed, None)
 
 
-def passes_once(names: Iterable[str]) -> bool:
-    """Whether scores come out of one pass of a backend over the rows, each row on its own."""
-    return all(term in _ENCODED for term in _wanted(names))
+def passes_once(names: Iterable[str], engine: Backend, convention: Convention) -> bool:
+    """Whether a backend computes scores in its own type, each row on its own, and as many at once as there are.
+
+    The original's projection is not such a one: a row's ADAM steps depend on how many rows there are.
+    """
+    terms = set(_wanted(names))
+    if engine.name in _ITERATES and convention.projection == "minimum":
+        terms -= _ITERATED
+    return terms <= _ENCODED
 
 
 def sums(terms: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
@@ -352,7 +360,12 @@ def _row_draws(x: Array, kappa: Array, k: int, s: int, seed: int) -> VMFDraws:
 
 
 def project(
-    model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention | str = EXACT
+    model: SVAE,
+    x: ArrayLike,
+    *,
+    steps: int = 100,
+    convention: Convention | str = EXACT,
+    backend: str | Backend = "numpy",
 ) -> reference.Projection:
     """Nearest points of the manifold: argmin_z ‖x − decode(z)‖² on the sphere, from the encoder's codes.
 
@@ -362,6 +375,8 @@ def project(
     x : (n, d) array, standardised as the training data were
     steps : int, at most so many Newton steps
     convention : Convention, or ``"exact"`` or ``"original"`` (100 ADAM steps off the sphere)
+    backend : str or Backend
+        Whose precision decides how near the minimum is: in float32 the objective is that of rounded rows.
 
     Returns
     -------
@@ -377,19 +392,21 @@ def project(
     x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
     check.finite("x", x, limit=LARGEST)
     check.integer("steps", steps, at_least=0)
-    start, _ = model.encode(x, convention=convention)
-    return reference.project(
-        x, start, model.decode, model.decoder_jacobian, model.decoder_bend, steps=steps, convention=convention
-    )
+    return get_backend(backend).project(model, x, steps=steps, convention=convention)
 
 
 PROJECTION_COLUMNS = ("encoder_distance", "distance", "gradient_norm", "iterations")
 
 
 def projection_report(
-    model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention | str = EXACT
+    model: SVAE,
+    x: ArrayLike,
+    *,
+    steps: int = 100,
+    convention: Convention | str = EXACT,
+    backend: str | Backend = "numpy",
 ) -> pd.DataFrame:
-    """How well each row was projected.
+    """How well each row was projected; arguments as in `project`.
 
     Returns
     -------
@@ -398,7 +415,7 @@ def projection_report(
         there (zero at a minimum) and ``iterations``.
     """
     convention = get_convention(convention)
-    found = project(model, x, steps=steps, convention=convention)
+    found = project(model, x, steps=steps, convention=convention, backend=backend)
     x = check.matrix("x", x)
     encoded, _ = model.encode(x, convention=convention)
     return pd.DataFrame(
@@ -429,48 +446,40 @@ def residual_variance(model: SVAE, x: ArrayLike, *, convention: Convention | str
 def _at_projection(
     model: SVAE, x: Array, wanted: frozenset[str], engine: Backend, sigma2: ArrayLike, convention: Convention
 ) -> dict[str, Array]:
-    """Terms at the nearest point of the manifold instead of the encoder's, found in float64."""
-    z = project(model, x, convention=convention).z
-    components = model.encode_pseudo_inputs(convention=convention)
+    """Terms at the nearest point of the manifold instead of the encoder's."""
+    z = engine.project(model, x, convention=convention).z
     table: dict[str, Array] = {}
-    if any(term.startswith("projected") for term in wanted):
-        volume = engine.decoder_log_volume(model, z, convention=convention)
-        likelihood = engine.log_likelihood(x, engine.decode(model, z), sigma2, convention=convention)
+    projected = any(term.startswith("projected") for term in wanted)
+    if projected or "corrected" in wanted:
+        x_hat, components = engine.decode(model, z), model.encode_pseudo_inputs(convention=convention)
+        prior = np.asarray(engine.log_prior(z, *components, convention=convention), np.float64)
+    if projected:
+        volume = np.asarray(engine.decoder_log_volume(model, z, convention=convention), np.float64)
+        likelihood = engine.log_likelihood(x, x_hat, sigma2, convention=convention)
         table["projected_log_likelihood"] = np.asarray(likelihood, np.float64)
-        prior = engine.log_prior(z, *components, convention=convention)
-        table["projected_log_prior"] = np.asarray(prior, np.float64)
-        volume = np.asarray(volume, np.float64)
+        table["projected_log_prior"] = prior
         table["projected_decoder_volume"] = reference.weighted(-convention.volume_weight, volume)
     if "corrected" in wanted:
-        density = reference.log_density_corrected(
-            x, model.decode(z), z, model.decoder_jacobian(z),
-            sigma2=_one_variance(sigma2, "corrected"), latent="sphere",
-            mu_u=components[0], kappa_u=components[1], convention=convention,
-        )  # fmt: skip
-        # A volume of −inf is the only way to +inf.
-        table["corrected"] = np.where(np.isposinf(density), -np.inf, density)
+        if not projected or convention.jacobian != "tangent":
+            along = replace(convention, jacobian="tangent")
+            volume = np.asarray(engine.decoder_log_volume(model, z, convention=along), np.float64)
+        table["corrected"] = _corrected(x, x_hat, prior, volume, _one_variance(sigma2, "corrected"), model)
     if "laplace" in wanted:
-        table["laplace"] = laplace(model, x, z, _one_variance(sigma2, "laplace"), convention)
+        density = engine.laplace(model, x, z, _one_variance(sigma2, "laplace"), convention=convention)
+        table["laplace"] = np.asarray(density, np.float64)
     return table
+
+
+def _corrected(x: Array, x_hat: Array, prior: Array, volume: Array, sigma2: float, model: SVAE) -> Array:
+    """`reference.log_density_corrected` on the sphere, from its terms at the projection."""
+    square = np.sum((np.asarray(x, np.float64) - x_hat) ** 2, axis=1)
+    normal = reference.normal_dimensions(model.input_dim, model.latent_dim, "sphere")
+    density = prior + reference.log_likelihood_normal(square, sigma2, normal) - volume
+    # A volume of −inf is the only way to +inf.
+    return np.where(np.isposinf(density), -np.inf, density)
 
 
 def _one_variance(sigma2: ArrayLike, name: str) -> float:
     if np.ndim(sigma2):
         raise InvalidInput(f"`sigma2` must be one number for the score {name!r}; got shape {np.shape(sigma2)}.")
     return check.real("sigma2", sigma2, above=0.0)
-
-
-def laplace(model: SVAE, x: Array, z: Array, sigma2: float, convention: Convention) -> Array:
-    """Laplace's log p(x), from the posterior mode found on the sphere from the start z; see `log_laplace`."""
-    components = model.encode_pseudo_inputs(convention=convention)
-
-    def prior(z: Array) -> tuple[Array, Array, Array]:
-        return reference.log_prior_derivatives(z, *components, convention=convention)
-
-    objective = negative_log_joint(
-        x, model.decode, model.decoder_jacobian, model.decoder_bend, prior, sigma2,
-        latent="sphere", convention=convention,
-    )  # fmt: skip
-    mode = damped_newton(reference.normalize(z), objective, latent="sphere", steps=100).z
-    value, _, hessian = objective(mode)
-    return reference.log_laplace(-value, hessian)

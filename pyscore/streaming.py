@@ -119,7 +119,7 @@ class Scorer:
     def __call__(self, block: Block) -> Scored:
         """Score a block."""
         engine, names = get_backend(self.backend), self.names
-        once = scoring.passes_once(names) and not self.projection
+        once = scoring.passes_once(names, engine, self.convention) and not self.projection
         imputer = self.fitted.require_imputer(self.impute)
         x = standardised_rows(block, self.fitted, imputer, engine.dtype if once else np.dtype(np.float64))
         model, variance = self.fitted.model, self.fitted.noise_variance(self.sigma2)
@@ -132,7 +132,9 @@ class Scorer:
                 )
             piece = scoring.sums(terms, names)
             if self.projection:
-                report = scoring.projection_report(model, x[start : start + step], convention=self.convention)
+                report = scoring.projection_report(
+                    model, x[start : start + step], convention=self.convention, backend=engine
+                )
                 piece |= {name: report[name].to_numpy() for name in scoring.PROJECTION_COLUMNS}
             pieces.append(piece)
             singular += [block.first + start + r for r in rows]

@@ -6,6 +6,7 @@ in Numba's cache on disk.
 
 from pyscore.kernels.cpu._activations import ACTIVATIONS
 from pyscore.kernels.cpu._network import Packed, pack
+from pyscore.kernels.cpu.adam_descent import Descent, adam_descent
 from pyscore.kernels.cpu.decoder_log_volume import DecoderVolume, decoder_log_volume
 from pyscore.kernels.cpu.encoder_log_volume import EncoderVolume, encoder_log_volume, pack_encoder
 from pyscore.kernels.cpu.kernel_mean import kernel_mean
@@ -16,17 +17,22 @@ from pyscore.kernels.cpu.log_volume import Volume, log_volume
 from pyscore.kernels.cpu.mlp import mlp
 from pyscore.kernels.cpu.mmd import mmd, mmd_imq
 from pyscore.kernels.cpu.mmd_gradient import MMDGradient, mmd_gradient
+from pyscore.kernels.cpu.newton import Minimum, damped_newton
 from pyscore.kernels.cpu.proposed import Terms, proposed
 
 __all__ = [
     "ACTIVATIONS",
     "DecoderVolume",
+    "Descent",
     "EncoderVolume",
     "KernelSums",
     "MMDGradient",
+    "Minimum",
     "Packed",
     "Terms",
     "Volume",
+    "adam_descent",
+    "damped_newton",
     "decoder_log_volume",
     "encoder_log_volume",
     "kernel_mean",

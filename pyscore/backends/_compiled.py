@@ -16,18 +16,19 @@ from scipy import special
 from pyscore import _validate as check
 from pyscore import reference
 from pyscore._validate import Array
+from pyscore.backends._iterations import ReferenceIterations
 from pyscore.backends._last_model import LastModel
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
 from pyscore.model import SVAE
 from pyscore.network import KAPPA_MAX
 
-__all__ = ["CompiledBackend"]
+__all__ = ["CompiledBackend", "log_two_pi"]
 
 _FUSED = frozenset({"log_likelihood", "log_prior", "decoder_log_volume"})
 
 
-class CompiledBackend:
+class CompiledBackend(ReferenceIterations):
     """A Backend on top of a package of kernels; see `Backend` for the methods."""
 
     name: str
@@ -64,8 +65,8 @@ class CompiledBackend:
         """See `reference.log_likelihood`."""
         x = check.matrix("x", x, dtype=self.dtype)
         x_hat = check.array("x_hat", x_hat, x.shape, dtype=self.dtype)
-        log_two_pi = _log_two_pi(x.shape[1], convention)
-        return self._round(self._kernels.log_likelihood(x, x_hat, sigma2, log_two_pi=log_two_pi))
+        constant = log_two_pi(x.shape[1], convention)
+        return self._round(self._kernels.log_likelihood(x, x_hat, sigma2, log_two_pi=constant))
 
     def latent_error(self, z: ArrayLike, z_hat: ArrayLike) -> Array:
         """See `reference.latent_error`."""
@@ -180,7 +181,7 @@ class CompiledBackend:
         terms = self._kernels.proposed(
             self._network(model, "encoder")[0], self._network(model, "decoder"), model.activation, x,
             *self._prior(model, convention), tangent, sigma2=sigma2, keep=frozenset(kept),
-            log_two_pi=_log_two_pi(model.input_dim, convention), norm_eps=self._norm_eps(convention),
+            log_two_pi=log_two_pi(model.input_dim, convention), norm_eps=self._norm_eps(convention),
         )  # fmt: skip
         self._warn(terms, max(model.input_dim, model.latent_dim - tangent))
         result = Pass(z=self._round(terms.z), decoder_log_volume=self._round(terms.volume))
@@ -207,6 +208,8 @@ class CompiledBackend:
                 networks[name] = self._kernels.pack(decoder, model.activation)
             elif name == "encoder":
                 networks[name] = self._kernels.pack_encoder([*encoder, tuple(cast.mu)], model.activation)
+            elif name == "decoder both ways":
+                networks[name] = self._kernels.pack_encoder(decoder, model.activation)
             else:
                 both = zip(cast.mu, cast.kappa, strict=True)
                 head = tuple(np.concatenate(pair) for pair in both)
@@ -244,7 +247,7 @@ def _components(mu_u: Array, kappa_u: ArrayLike | None, convention: Convention) 
     return mu_u, kappa, reference.log_vmf_normaliser(kappa, mu_u.shape[1])
 
 
-def _log_two_pi(d: int, convention: Convention) -> float:
+def log_two_pi(d: int, convention: Convention) -> float:
     """d·log 2π, rounded to Float32 where the convention says so."""
     exact = d * reference.LOG_TWO_PI
     return float(np.float32(d) * reference.LOG_TWO_PI_F32) if convention.log_two_pi == "float32" else exact

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from pyscore._validate import Array
 from pyscore.convention import EXACT, Convention
 from pyscore.model import SVAE
+from pyscore.reference import Projection
 
 __all__ = ["Backend", "Pass", "compose_pass"]
 
@@ -107,6 +108,16 @@ class Backend(Protocol):
 
     def encoder_log_volume(self, model: SVAE, x: ArrayLike, *, convention: Convention = EXACT) -> Array:
         """Log-volume (n,) of mu at x (n, d), ambient or tangent by `convention.encoder_jacobian`."""
+
+    def project(
+        self, model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention = EXACT
+    ) -> Projection:
+        """(n, d) → nearest points of the manifold, from the encoder's codes; see `scores.project`."""
+
+    def laplace(
+        self, model: SVAE, x: ArrayLike, z: ArrayLike, sigma2: float = 1.0, *, convention: Convention = EXACT
+    ) -> Array:
+        """Laplace's log p(x) (n,) at the posterior mode that the start z (n, k) leads to."""
 
     def run_pass(
         self,

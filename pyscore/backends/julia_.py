@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from pyscore import _validate as check
 from pyscore._validate import Array
+from pyscore.backends._iterations import ReferenceIterations
 from pyscore.backends._julia_worker import HeldModel, JuliaWorker, Spawn
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
@@ -178,7 +179,7 @@ def create(dtype: np.dtype[Any] | None, device: str | None) -> JuliaBackend:
 # ── The backend ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-class JuliaBackend:
+class JuliaBackend(ReferenceIterations):
     """See `Backend`; shapes are checked here, so that errors are the same as everywhere else."""
 
     name = "julia"

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from pyscore.backends._compiled import CompiledBackend
+from pyscore import _validate as check
+from pyscore import reference
+from pyscore._validate import Array
+from pyscore.backends._compiled import CompiledBackend, log_two_pi
+from pyscore.convention import EXACT, Convention
 from pyscore.errors import InvalidInput
 from pyscore.kernels import cpu
+from pyscore.minimise import BETAS, beta_power
+from pyscore.model import SVAE
 
 __all__ = ["NumbaBackend", "create", "probe"]
 
@@ -33,3 +40,34 @@ class NumbaBackend(CompiledBackend):
 
     def __init__(self, dtype: np.dtype[Any] | None) -> None:
         super().__init__(dtype, cpu)
+
+    def project(
+        self, model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention = EXACT
+    ) -> reference.Projection:
+        """See `Backend.project`; every step of a row in one kernel, in this backend's dtype."""
+        x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
+        start, _ = self.encode(model, x, convention=convention)
+        decoder = self._network(model, "decoder both ways"), model.activation
+        if convention.projection == "adam":
+            powers = [[beta_power(beta, t) for t in range(steps + 1)] for beta in BETAS]
+            descent = cpu.adam_descent(*decoder, x, start, powers)
+            return reference.Projection(*descent, np.full(len(x), steps))
+        found = cpu.damped_newton(*decoder, x, self._round(reference.normalize(start)), steps=steps)
+        return reference.Projection(found.z, found.gradient_norm, found.iterations)
+
+    def laplace(
+        self, model: SVAE, x: ArrayLike, z: ArrayLike, sigma2: float = 1.0, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `Backend.laplace`; Newton steps, Hessian and determinant in one kernel, in this backend's dtype."""
+        x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
+        z = check.array("z", z, (len(x), model.latent_dim))
+        variance = check.real("sigma2", sigma2, above=0.0)
+        log_determinant = model.input_dim * np.log(variance)
+        found = cpu.damped_newton(
+            self._network(model, "decoder both ways"), model.activation, x, self._round(reference.normalize(z)),
+            precision=1 / variance, offset=0.5 * (log_two_pi(model.input_dim, convention) + log_determinant),
+            prior=self._prior(model, convention),
+        )  # fmt: skip
+        reference.warn_indefinite(np.isnan(found.log_det))
+        volume = 0.5 * (model.latent_dim - 1) * reference.LOG_TWO_PI - 0.5 * found.log_det
+        return self._round(np.where(np.isnan(volume), -np.inf, volume - found.value))

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from pyscore import reference
 from pyscore._validate import Array
+from pyscore.backends._iterations import ReferenceIterations
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import InvalidInput
@@ -31,7 +32,7 @@ def create(dtype: np.dtype[Any] | None, device: str | None) -> NumpyBackend:
     return NumpyBackend()
 
 
-class NumpyBackend:
+class NumpyBackend(ReferenceIterations):
     """The reference as a backend."""
 
     name = "numpy"

@@ -14,6 +14,7 @@ from pyscore import _validate as check
 from pyscore import reference
 from pyscore import torch_functions as tf
 from pyscore._validate import Array
+from pyscore.backends._iterations import ReferenceIterations
 from pyscore.backends._last_model import LastModel
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
@@ -44,7 +45,7 @@ def create(dtype: np.dtype[Any] | None, device: str | None) -> TorchBackend:
     return TorchBackend(dtype or np.dtype("float32"), chosen)
 
 
-class TorchBackend:
+class TorchBackend(ReferenceIterations):
     """PyTorch tensors inside, NumPy arrays outside."""
 
     name = "torch"
