@@ -14,6 +14,7 @@ __all__ = [
     "PyscoreError",
     "ShapeError",
     "TrainingDiverged",
+    "WriteError",
 ]
 
 
@@ -63,6 +64,13 @@ class ClusterError(PyscoreError, RuntimeError):
 
 class TrainingDiverged(PyscoreError, ArithmeticError):
     """The loss is no longer a finite number."""
+
+
+class WriteError(PyscoreError, OSError):
+    """A file cannot be written: the disk is full, say. `errno` is that of the operating system."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
 
 class NumericalWarning(UserWarning):

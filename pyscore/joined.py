@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import csv, ipc, parquet
+
+from pyscore.storage import create_file, finish_file
 
 __all__ = ["WRITERS", "Joined", "parquet_options"]
 
@@ -22,12 +23,19 @@ Write = Callable[[pa.Table], None]
 class Joined:
     """A file that grows at its end; its bytes depend on the rows, not on how they were cut into tables."""
 
-    def __init__(self, path: Path, suffix: str, schema: pa.Schema, first: Sequence[Path] = ()) -> None:
-        """Begin with the tables of some Parquet files."""
+    def __init__(
+        self,
+        path: Path,
+        suffix: str,
+        schema: pa.Schema,
+        first: Sequence[Path] = (),
+        permissions_of: Path | None = None,
+    ) -> None:
+        """Begin with the tables of some Parquet files; the permissions are those of another file, if it exists."""
         self._schema = schema
         self._held = schema.empty_table()
         with contextlib.ExitStack() as stack:
-            self._out = stack.enter_context(path.open("wb"))
+            self._out = stack.enter_context(create_file(path, like=permissions_of))
             self._writer = stack.enter_context(contextlib.ExitStack())  # closed before the file is
             self._write = self._writer.enter_context(WRITERS[suffix](self._out, schema))
             for each in first:
@@ -41,8 +49,7 @@ class Joined:
             self._write(held.slice(0, ROW_GROUP))
             held = held.slice(ROW_GROUP)
         self._held = held
-        self._out.flush()
-        os.fsync(self._out.fileno())
+        finish_file(self._out)
 
     def finish(self) -> None:
         """Write what is left, and wait until the disk has it."""
@@ -50,8 +57,7 @@ class Joined:
             if self._held.num_rows:
                 self._write(self._held)
             self._writer.close()
-            self._out.flush()
-            os.fsync(self._out.fileno())
+            finish_file(self._out)
 
     def close(self) -> None:
         """Stop without a result, unless it is finished; the file is of no use then."""
@@ -59,15 +65,17 @@ class Joined:
             self._open.close()
 
 
-def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+def parquet_options(schema: pa.Schema, *, checksums: bool = True) -> dict[str, Any]:
     """Dictionaries and Snappy for the texts and integers that were kept, nothing for floating numbers.
 
-    Scores have no value twice; Snappy would make them smaller by a quarter, and a run longer by some 6 %.
+    Scores have no value twice; Snappy would make them smaller by a quarter, and a run longer by some 6 %. Every
+    page has its checksum, except in files that have another one.
     """
     other = [field for field in schema if not pa.types.is_floating(field.type)]
     nested = any(pa.types.is_nested(field.type) for field in other)  # their columns have names of their own
     codec = "snappy" if nested else {field.name: "snappy" for field in other}
-    return {"use_dictionary": [field.name for field in other] or False, "compression": codec or "none"}
+    dictionaries = [field.name for field in other] or False
+    return {"use_dictionary": dictionaries, "compression": codec or "none", "write_page_checksum": checksums}
 
 
 @contextlib.contextmanager

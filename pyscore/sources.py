@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import csv, ipc, parquet
 
 from pyscore.errors import DataUnavailable, InvalidInput
+from pyscore.fingerprints import fingerprint, state
 
 __all__ = ["Block", "InputFile", "find_files", "inspect", "inspect_all", "read_blocks"]
 
@@ -40,26 +41,25 @@ class InputFile:
     path: str
     kind: Kind
     size: int
-    modified: int
-    """Nanoseconds; with `size`, what tells a file that was changed since."""
     rows: int | None
     """As the file itself says; None if it must be read to know."""
     types: tuple[tuple[str, pa.DataType], ...] = ()
     """How the columns of a CSV file are to be parsed."""
     kept: tuple[tuple[str, pa.DataType], ...] = ()
     """Columns to be carried along, and the types that they are to have: those of the first file."""
+    fingerprint: tuple[Any, ...] = ()
+    """What tells whether the file is another one now; see `fingerprints`."""
 
     def identity(self) -> list[Any]:
         """What must be the same for a run to be resumed."""
-        return [self.path, self.size, self.modified, self.rows]
+        return [self.path, self.rows, *self.fingerprint]
 
     def unchanged(self) -> bool:
         """Whether the file is still the one that was inspected."""
         try:
-            state = os.stat(self.path)
+            return state(self.path) == list(self.fingerprint[:4])
         except OSError:
             return False
-        return (state.st_size, state.st_mtime_ns) == (self.size, self.modified)
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def inspect(path: str, features: Sequence[str], keep: Sequence[str] = ()) -> Inp
         Naming the column that is missing, comes twice or holds no numbers (with its first text and the row).
     """
     kind = _kind(path) or "parquet"
-    state = os.stat(path)
     try:
+        found = fingerprint(path)
         schema, rows = _schema(path, kind)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
@@ -165,7 +165,7 @@ def inspect(path: str, features: Sequence[str], keep: Sequence[str] = ()) -> Inp
         types = tuple((name, pa.bool_() if name in boolean else pa.float64()) for name in features)
         types += tuple((name, pa.string()) for name in keep if name not in features)
         kept = tuple((name, dict(types)[name]) for name in keep)  # a CSV file has no types: texts as they stand
-    file = InputFile(os.path.abspath(path), kind, state.st_size, state.st_mtime_ns, rows, types, kept)
+    file = InputFile(os.path.abspath(path), kind, found[0], rows, types, kept, tuple(found))
     for name in features:
         if not _is_number(schema.field(name).type):
             raise _no_number(file, name, schema.field(name).type)
@@ -174,7 +174,7 @@ def inspect(path: str, features: Sequence[str], keep: Sequence[str] = ()) -> Inp
 
 def _schema(path: str, kind: Kind) -> tuple[pa.Schema, int | None]:
     if kind == "parquet":
-        with parquet.ParquetFile(path) as file:
+        with _open_parquet(path) as file:
             return file.schema_arrow, file.metadata.num_rows
     if kind == "arrow":
         from pyarrow import dataset
@@ -344,7 +344,7 @@ def _read(file: InputFile, columns: Sequence[str], skip: int) -> Iterator[pa.Rec
 
 
 def _parquet(file: InputFile, columns: Sequence[str], skip: int, rows: int, threads: bool) -> Batches:
-    with parquet.ParquetFile(file.path, pre_buffer=False, buffer_size=READ_AHEAD) as reader:
+    with _open_parquet(file.path, buffer_size=READ_AHEAD) as reader:
         group, count = 0, reader.metadata.num_row_groups
         while group < count and skip >= (size := reader.metadata.row_group(group).num_rows):
             group, skip = group + 1, skip - size
@@ -354,6 +354,11 @@ def _parquet(file: InputFile, columns: Sequence[str], skip: int, rows: int, thre
             skip -= here
             if here < batch.num_rows:
                 yield batch.slice(here).select(list(columns)), 0.0
+
+
+def _open_parquet(path: str, **options: Any) -> parquet.ParquetFile:
+    """Open a Parquet file whose pages are checked against their checksums, where it has them."""
+    return parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True, **options)
 
 
 def _open_arrow(raw: pa.NativeFile, options: ipc.IpcReadOptions | None) -> Any:

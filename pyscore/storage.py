@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
 import math
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -16,51 +18,151 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from pyscore._validate import Array
-from pyscore.errors import InvalidInput, ModelFileError
+from pyscore.errors import InvalidInput, ModelFileError, PyscoreError, WriteError
 
 __all__ = [
     "atomic_write",
+    "create_file",
+    "finish_file",
+    "hidden_name",
+    "open_plain",
     "pack_tensors",
+    "read_json",
     "read_tensors",
     "real_path",
     "sync_folder",
     "unpack_tensors",
+    "write_error",
+    "write_errors",
     "write_json",
     "write_tensors",
 ]
 
 MAX_HEADER = 100_000_000  # bytes, as in safetensors; the header of a model is a few kilobytes
+LONGEST_NAME = 255  # bytes, of one part of a path, on the file systems in use
+_ADVICE = {
+    errno.ENOSPC: " The disk is full: make room, or name another folder.",
+    errno.EDQUOT: " Your quota of disk space is used up: make room, or name another folder.",
+    errno.EROFS: " Name another folder.",
+    errno.EACCES: " Change its permissions or those of its folder, or name another folder.",
+    errno.EMFILE: " Too many files are open: raise the limit (`ulimit -n`).",
+}
 _BLANK = "0" * 64  # what the checksum of a file counts in its own place
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 _Broken = Callable[[str], ModelFileError]
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb", *, follow: bool = True) -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` that takes its name when the block ends well, and vanishes otherwise.
 
-    A symbolic link stays one: the file that it points to is replaced.
+    A file that is replaced hands its permissions on; a new one has those that the umask leaves.
+
+    Parameters
+    ----------
+    path : path
+    mode : {"wb", "w"}
+        Text is written as UTF-8.
+    follow : bool
+        Whether the file that a symbolic link points to is replaced, and the link stays; otherwise the link itself
+        is replaced.
 
     Raises
     ------
     InvalidInput
         If the folder does not exist, or `path` is a folder, a device or a link that leads nowhere.
+    WriteError
+        If the operating system refuses a step: a full disk, a folder that may not be written.
     """
-    path = real_path(path)
-    encoding = None if "b" in mode else "utf-8"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    path = real_path(path) if follow else Path(path)
+    with write_errors(path):
+        temporary = hidden_name(path, f".{secrets.token_hex(6)}.tmp")
+        file = create_file(temporary, like=path if follow else None)
+        try:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="\n") if "b" not in mode else None
+            yield text or file
+            if text is not None:
+                text.detach()  # flushes it
+            finish_file(file)
+            file.close()
+            os.replace(temporary, path)
+        except BaseException:  # a full disk or Ctrl-C, too: nothing half-written stays
+            with contextlib.suppress(OSError):
+                file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        sync_folder(path.parent)
+
+
+def create_file(path: Path, *, like: Path | None = None) -> IO[bytes]:
+    """Create a file for writing that was not there, with the permissions of another one if that is there.
+
+    A symbolic link of that name is not followed. The umask of the process is left to the kernel: setting it, even
+    for a moment, would open the files that other threads make at the time.
+    """
     try:
-        with os.fdopen(handle, mode, encoding=encoding) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:  # a full disk or Ctrl-C, too: nothing half-written stays
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        old = os.stat(like) if like is not None else None
+    except FileNotFoundError:
+        old = None
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags, 0o666 if old is None else 0o600)
+    try:
+        if old is not None:
+            _copy_permissions(handle, old)
+        return os.fdopen(handle, "wb")
+    except BaseException:
+        os.close(handle)
+        os.unlink(path)
         raise
-    sync_folder(path.parent)
+
+
+def _copy_permissions(handle: int, old: os.stat_result) -> None:
+    """Give a file the owner and the mode of another one; without its group, nothing that the group may do."""
+    mode = stat.S_IMODE(old.st_mode)
+    new = os.fstat(handle)
+    for uid, gid in ((old.st_uid, -1), (-1, old.st_gid)):
+        if (uid, gid) in ((new.st_uid, -1), (-1, new.st_gid)):
+            continue
+        try:
+            os.chown(handle, uid, gid)
+        except OSError:  # only root may give files away, and some file systems have no owners
+            mode &= ~0o2070 if uid == -1 else ~0o4000
+    os.chmod(handle, mode)
+
+
+def finish_file(file: IO[bytes]) -> None:
+    """Wait until the disk has a file."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def hidden_name(path: Path, ending: str) -> Path:
+    """Return ``.NAME`` with an ending, beside `path`; a long name is cut to what file systems take."""
+    room = LONGEST_NAME - 1 - len(os.fsencode(ending))
+    name = os.fsencode(path.name)
+    if len(name) > room:
+        name = name[: room - 17] + b"-" + hashlib.sha256(name).hexdigest()[:16].encode()
+    return path.with_name(f".{os.fsdecode(name)}{ending}")
+
+
+@contextlib.contextmanager
+def write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what the operating system refuses while `path` is written into a WriteError that names it."""
+    try:
+        yield
+    except PyscoreError:
+        raise
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_error(path: str | os.PathLike[str], error: OSError) -> WriteError:
+    """The error for a file that could not be written."""
+    why = error.strerror or str(error)
+    new = WriteError(f"cannot write {os.fspath(path)!r}: {why}.{_ADVICE.get(error.errno or 0, '')}")
+    new.errno, new.strerror, new.filename = error.errno, why, os.fspath(path)
+    return new
 
 
 def sync_folder(folder: Path) -> None:
@@ -75,25 +177,70 @@ def sync_folder(folder: Path) -> None:
 
 def real_path(path: str | os.PathLike[str]) -> Path:
     """Return where a file to be written really lies, its links followed; raises as `atomic_write`."""
-    real = Path(os.path.realpath(path))
-    why = None
-    if real.is_dir():
-        why = "It is a folder"
-    elif real.is_symlink():
-        why = "It is a symbolic link that leads back to itself"
-    elif real.exists() and not real.is_file():
-        why = "It is a device or a pipe, which a rename would replace"
-    elif not real.parent.is_dir():
-        why = f"There is no folder {str(real.parent)!r}"
+    try:
+        real = Path(os.path.realpath(path))
+        why = _unusable(real)
+    except (OSError, ValueError) as error:  # a name that is too long or holds a zero, a folder closed to us
+        why = f"{getattr(error, 'strerror', None) or error}"
     if why is not None:
-        raise InvalidInput(f"`path` must name a file in an existing folder; got {str(path)!r}. {why}.")
+        raise InvalidInput(f"`path` must name a file in an existing folder; got {os.fspath(path)!r}. {why}.")
     return real
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _unusable(real: Path) -> str | None:
+    """Why a file cannot be written at a path, if that can be told without trying."""
+    if real.is_dir():
+        return "It is a folder"
+    if real.is_symlink():
+        return "It is a symbolic link that leads back to itself"
+    if real.exists() and not real.is_file():
+        return "It is a device or a pipe, which a rename would replace"
+    if not real.parent.is_dir():
+        return f"There is no folder {str(real.parent)!r}"
+    if len(os.fsencode(real.name)) > LONGEST_NAME:
+        return "Its name is too long"
+    return None
+
+
+def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a file for reading; a pipe or a device, which might never end or never begin, is refused.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is a folder, a pipe, a socket or a device.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a plain file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_json(path: str | os.PathLike[str], *, at_most: int = MAX_HEADER) -> Any:
+    """Read a JSON file of ours.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is not JSON, nested too deeply, or larger than `at_most` bytes.
+    """
+    with open_plain(path) as file:
+        text = file.read(at_most + 1)
+    if len(text) > at_most:
+        raise ValueError(f"it is larger than {at_most} bytes")
+    try:
+        return json.loads(text.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -142,11 +289,14 @@ def read_tensors(
     """Read what `write_tensors` wrote; see `unpack_tensors`."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             size = os.fstat(file.fileno()).st_size
             return _read(file, size, str(path), kind, version, unsigned)
-    except OSError as error:
-        raise ModelFileError(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, PyscoreError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"cannot read {str(path)!r}: {why}.") from None
 
 
 def unpack_tensors(

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import socket
 import stat
 import tracemalloc
 
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from pyscore import storage
 from pyscore.convention import EXACT, ORIGINAL
-from pyscore.errors import InvalidInput, ModelFileError
+from pyscore.errors import InvalidInput, ModelFileError, WriteError
 from pyscore.fitted import FittedModel
 from pyscore.model import SVAE
 from pyscore.preprocessing import Standardiser
-from pyscore.storage import atomic_write, read_tensors, write_json, write_tensors
+from pyscore.storage import atomic_write, read_json, read_tensors, write_json, write_tensors
 from pyscore.trainer import Trainer
 from pyscore.training import TrainConfig
 
@@ -49,9 +51,10 @@ class FailingCall:
         self.name = name
 
     def __call__(self, path, monkeypatch):
-        monkeypatch.setattr(os, self.name, full_disk)
-        with atomic_write(path) as file:
-            file.write(b"new")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, self.name, full_disk)
+            with atomic_write(path) as file:
+                file.write(b"new")
 
 
 def beyond_the_size_limit(path, monkeypatch):
@@ -71,7 +74,7 @@ FAILURES = {
     "exit": (Interrupted(SystemExit(1)), SystemExit),
     "full disk in the block": (Interrupted(OSError(errno.ENOSPC, "full")), OSError),
     "full disk in fsync": (FailingCall("fsync"), OSError),
-    "full disk in chmod": (FailingCall("chmod"), OSError),
+    "full disk in open": (FailingCall("open"), OSError),
     "full disk in replace": (FailingCall("replace"), OSError),
     "file size limit": (beyond_the_size_limit, OSError),
 }
@@ -110,6 +113,90 @@ def test_a_write_obeys_the_umask(tmp_path, mask):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o604, 0o755])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
+    write_json(tmp_path / "a.json", {})
+    (tmp_path / "a.json").chmod(mode)
+    before = (tmp_path / "a.json").stat()
+    write_json(tmp_path / "a.json", {"new": 1})
+    after = (tmp_path / "a.json").stat()
+    assert before.st_ino != after.st_ino
+    assert stat.S_IMODE(after.st_mode) == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_file_that_root_replaces_keeps_its_owner(tmp_path):
+    write_json(tmp_path / "a.json", {})
+    os.chown(tmp_path / "a.json", 1234, 2345)
+    (tmp_path / "a.json").chmod(0o640)
+    write_json(tmp_path / "a.json", {"new": 1})
+    after = (tmp_path / "a.json").stat()
+    assert (after.st_uid, after.st_gid, stat.S_IMODE(after.st_mode)) == (1234, 2345, 0o640)
+
+
+def test_without_its_group_a_file_is_closed_to_the_group(tmp_path, monkeypatch):
+    """What the old group might do, the writer's own group must not."""
+    write_json(tmp_path / "a.json", {})
+    (tmp_path / "a.json").chmod(0o664)
+    own = storage.os.stat(tmp_path / "a.json")
+    other = os.stat_result((*own[:5], own.st_gid + 1, *own[6:]))
+    monkeypatch.setattr(os, "chown", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no")))
+    handle = os.open(tmp_path / "new", os.O_WRONLY | os.O_CREAT)
+    storage._copy_permissions(handle, other)
+    os.close(handle)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o604
+
+
+def test_the_umask_of_the_process_is_never_touched(tmp_path, monkeypatch):
+    """Files that other threads make in that moment would be open to all."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask belongs to the whole process"))
+    for _ in range(2):
+        write_json(tmp_path / "a.json", {})
+
+
+def test_a_name_as_long_as_the_file_system_takes(tmp_path):
+    for name in ("x" * 250 + ".json", "é" * 125 + ".json"):
+        write_json(tmp_path / name, {"a": 1})
+        assert json.loads((tmp_path / name).read_text()) == {"a": 1}
+    with pytest.raises(InvalidInput, match="name is too long|name too long"):
+        write_json(tmp_path / ("x" * 252 + ".json"), {})
+    with pytest.raises(InvalidInput, match="`path` must name a file"):
+        write_json(f"{tmp_path}/\0", {})
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_a_disk_that_is_full_is_an_error_of_pyscore_with_the_number_of_the_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(
+        WriteError, match=r"cannot write '.*a.json': No space left.* The disk is full: make room"
+    ) as e:
+        write_json(tmp_path / "a.json", {})
+    assert isinstance(e.value, OSError)
+    assert e.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "m.safetensors"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(path))
+    else:
+        path = "/dev/zero"
+    with pytest.raises(ModelFileError, match="not a plain file|No such device"):
+        FittedModel.load(path)
+    with pytest.raises(OSError, match="not a plain file|No such device"):
+        read_json(path)
+
+
+def test_json_that_is_nested_without_end(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_json(tmp_path / "a.json")
 
 
 def test_write_names_what_is_wrong_with_the_path(tmp_path):

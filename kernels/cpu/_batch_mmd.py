@@ -3,7 +3,7 @@
 from numba import njit
 
 from pyscore.kernels.cpu._network import layer_product, padded
-from pyscore.kernels.cpu._simd import LANES, TILE_ROWS, lane_sum, load, select, splat, store, widen
+from pyscore.kernels.cpu._simd import LANES, PAIR_SLOTS, TILE_ROWS, load, select, slot_sum, splat, store, widen
 
 __all__ = ["batch_mmd", "pairs_size"]
 
@@ -25,9 +25,9 @@ def _pack(points, k, step, panels, turned):
 
 
 @njit
-def _kernel(pairs, at, rows, width, factor, lane, mask, iota, accumulate):
-    """Replace dot products by factor·∂kernel/∂dot and return the sum of the kernels; `lane` − row is left out."""
-    total = splat(0.0, accumulate)
+def _kernel(pairs, at, rows, width, factor, lane, mask, iota, sums, slots):
+    """Replace dot products by factor·∂kernel/∂dot, add the kernels to sums[slots:]; `lane` − row is left out."""
+    total = splat(0.0, sums)
     one, zero = splat(1.0, pairs), splat(0.0, pairs)
     for i in range(rows):
         distance = one - load(pairs, at + i * LANES)
@@ -40,7 +40,7 @@ def _kernel(pairs, at, rows, width, factor, lane, mask, iota, accumulate):
             kernel, slope = select(other, kernel, zero), select(other, slope, zero)
         total = total + widen(kernel)
         store(pairs, at + i * LANES, slope * mask)
-    return lane_sum(total * widen(mask))
+    store(sums, slots, load(sums, slots) + total * widen(mask))
 
 
 @njit
@@ -51,12 +51,13 @@ def _differs(iota, lane):
 
 
 @njit
-def batch_mmd(points, gradient, k, n, half, width, removed, iota, keep, panels, turned, pairs, accumulate):
+def batch_mmd(points, gradient, k, n, half, width, removed, iota, keep, panels, turned, pairs, sums):
     """Value of the MMD of points 0 … n−1 and half … half+n−1, gradient ← ∂/∂points.
 
     Points are columns of Lanes, [i/LANES][q][LANES], gradient columns [i/LANES][padded q][LANES]; `half` is a
     multiple of LANES, at least n. keep[i] is 1 for a point and 0 for what pads. The dot products of all pairs
     and the sums of the gradient are products of the register tile; what lies between is one division a pair.
+    `sums` is scratch, 2·PAIR_SLOTS numbers: the kernels within the two sets, and those across.
     """
     step = 2 * half
     columns = step // LANES
@@ -64,7 +65,7 @@ def batch_mmd(points, gradient, k, n, half, width, removed, iota, keep, panels, 
     width = points.dtype.type(width)
     _pack(points, k, step, panels, turned)
     layer_product(panels, 0, k, step, points, k * LANES, pairs, step * LANES, columns)
-    value = 0.0
+    sums[: 2 * PAIR_SLOTS] = 0.0
     for c in range(columns):
         mask = load(keep, c * LANES)
         for first in (0, half):
@@ -73,8 +74,9 @@ def batch_mmd(points, gradient, k, n, half, width, removed, iota, keep, panels, 
             factor = points.dtype.type(2.0 * weight)
             lane = c * LANES - first if removed and same else step
             at = (c * step + first) * LANES
-            value += weight * _kernel(pairs, at, n, width, factor, lane, mask, iota, accumulate)
+            slots = (c * LANES % half) % PAIR_SLOTS + (0 if same else PAIR_SLOTS)
+            _kernel(pairs, at, n, width, factor, lane, mask, iota, sums, slots)
             for i in range(n, half):
                 store(pairs, at + i * LANES, splat(0.0, pairs))
     layer_product(turned, 0, step, k, pairs, step * LANES, gradient, padded(k) * LANES, columns)
-    return value
+    return within * slot_sum(sums, 0) + across * slot_sum(sums, PAIR_SLOTS)

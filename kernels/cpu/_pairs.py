@@ -16,10 +16,11 @@ from pyscore.kernels.cpu._math import exp_negative, log
 from pyscore.kernels.cpu._simd import (
     LANES,
     PAIR_ROWS,
+    PAIR_SLOTS,
     fma,
-    lane_sum,
     load,
     select,
+    slot_sum,
     splat,
     store,
     tile_squares,
@@ -156,28 +157,30 @@ def _ragged_tile(code, tile, width, half, eps, iota, rows, below, above):
 def pair_sum(code, x, y, block, widths, half, eps, symmetric, sums, tile, iota, out):
     """out[w] = Σ k_w(x_i, y_j) over the rows i of one block of x and all j, or all j > i if symmetric.
 
-    Float32 terms are added eight at a time in float32 and from there on in float64, always in this order.
+    Float32 terms are added eight at a time in float32 and from there on in float64, always in this order; the
+    tiles at the border and on the diagonal, which do so in another order, are those of PAIR_SLOTS rows of y.
     """
     x_panels, _, x_shift, n, k = x
     _, y_lanes, y_shift, m, _ = y
     first = block * PAIR_ROWS
     rows = min(PAIR_ROWS, n - first)
-    start = first // LANES if symmetric else 0
-    for w in range(widths.size):
-        store(sums, w * LANES, splat(0.0, sums))
-    for column in range(start, (m + LANES - 1) // LANES):
-        j = column * LANES
+    start = first // PAIR_SLOTS * PAIR_SLOTS if symmetric else 0
+    for at in range(0, widths.size * PAIR_SLOTS, LANES):
+        store(sums, at, splat(0.0, sums))
+    for j in range(start, m, LANES):
+        slots = j % PAIR_SLOTS
         tile_squares(x_panels, block * PAIR_ROWS * k, x_shift, first, y_lanes, j * k, y_shift, j, k, tile)
-        ragged = rows < PAIR_ROWS or m - j < LANES or (symmetric and column == start)
+        ragged = rows < PAIR_ROWS or m - (j - slots) < PAIR_SLOTS or (symmetric and j - slots == start)
         below = first - j if symmetric else -PAIR_ROWS - 1
         for w in range(widths.size):
             if ragged:
                 part = _ragged_tile(code, tile, widths[w], half, eps, iota, rows, below, m - j)
             else:
                 part = _full_tile(code, tile, widths[w], half, eps)
-            store(sums, w * LANES, load(sums, w * LANES) + widen(part))
+            at = w * PAIR_SLOTS + slots
+            store(sums, at, load(sums, at) + widen(part))
     for w in range(widths.size):
-        out[w] = lane_sum(load(sums, w * LANES))
+        out[w] = slot_sum(sums, w * PAIR_SLOTS)
 
 
 @compiled

@@ -11,6 +11,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from pyscore.kernels.cpu._scalar_math import cos_sin, log
+
 __all__ = ["indices", "philox", "propose", "unit_interval"]
 
 _M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
@@ -76,9 +78,9 @@ def propose(seed, stream, step, purpose, row, g, words):
         for half in range(2):
             pair = 2 * block + half
             if pair < pairs:
-                radius = math.sqrt(-2.0 * math.log(unit_interval(words[2 * half])))
-                angle = 2.0 * math.pi * unit_interval(words[2 * half + 1])
-                g[2 * pair] = radius * math.cos(angle)
+                radius = math.sqrt(-2.0 * log(unit_interval(words[2 * half])))
+                cosine, sine = cos_sin(2.0 * math.pi * unit_interval(words[2 * half + 1]))
+                g[2 * pair] = radius * cosine
                 if 2 * pair + 1 < k:
-                    g[2 * pair + 1] = radius * math.sin(angle)
+                    g[2 * pair + 1] = radius * sine
     return unit_interval(words[2 * pairs % 4])

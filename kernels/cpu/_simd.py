@@ -11,16 +11,18 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import binding as llvm
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core.imputils import lower_builtin, lower_cast
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
 
+from pyscore.kernels.cpu._target import target
+
 __all__ = [
     "LANES",
     "PAIR_ROWS",
+    "PAIR_SLOTS",
     "TILE_ROWS",
     "Lanes",
     "constant_of",
@@ -33,6 +35,7 @@ __all__ = [
     "polynomial",
     "power_of_two",
     "select",
+    "slot_sum",
     "splat",
     "sqrt",
     "store",
@@ -45,17 +48,18 @@ __all__ = [
     "widen",
 ]
 
-_FEATURES = llvm.get_host_cpu_features()
-_AVX512 = bool(_FEATURES.get("avx512f"))
+LANES = 16 if target().register_bytes == 64 else 8
+"""Samples a tile: one register of float32 and two of float64 (AVX-512: 64 bytes, AVX2: 32), or twice as many."""
 
-LANES = 16 if _AVX512 else 8
-"""Samples a tile: one register of float32 and two of float64 (AVX-512: 64 bytes, AVX2: 32)."""
-
-TILE_ROWS = 8 if _AVX512 or _FEATURES.get("neon") else 4
+TILE_ROWS = 8 if target().registers == 32 else 4
 """Rows of a weight matrix that one register tile covers: 8 × 3 accumulators of 32 registers, 4 × 3 of 16."""
 
 PAIR_ROWS = 8
 """Rows that a tile of pairs sets against LANES others; also how many float32 terms are summed before float64."""
+
+PAIR_SLOTS = 16
+"""Partial sums of a sum over pairs: row j adds to number j mod 16, however many LANES there are, so that the order
+of the additions, and with it the sum, is the same on every processor. A multiple of LANES."""
 
 _MANTISSA_BITS = {types.float32: 23, types.float64: 52}
 _EXPONENT_BIAS = {types.float32: 127, types.float64: 1023}
@@ -359,6 +363,15 @@ def lane_sum(typingctx, v):
         return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
     return v.dtype(v), build
+
+
+@njit
+def slot_sum(sums, at):
+    """Sum of PAIR_SLOTS numbers from sums[at], halving: (0+8)+(4+12)+…, always in this order."""
+    total = load(sums, at)
+    for part in range(LANES, PAIR_SLOTS, LANES):
+        total = total + load(sums, at + part)
+    return lane_sum(total)
 
 
 # ------------------------------------------------------------------------------------------ register tile

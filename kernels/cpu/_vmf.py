@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from pyscore.kernels.cpu._philox import propose
+from pyscore.kernels.cpu._scalar_math import log
 
 __all__ = ["accepted_draw", "sample", "sample_gradient"]
 
@@ -24,7 +25,7 @@ def accepted_draw(seed, stream, step, purpose, row, kappa, g, words):
     c = math.sqrt(4 * kappa**2 + m**2)
     b = m / (c + 2 * kappa)
     a = (m + 2 * kappa + c) / 4
-    bound = 4 * a * b / (1 + b) - m * math.log(m)
+    bound = 4 * a * b / (1 + b) - m * log(float(m))
     epsilon = 0.5
     for attempt in range(ROUNDS):
         u = propose(seed, stream, step, purpose + attempt, row, g, words)
@@ -33,7 +34,7 @@ def accepted_draw(seed, stream, step, purpose, row, kappa, g, words):
             square += g[i] * g[i]
         epsilon = 0.5 * (1 + g[0] / math.sqrt(square))
         t = 2 * a * b / (1 - (1 - b) * epsilon)
-        if m * math.log(t) - t + bound >= math.log(u):
+        if m * log(t) - t + bound >= log(u):
             break
     return epsilon
 

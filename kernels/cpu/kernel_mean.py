@@ -9,7 +9,7 @@ from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._network import aligned
 from pyscore.kernels.cpu._pairs import GAUSSIAN, IMQ, RQ, Points, diagonal_sum, pack_points, pair_sum
-from pyscore.kernels.cpu._simd import LANES, PAIR_ROWS
+from pyscore.kernels.cpu._simd import LANES, PAIR_ROWS, PAIR_SLOTS
 from pyscore.kernels.cpu._threads import share
 
 __all__ = ["TOLERANCE", "Diagonal", "Distance", "Kernel", "kernel_mean", "points", "sums_of_pairs", "width_array"]
@@ -34,7 +34,7 @@ _BORDER = {"float32": 1e-18, "float64": 1e-150}
 def _run(first, last, code, x, y, xx, xy, widths, half, eps, partial, iota):
     """Do the blocks `first` … `last` of x within x (where number < xx), of x and y (< xx + xy), of y within y."""
     dtype = x[0]
-    sums, tile = aligned(widths.size * LANES, partial), aligned(PAIR_ROWS * LANES, dtype)
+    sums, tile = aligned(widths.size * PAIR_SLOTS, partial), aligned(PAIR_ROWS * LANES, dtype)
     for number in range(first, last):
         if number < xx:
             pair_sum(code, x, x, number, widths, half, eps, True, sums, tile, iota, partial[number])

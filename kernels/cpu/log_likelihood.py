@@ -16,6 +16,9 @@ __all__ = ["TOLERANCE", "likelihood_constants", "log_likelihood"]
 TOLERANCE = 4
 """|error| ≤ TOLERANCE · eps · (½ Σ (|x|+|x̂|)²/σ² + |constant|): the difference is taken in the data's dtype."""
 
+LOG_TWO_PI = float.fromhex("0x1.d67f1c864beb4p+0")
+"""log 2π as the reference has it, written out: a logarithm may depend on the processor in its last bit."""
+
 _SERIAL_TILES = 512
 
 
@@ -38,7 +41,7 @@ def likelihood_constants(d: int, sigma2: ArrayLike, log_two_pi: float | None) ->
     if not (np.isfinite(variance).all() and (variance > 0).all()):
         raise InvalidInput(f"`sigma2` must be positive and finite; got {sigma2!r}.")
     variance = np.broadcast_to(variance, (d,))
-    constant = d * np.log(2 * np.pi) if log_two_pi is None else log_two_pi
+    constant = d * LOG_TWO_PI if log_two_pi is None else log_two_pi
     return 1.0 / variance, float(-0.5 * (constant + np.sum(np.log(variance))))
 
 

@@ -18,7 +18,8 @@ from pyscore.kernels.cpu._batch_mmd import batch_mmd, pairs_size
 from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, aligned, pack, padded
 from pyscore.kernels.cpu._philox import indices
-from pyscore.kernels.cpu._simd import LANES, TILE_ROWS
+from pyscore.kernels.cpu._scalar_math import sigmoid
+from pyscore.kernels.cpu._simd import LANES, PAIR_SLOTS, TILE_ROWS
 from pyscore.kernels.cpu._vmf import accepted_draw, sample, sample_gradient
 from pyscore.minimise import BETAS
 from pyscore.network import KAPPA_MAX
@@ -212,7 +213,7 @@ def _run(x, values, m, v, plan, sizes, options, powers, start, stop, history, gr
     keep[:n], keep[half : half + n] = 1.0, 1.0
     for s in range(LANES):
         iota[s] = s
-    accumulate = np.zeros(1)
+    sums = np.zeros(2 * PAIR_SLOTS)
     one = np.zeros(1, values.dtype)
     chosen, components = np.empty(n, np.int64), np.empty(n, np.int64)
     words = np.empty(4, np.uint64)
@@ -236,7 +237,7 @@ def _run(x, values, m, v, plan, sizes, options, powers, start, stop, history, gr
         _heads(raw, step, rows, k, machine, eps, codes, lengths)
         for j in range(p):
             at = (n + j) // LANES * step + (n + j) % LANES + k * LANES
-            one[0] = KAPPA_MAX / (1 + np.exp(-np.float64(raw[at])))
+            one[0] = KAPPA_MAX * sigmoid(np.float64(raw[at]))
             kappa[j] = one[0]
             if not np.isfinite(kappa[j]):
                 return t, BAD_KAPPA
@@ -251,7 +252,7 @@ def _run(x, values, m, v, plan, sizes, options, powers, start, stop, history, gr
             for q in range(k):
                 points[at + q * LANES] = codes[s, q]
                 points[half * k + at + q * LANES] = z[q]
-        mmd = batch_mmd(points, pulls, k, n, half, c, removed, iota, keep, panels, sides, pairs, accumulate)
+        mmd = batch_mmd(points, pulls, k, n, half, c, removed, iota, keep, panels, sides, pairs, sums)
         # ── decoder, on the codes ──
         latent = act[4 * size : 5 * size]  # the heads' raw outputs are not needed again
         for s in range(n):

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
-from cyclopts.exceptions import CycloptsError
 
 from pyscore.cli import output
+from pyscore.cli.net import status_of
 from pyscore.convention import get_convention
-from pyscore.errors import InvalidInput, PyscoreError
+from pyscore.errors import InvalidInput
 
 __all__ = ["app", "main"]
 
+DEBUG = "--debug"
 app = App(
     name="pyscore",
     help="Density-based anomaly scores for autoencoders. Scores are log-densities: higher = more normal.",
     version_flags=["--version"],
+    help_epilogue=f"With any command, {DEBUG} prints the traceback of what went wrong.",
     suppress_keyboard_interrupt=False,  # `main` says that nothing half-written is left
 )
 data_app = App(name="data", help="The paper's ten datasets: fetch, list, where.")
@@ -764,18 +767,15 @@ def _split(names: str) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; errors of pyscore are one line on stderr and exit status 2, Ctrl-C is 130."""
+    """Run the command line; what goes wrong is said on stderr, with the exit status of `pyscore.cli.net`."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = DEBUG in arguments or os.environ.get("PYSCORE_DEBUG") == "1"
+    output.ready_streams()
     warnings.showwarning = output.show_warning
     try:
-        return app(arguments, exit_on_error=False, print_error=True)
-    except CycloptsError:
-        sys.exit(2)
-    except PyscoreError as error:
-        output.print_error(str(error))
-        sys.exit(2)
-    except OSError as error:
-        output.print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        output.print_error("interrupted; nothing half-written is left behind.")
-        sys.exit(130)
+        return app(
+            [argument for argument in arguments if argument != DEBUG], exit_on_error=False, print_error=False,
+            console=output.console(), error_console=output.console(stderr=True),
+        )  # fmt: skip
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(status_of(error, debug=debug))

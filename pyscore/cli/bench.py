@@ -38,7 +38,7 @@ def run_suites(suites: Sequence[str], json: Path | None, *, threads: int, quick:
         failed: list[str] = []
     else:
         record, failed = _run_all(suites, json, threads, quick=quick)
-    sys.stdout.write(tables.render(record) + "\n")
+    output.write(tables.render(record))
     if failed:
         raise PyscoreError(f"{len(failed)} of {len(suites)} suites failed: {' '.join(failed)}")
 
@@ -164,7 +164,7 @@ def run_table(file: Path, update: Path | None, *, check: bool, short: bool) -> N
     """Print a record as Markdown, or put it between the markers of a page."""
     record = read(file)
     if update is None:
-        sys.stdout.write((tables.short_block if short else tables.markdown_block)(record) + "\n")
+        output.write((tables.short_block if short else tables.markdown_block)(record))
         return
     same = tables.update_page(update, record, check=check, short=short)
     if check and not same:

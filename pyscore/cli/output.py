@@ -1,9 +1,12 @@
-"""Tables, JSON and progress on the terminal; progress and errors go to stderr, results to stdout."""
+"""Tables, JSON and progress on the terminal; progress and errors go to stderr, results to stdout.
+
+Everything that a command prints goes through this file: text of others is shown, never obeyed (`pyscore._text`),
+and what the terminal's encoding lacks is written otherwise.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json as jsonlib
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,8 +15,8 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 from rich import box
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape as escape_markup
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,25 +28,76 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from pyscore._text import FALLBACK, as_json, encodable, one_line, printable
+
 __all__ = [
+    "console",
     "emit",
     "file_progress",
     "print_error",
     "print_frame",
     "print_note",
+    "ready_streams",
     "score_progress",
     "show_warning",
     "spinner",
     "task_progress",
     "training_progress",
+    "write",
+    "write_error",
 ]
 
 
+class _Console(Console):
+    """A console that shows the text of others, whoever prints it: cyclopts prints help and errors here, too."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render as rich does, each piece of text made printable in the encoding of the stream."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(encodable(printable(segment.text), self.encoding), segment.style)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console for stdout or stderr as they are now."""
+    return _Console(stderr=stderr)
+
+
 def _errors() -> Console:
-    return Console(stderr=True)
+    return console(stderr=True)
+
+
+def ready_streams() -> None:
+    """Let stdout and stderr take every character: one that their encoding lacks becomes ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=FALLBACK)
+
+
+def write(text: str) -> None:
+    """Write lines of text to stdout."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def write_error(text: str) -> None:
+    """Write lines of text to stderr."""
+    sys.stderr.write(printable(text) + "\n")
+
+
+def escape(text: object) -> str:
+    """Return text for a line of a console: shown, not obeyed, neither by the terminal nor by rich."""
+    return escape_markup(encodable(printable(text), getattr(sys.stdout, "encoding", None)))
+
+
+def _name(text: object) -> str:
+    """`escape` for the cell of a table, on one line."""
+    return escape(one_line(text))
 
 
 def _plain(value: Any) -> Any:
@@ -62,28 +116,29 @@ def _plain(value: Any) -> Any:
 def emit(value: Any, *, json: bool) -> None:
     """Print a dictionary as JSON, or as lines of name and value."""
     if json:
-        sys.stdout.write(jsonlib.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
+        utf = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+        sys.stdout.write(as_json(_plain(value), ascii_only=not utf) + "\n")
         return
-    console = Console()
+    out = console()
     for key, entry in value.items():
-        console.print(f"[bold]{escape(str(key))}[/bold]  {escape(str(entry))}", highlight=False, soft_wrap=True)
+        out.print(f"[bold]{_name(key)}[/bold]  {escape(entry)}", highlight=False, soft_wrap=True)
 
 
 def print_frame(frame: pd.DataFrame, *, title: str, caption: str | None = None) -> None:
     """Print a DataFrame as a table; numbers right, text left, NaN as a dash."""
-    console = Console()
-    console.print(f"[bold]{escape(title)}[/bold]", highlight=False, soft_wrap=True)
+    out = console()
+    out.print(f"[bold]{escape(title)}[/bold]", highlight=False, soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype != bool
         table.add_column(
-            str(name), justify="right" if numeric else "left", no_wrap=bool(numeric or name == frame.columns[0])
+            _name(name), justify="right" if numeric else "left", no_wrap=bool(numeric or name == frame.columns[0])
         )
     for row in frame.itertuples(index=False):
-        table.add_row(*[escape(_cell(value)) for value in row])
-    console.print(table)
+        table.add_row(*[_name(_cell(value)) for value in row])
+    out.print(table)
     if caption:
-        console.print(f"[dim]{escape(caption)}[/dim]", highlight=False)
+        out.print(f"[dim]{escape(caption)}[/dim]", highlight=False)
 
 
 def _cell(value: Any) -> str:
@@ -113,17 +168,17 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning without the source line that it came from."""
-    text = f"[yellow]warning:[/yellow] {escape(str(message))}"
+    text = f"[yellow]warning:[/yellow] {escape(message)}"
     _errors().print(text, highlight=False, soft_wrap=True)
 
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=_errors(),
     )
 
@@ -145,8 +200,10 @@ def training_progress(description: str) -> Iterator[Callable[..., None]]:
 @contextlib.contextmanager
 def spinner(description: str) -> Iterator[Callable[[str], None]]:
     """Show that work goes on, and on what; yields the function that says so."""
-    with _errors().status(description) as status:
-        yield lambda note: status.update(f"{description}: {escape(note)}")
+    err = _errors()
+    moving = "dots" if err.encoding.startswith("utf") else "line"
+    with err.status(escape(description), spinner=moving) as status:
+        yield lambda note: status.update(f"{escape(description)}: {escape(note)}")
 
 
 class _Rate(ProgressColumn):
@@ -161,9 +218,9 @@ class _Rate(ProgressColumn):
 def score_progress(description: str) -> Iterator[Callable[[int, float | None], None]]:
     """Show a progress bar over rows, their rate and the time left; yields the function that says where it is."""
     columns = [
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[rows]} rows"),
+        TextColumn("{task.fields[rows]} rows", markup=False),
         _Rate(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     ]
@@ -201,13 +258,13 @@ def task_progress(
     Yields ``update(cost done since, tasks done in all, note)`` and ``skip(cost that there is no need for)``.
     """
     columns = (
-        TextColumn("{task.description} {task.fields[count]}/{task.fields[tasks]}"),
+        TextColumn("{task.description} {task.fields[count]}/{task.fields[tasks]}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("left", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=_errors(), speed_estimate_period=1800) as progress:
         bar = progress.add_task(description, total=cost, tasks=tasks, count=0, note="")

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from pyscore import __version__, data
-from pyscore.cli.output import emit, print_frame, spinner, task_progress
+from pyscore.cli.output import emit, print_frame, print_note, spinner, task_progress
 from pyscore.errors import InvalidInput
 from pyscore.experiment import cluster
 from pyscore.experiment.ablation import selected_models, training_tasks
@@ -69,7 +69,7 @@ def ablate(folder: Path, request: Request, *, training: bool, json: bool) -> Non
             "first, with the same options."
         )
     if len(finished) < len(tasks):
-        emit_note(
+        print_note(
             f"{len(tasks) - len(finished)} of {len(tasks)} stacks are not finished: the ablation lacks them."
         )
     rows = pd.concat([pd.read_parquet(store.result_path(task)) for task in finished], ignore_index=True)
@@ -106,7 +106,7 @@ def _baselines(tasks: Sequence[StackTask], store: Store) -> None:
     except OSError as error:
         if not out_of_disk(error):
             raise
-        emit_note(f"baselines were not written ({error}); call again to get them.")
+        print_note(f"baselines were not written ({error}); call again to get them.")
 
 
 def _run(jobs: Sequence[Job], store: Store, request: Request) -> Report:
@@ -144,7 +144,7 @@ def _announce(store: Store, tasks: Sequence[StackTask], request: Request) -> Non
     )
     if others:
         differ = sorted({k for run in others for k, v in run["options"].items() if v != _plain(options).get(k)})
-        emit_note(
+        print_note(
             f"{str(store.folder)!r} also holds stacks of {len(others)} run(s) with other options "
             f"({', '.join(differ)}): they have other hashes, stay as they are and do not count as finished here."
         )
@@ -161,11 +161,6 @@ def _versions() -> dict[str, str]:
 
     packages = ("numpy", "scipy", "pandas", "numba", "torch", "scikit-learn", "pyarrow")
     return {"pyscore": __version__, "python": platform.python_version(), **{p: version(p) for p in packages}}
-
-
-def emit_note(text: str) -> None:
-    """Print a remark on stderr."""
-    sys.stderr.write(f"note: {text}\n")
 
 
 def _cost(job: Job) -> float:

@@ -7,6 +7,7 @@ from numba import njit
 from kernels import kernel_cases as cases
 from pyscore import network
 from pyscore.kernels.cpu import _math as vector
+from pyscore.kernels.cpu import _scalar_math as scalar
 from pyscore.kernels.cpu._activations import ACTIVATIONS, activate
 from pyscore.kernels.cpu._simd import LANES, load, store
 
@@ -92,3 +93,49 @@ def test_activation_of_nan_is_nan(name):
     a[3] = np.nan
     value, _ = activated(name, a)
     assert np.flatnonzero(np.isnan(value)) == [3]
+
+
+def one_by_one(function, x):
+    """`function` on every float64 of x."""
+
+    @njit
+    def loop(x, out):
+        for i in range(x.size):
+            out[i] = function(x[i])
+
+    out = np.empty_like(x)
+    loop(x, out)
+    return out
+
+
+def test_scalar_exponential_and_logarithm():
+    x = negatives(np.float64)
+    assert ulps(one_by_one(scalar.exp_negative, x), np.exp(x.astype(np.longdouble))) <= 2
+    both = np.concatenate([x, -x])
+    assert ulps(one_by_one(scalar.sigmoid, both), 1 / (1 + np.exp(-both.astype(np.longdouble)))) <= 3
+    u = np.concatenate(
+        [np.logspace(-307, 307, 1 << 14), 1 + np.linspace(-0.3, 0.4, 1 << 14), 2.0 ** -np.arange(1, 54)]
+    )
+    u = u[u != 1]
+    assert ulps(one_by_one(scalar.log, u), np.log(u.astype(np.longdouble))) <= 2
+
+
+def test_scalar_functions_at_the_ends():
+    x = np.array([0.0, -0.0, -708.5, -np.inf, np.nan])
+    np.testing.assert_array_equal(one_by_one(scalar.exp_negative, x), [1.0, 1.0, 0.0, 0.0, np.nan])
+    x = np.array([0.0, np.inf, -np.inf, np.nan, 800.0, -800.0])
+    np.testing.assert_array_equal(one_by_one(scalar.sigmoid, x), [0.5, 1.0, 0.0, np.nan, 1.0, 0.0])
+    np.testing.assert_array_equal(one_by_one(scalar.log, np.array([1.0])), [0.0])
+
+
+def test_cosine_and_sine():
+    """Absolute errors, in eps: of a point of the unit circle, no coordinate is needed to more."""
+    exact = np.pi * np.linspace(0, 2, (1 << 15) + 1)[1:-1]
+    near = np.concatenate(
+        [q * np.pi / 2 * (1 + np.array([-1e-9, -2e-16, 2e-16, 1e-9])) for q in (0.5, 1, 2, 3, 3.9)]
+    )
+    angle = np.concatenate([exact, near, [2.0**-54, 2 * np.pi * (1 - 2.0**-53)]])
+    x = angle.astype(np.longdouble)
+    for part, reference in ((0, np.cos), (1, np.sin)):
+        got = one_by_one(njit(lambda a, part=part: scalar.cos_sin(a)[part]), angle)
+        assert np.abs(got - reference(x)).max() <= np.finfo(float).eps

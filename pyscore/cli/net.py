@@ -1,0 +1,60 @@
+"""The net under every command: an error is a line on stderr and an exit status, never a traceback.
+
+=======  ======================================================================
+status   what happened
+=======  ======================================================================
+2        the command line, the input or the machine is at fault; the line says how
+70       pyscore is at fault (EX_SOFTWARE); the lines say where to report it
+130      Ctrl-C
+=======  ======================================================================
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from cyclopts.exceptions import CycloptsError
+
+from pyscore._foreign import foreign_types, reason
+from pyscore.cli import output
+from pyscore.errors import PyscoreError
+
+__all__ = ["CRASH", "REPORT", "status_of"]
+
+CRASH = 70
+"""Exit status of a fault of pyscore's own."""
+REPORT = (
+    "This is a fault of pyscore. Please report it in pyscore's issue tracker, with what the same command prints "
+    "when --debug is added."
+)
+
+
+def status_of(error: BaseException, *, debug: bool) -> int:
+    """Print what went wrong, with a traceback if `debug`, and return the exit status."""
+    if debug:
+        output.write_error("".join(traceback.format_exception(error)).rstrip("\n"))
+    if isinstance(error, KeyboardInterrupt):
+        output.print_error("interrupted; nothing half-written is left behind.")
+        return 130
+    if (said := _fault_of_input(error)) is not None:
+        output.print_error(said)
+        return 2
+    output.print_error(f"pyscore crashed: {type(error).__name__}: {reason(error)}")
+    if not debug:
+        output.print_note(REPORT)
+    return CRASH
+
+
+def _fault_of_input(error: BaseException) -> str | None:
+    """Return what is wrong with the command line, the input or the machine; None if pyscore is at fault."""
+    if isinstance(error, CycloptsError):
+        return f"{str(error).strip()} `pyscore --help` lists commands, `pyscore COMMAND --help` options."
+    if isinstance(error, PyscoreError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory. Give a smaller table, fewer threads, or a machine with more."
+    if isinstance(error, foreign_types()):
+        return f"{reason(error)} (said by {type(error).__module__.partition('.')[0]}; --debug shows where)"
+    return None
