@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 ALIBI := $(or $(PYSCORE_ALIBI_PYTHON),.alibi/bin/python)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test setup lint docs cudasim julia bench wheel clean
+.PHONY: demo test loaded setup lint docs cudasim julia bench wheel clean
 
 demo: setup
 	$(BIN)/pyscore demo
@@ -18,6 +18,10 @@ demo: setup
 WORKERS ?= 2
 test: setup cudasim
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not cuda" --numprocesses $(WORKERS) --dist loadfile
+
+# The same while every core is kept busy by something else: no test depends on the machine's speed.
+loaded: setup
+	$(BIN)/python tests/loaded.py $(MAKE) test
 
 setup: $(STAMP)
 

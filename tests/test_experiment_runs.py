@@ -27,12 +27,12 @@ from pyscore.model import SVAE
 TIMES = ["seconds_train", "seconds_score"]
 
 
-def script(*arguments, timeout=200):
+def script(*arguments):
     """Run tiny_runs.py in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, tiny_runs.__file__, *map(str, arguments)],
-        capture_output=True, text=True, timeout=timeout, env=environment, check=True,
+        capture_output=True, text=True, env=environment, check=True,
     )  # fmt: skip
 
 
@@ -385,13 +385,13 @@ def test_the_command_on_a_scheduler_and_a_worker_of_their_own(tmp_path):
         assert address.startswith("tcp://")
         command = [sys.executable, "-m", "pyscore", "reproduce", "-o", tmp_path / "out", "--datasets", "breast-cancer",
                    "--grid", "small", "--steps", "10", "--costly-rows", "0", "--disc-steps", "0", "--json"]  # fmt: skip
-        there = subprocess.run([*command, "--scheduler", address], capture_output=True, text=True, timeout=250)
+        there = subprocess.run([*command, "--scheduler", address], capture_output=True, text=True)
         assert there.returncode == 0, there.stderr
         assert json.loads(there.stdout)["finished"] == 2
     finally:
         for program in reversed(programs):
             program.terminate()
-            program.wait(30)
+            program.wait()
     rows = read_results(tmp_path / "out")
     task = next(
         task

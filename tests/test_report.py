@@ -326,7 +326,7 @@ def browser():
         absent("there is no Chromium on this machine (PYSCORE_REQUIRE_CHROMIUM=1 makes this fail)")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        chromium = started.chromium.launch(executable_path=found, args=["--no-sandbox"], timeout=0)
         yield chromium
         chromium.close()
 
@@ -334,6 +334,7 @@ def browser():
 def opened(browser, path, scheme):
     """The page on a phone, and what it says on the console and asks for from now on."""
     page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    page.set_default_timeout(0)  # the suite's own limit ends what hangs
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -419,6 +420,7 @@ def test_infinities_sort_to_the_ends_and_what_is_missing_last(results, tmp_path,
     (results / "experiment" / "verdicts.csv").write_text("claim,count\na,x\nb,\nc,w\n")
     report.write_report(results, tmp_path / "r.html")
     page = browser.new_page()
+    page.set_default_timeout(0)
     page.goto((tmp_path / "r.html").as_uri())
     wanted = {"mean": ["-inf", "-0.0004", "2", "10", "inf", "inf", "–"], "count": ["w", "x", "–"]}
     for column, rising in wanted.items():

@@ -467,9 +467,10 @@ CHILD = """if True:
     streaming.PART_ROWS = 1024
     def slow(parts, blocks, tell):
         def slowly():
-            for block in blocks:
+            for number, block in enumerate(blocks):
+                if number == 3:
+                    time.sleep(3600)  # two parts are on the disk; the parent kills it here
                 yield block
-                time.sleep(0.2)
         write(parts, slowly(), tell)
     write, streaming._write = streaming._write, slow
     streaming.score_files(FittedModel.load(sys.argv[1]), sys.argv[2], sys.argv[3], block_rows=1024)
@@ -484,8 +485,8 @@ def test_killed_by_the_system_while_a_second_run_waits(tmp_path, frame, expected
     child = subprocess.Popen([sys.executable, "-c", CHILD, model, source, target])
     try:
         folder = tmp_path / ".out.parquet.parts"
-        end = time.monotonic() + 100
-        while len(list(folder.glob("part-*"))) < 2 and time.monotonic() < end:
+        while len(list(folder.glob("part-*"))) < 2:
+            assert child.poll() is None, "the child ended"
             time.sleep(0.01)
         with pytest.raises(InvalidInput, match=rf"another run is writing .*out.parquet.*process {child.pid} on "):
             score_files(small(), source, target)

@@ -131,7 +131,6 @@ def program(arguments, environment):
     return subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,
-        timeout=300,
         check=False,
         env={**kept, "COLUMNS": "200", **environment},
     )

@@ -27,14 +27,14 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def julia():
     """The backend in float64."""
-    backend = julia_backend(TRANSPORT, timeout=120)
+    backend = julia_backend(TRANSPORT)
     yield backend
     backend.close()
 
 
 @pytest.fixture(scope="session")
 def julia32():
-    backend = julia_backend(TRANSPORT, timeout=120, dtype=np.float32)
+    backend = julia_backend(TRANSPORT, dtype=np.float32)
     yield backend
     backend.close()
 
@@ -42,7 +42,7 @@ def julia32():
 @pytest.fixture
 def own():
     """A backend of one test's own, to be killed as it likes."""
-    backend = julia_backend(TRANSPORT, timeout=60)
+    backend = julia_backend(TRANSPORT)
     yield backend
     backend.close()
 

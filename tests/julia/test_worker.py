@@ -27,11 +27,23 @@ def gone(pid):
         return True
 
 
-def wait_until(condition, seconds=20.0):
-    stop = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < stop, "it did not happen in time"
+def wait_until(condition):
+    while not condition():  # the suite's own limit ends it
         time.sleep(0.02)
+
+
+def once_it_runs(worker, act):
+    """Call `act` as soon as Julia has said that it runs the next call."""
+    process = worker._process
+    receive = process.receive
+
+    def receive_and_act(deadline, *, begun):
+        if begun:
+            process.receive = receive
+            act()
+        return receive(deadline, begun=begun)
+
+    process.receive = receive_and_act
 
 
 def test_nothing_starts_before_the_first_call(own):
@@ -111,42 +123,40 @@ def test_a_death_during_a_call_is_an_error_and_the_next_call_succeeds(own):
     for i in range(10):
         own.call("echo", i)
         pids.append(own.worker.pid)
-        killer = threading.Timer(0.15, os.kill, (pids[-1], signal.SIGKILL))
-        killer.start()
+        once_it_runs(own.worker, lambda: os.kill(pids[-1], signal.SIGKILL))
         with pytest.raises(JuliaError, match="died during `spin`"):
-            own.call("spin", 30.0)
-        killer.join()
+            own.call("spin", 3600.0)
         assert own.call("spin", 0.01) is None
     assert own.worker.starts == 11
     assert all(gone(pid) for pid in pids)
 
 
 def test_a_call_that_hangs_is_ended():
-    backend = julia_backend("executable", timeout=60)
+    backend = julia_backend("executable")
     backend.call("echo", 1)
     pid = backend.worker.pid
     backend.worker.timeout = 0.3
     with pytest.raises(JuliaError, match=r"did not answer `spin` within 0\.3 s"):
-        backend.call("spin", 60.0)
+        backend.call("spin", 3600.0)
     assert gone(pid)
-    backend.worker.timeout = 60
+    backend.worker.timeout = 600.0
     assert backend.call("echo", 1) == 1
     backend.close()
 
 
 def test_the_error_shows_what_the_worker_printed(own):
     own.call("say", "last words")
-    threading.Timer(0.15, os.kill, (own.worker.pid, signal.SIGKILL)).start()
+    once_it_runs(own.worker, lambda: os.kill(own.worker.pid, signal.SIGKILL))
     with pytest.raises(JuliaError, match="last words"):
-        own.call("spin", 30.0)
+        own.call("spin", 3600.0)
 
 
 def test_an_interrupted_call_does_not_answer_the_next(own):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it
     own.call("echo", 1)
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    once_it_runs(own.worker, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        own.call("pause", 30.0)
+        own.call("pause", 3600.0)
     signal.signal(signal.SIGINT, before)
     assert own.call("echo", 2) == 2
 
@@ -208,7 +218,7 @@ def test_a_forked_child_leaves_the_parents_worker_alone(own):
         "_, status = os.waitpid(child, 0)\n"
         "assert status == 0 and b.call('echo', 3) == 3 and b.worker.pid == mine\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program], check=True)
     assert own.worker.pid == pid
 
 
@@ -223,13 +233,13 @@ STARTS_ONE = (
 @pytest.mark.parametrize("ending", ["", "raise SystemExit(3)", "1 / 0", "os._exit(0)"])
 def test_no_worker_is_left_when_python_ends(ending):
     result = subprocess.run(
-        [sys.executable, "-c", STARTS_ONE + ending], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", STARTS_ONE + ending], capture_output=True, text=True, check=False
     )
     pid = int(result.stdout)
     wait_until(lambda: gone(pid))
 
 
-@pytest.mark.parametrize("busy", ["time.sleep(60)", "b.call('spin', 60.0)"])
+@pytest.mark.parametrize("busy", ["time.sleep(3600)", "b.call('spin', 3600.0)"])
 def test_no_worker_is_left_when_python_is_killed(busy):
     with subprocess.Popen([sys.executable, "-c", STARTS_ONE + busy], stdout=subprocess.PIPE, text=True) as python:
         pid = int(python.stdout.readline())
