@@ -6,10 +6,10 @@ import threading
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pyscore._validate import Array
+from pyscore.arrow_numbers import numbers
+from pyscore.bad_values import bad_value
 from pyscore.errors import InvalidInput
 from pyscore.fitted import FittedModel
 from pyscore.preprocessing import LARGEST, Imputer
@@ -34,7 +34,7 @@ def standardised_rows(block: Block, fitted: FittedModel, imputer: Imputer | None
     from pyscore.kernels.cpu.standardise import standardise
 
     standardiser = fitted.standardiser
-    values = [_numbers(block.batch.column(name)) for name in standardiser.columns]
+    values = [numbers(block.batch.column(name)) for name in standardiser.columns]
     n = block.batch.num_rows
     out = _buffer(n, len(values), dtype)
     bounds = {"limit": LARGEST, "largest": LARGEST_STANDARDISED}
@@ -54,21 +54,6 @@ def _buffer(n: int, d: int, dtype: np.dtype[Any]) -> Array:
     return have[:n]
 
 
-def _numbers(column: pa.Array) -> Array:
-    """Values of a column in float32 or float64, without a copy where they are that; nulls are NaN."""
-    kind = column.type
-    if not column.null_count and kind in (pa.float32(), pa.float64()):
-        return column.to_numpy()
-    if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.uint8())
-    column = column.cast(pa.float64(), safe=False)
-    if column.null_count:
-        column = pc.fill_null(column, np.nan)
-    return np.ascontiguousarray(column.to_numpy(zero_copy_only=False))
-
-
 def _complaint(block: Block, values: list[Array], fitted: FittedModel) -> InvalidInput:
     """The error for the first row with a bad value, and its first bad column."""
     x = np.stack(values, axis=1, dtype=np.float64)
@@ -77,18 +62,13 @@ def _complaint(block: Block, values: list[Array], fitted: FittedModel) -> Invali
         bad = ~((np.abs(x) <= LARGEST) & (np.abs(z) <= LARGEST_STANDARDISED))
     row, j = np.argwhere(bad)[0]
     name, value = fitted.standardiser.columns[j], x[row, j]
-    where = f"column {name!r} of {block.path!r}, row {block.first + row} (the first row is 0),"
-    if np.isnan(value):
-        if fitted.imputer is not None:
-            remedy = "Fill it with --impute median: the model has learnt the medians"
-        else:
-            remedy = "Drop or fill such rows, or refit with `pyscore fit --impute median`"
-        return InvalidInput(f"{where} is missing or NaN. {remedy}.")
+    if fitted.imputer is not None:
+        remedy = "Fill it with --impute median: the model has learnt the medians"
+    else:
+        remedy = "Drop or fill such rows, or refit with `pyscore fit --impute median`"
     if not abs(value) <= LARGEST:
-        return InvalidInput(
-            f"{where} must be a finite number of at most {LARGEST:g}; got {value}. Drop such rows."
-        )
+        return bad_value(block, row, name, value, remedy)
     return InvalidInput(
-        f"{where} is {value}, {z[row, j]:.3g} standard deviations of the training rows from their mean: beyond "
-        f"{LARGEST_STANDARDISED:g}, where float32 ends. Drop such rows."
+        f"{block.where(row, name)[0]} is {value}, {z[row, j]:.3g} standard deviations of the training rows from "
+        f"their mean: beyond {LARGEST_STANDARDISED:g}, where float32 ends. Drop such rows."
     )

@@ -21,6 +21,7 @@ from pyscore._validate import Array
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import EXACT, Convention, get_convention
 from pyscore.errors import InvalidInput
+from pyscore.frames import rows_without_names
 from pyscore.model import SVAE
 from pyscore.sampling import VMFDraws
 
@@ -234,10 +235,14 @@ def score_terms(
     ``decoder_volume`` is −w·log_volume(J_dec), ``encoder_volume`` is +w·log_volume(J_enc), and
     ``latent_error`` is −‖z − ẑ‖² (ORIGINAL: +). Arguments, errors and warnings as in `score_table`.
     """
+    if not hasattr(model, "input_dim"):
+        raise InvalidInput(
+            f"`model` must be an SVAE; got {type(model).__name__}. A FittedModel has the method `scores` for raw rows."
+        )
     engine = get_backend(backend)
     convention = get_convention(convention)
     names = check_names(names, convention)
-    x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
+    x = rows_without_names("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
     check.finite("x", x, limit=LARGEST)
     return pd.DataFrame(_terms(model, x, _wanted(names), engine, sigma2, convention, seed, draws))
 
@@ -389,7 +394,7 @@ def project(
     Section 3.3. See `reference.project`, and `projection_report` for a table.
     """
     convention = get_convention(convention)
-    x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
+    x = rows_without_names("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
     check.finite("x", x, limit=LARGEST)
     check.integer("steps", steps, at_least=0)
     return get_backend(backend).project(model, x, steps=steps, convention=convention)
@@ -415,8 +420,8 @@ def projection_report(
         there (zero at a minimum) and ``iterations``.
     """
     convention = get_convention(convention)
+    x = rows_without_names("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
     found = project(model, x, steps=steps, convention=convention, backend=backend)
-    x = check.matrix("x", x)
     encoded, _ = model.encode(x, convention=convention)
     return pd.DataFrame(
         {

@@ -1,7 +1,8 @@
 """Tables on disk as a stream of blocks of rows: Parquet, CSV and Arrow files, or folders and patterns of them.
 
-Memory is bounded by a block, whatever the size of a file: a Parquet row group is decoded page by page, a CSV
-file parsed megabyte by megabyte. (An Arrow file is read by the record batches that it was written in.)
+This is the one reader of tables: all commands and `pyscore.tables` read through it. Memory is bounded by a block,
+whatever the size of a file: a Parquet row group is decoded page by page, a CSV file parsed megabyte by megabyte.
+(An Arrow file is read by the record batches that it was written in.)
 """
 
 from __future__ import annotations
@@ -9,29 +10,45 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from pyarrow import csv, ipc, parquet
+from pyarrow import ipc, parquet
 
+from pyscore import text_tables
+from pyscore.arrow_numbers import is_number, plain_type
+from pyscore.compressed import COMPRESSED, READ_ERRORS, member_of
 from pyscore.errors import DataUnavailable, InvalidInput
 from pyscore.fingerprints import fingerprint, state
+from pyscore.kept_columns import unified
+from pyscore.own_features import own_features
+from pyscore.reading import ReadOptions, TableNote
+from pyscore.text_tables import TextForm
 
-__all__ = ["Block", "InputFile", "find_files", "inspect", "inspect_all", "read_blocks"]
+__all__ = ["Block", "InputFile", "find_files", "inspect", "inspect_all", "read_blocks", "tell_notes"]
 
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""A file, a folder or a pattern; or several of them."""
 Kind = Literal["parquet", "csv", "tsv", "arrow"]
 SUFFIXES: dict[str, Kind] = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv",
     ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow", ".arrows": "arrow",
 }  # fmt: skip
-COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
-CSV_BYTES = 1 << 21
-"""What the CSV reader parses at a time."""
+KNOWN = f"{', '.join(SUFFIXES)} (.csv and .tsv also with {', '.join(COMPRESSED)})"
 READ_AHEAD = 1 << 16
 """Buffer of each column of a Parquet file; without one a whole column chunk would be read at once."""
+BLOCK_BYTES = 1 << 23
+"""Size of a block in float64: large beside the half millisecond that a call costs, small beside any memory."""
+CHUNK = 1 << 10
+"""Blocks are multiples of it. Scores that go through BLAS, whose bits depend on the number of rows, are
+computed for as many rows at a time, counted from the beginning of the file."""
+RUN_ROWS, RUN_GROUPS = 1 << 20, 256
+"""Row groups that are opened together, at most: each costs memory, however few rows it has."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,13 @@ class InputFile:
     types: tuple[tuple[str, pa.DataType], ...] = ()
     """How the columns of a CSV file are to be parsed."""
     kept: tuple[tuple[str, pa.DataType], ...] = ()
-    """Columns to be carried along, and the types that they are to have: those of the first file."""
+    """Columns to be carried along, and the types that they are to have."""
+    features: tuple[str, ...] = ()
+    """Columns of numbers: those asked for, or all that the file has."""
+    form: TextForm | None = None
+    """Of a text."""
+    notes: tuple[str, ...] = ()
+    """What was left aside."""
     fingerprint: tuple[Any, ...] = ()
     """What tells whether the file is another one now; see `fingerprints`."""
 
@@ -74,13 +97,24 @@ class Block:
     """Number of the first row in its file, counted from 0."""
     share: float = 0.0
     """How much of the file has been read, where its number of rows is not known."""
+    form: TextForm | None = None
+    """Of the file, if it is a text."""
+
+    def where(self, row: int, name: str) -> tuple[str, str | None]:
+        """Say where a value stands, for messages, and what the text has there."""
+        found = None if self.form is None else text_tables.locate(self.path, self.form, self.first + row)
+        if found is None or self.form is None:
+            return f"column {name!r} of {self.path!r}, row {self.first + row} (the first row is 0),", None
+        line, fields = found
+        place = self.form.names.index(name)
+        return f"column {name!r} of {self.path!r}, line {line},", fields[place] if place < len(fields) else ""
 
 
 # ── which files ──
 
 
-def find_files(source: str | os.PathLike[str]) -> list[str]:
-    """Return the files that a path, a folder or a pattern names, in the order in which they are read.
+def find_files(source: Source) -> list[str]:
+    """Return the files that a path, a folder or a pattern names, or several of them, in the order of reading.
 
     Folders are searched to their depths; what begins with ``.`` or ``_`` is left aside. Numbers in names count
     as numbers: part.2 comes before part.10.
@@ -90,25 +124,35 @@ def find_files(source: str | os.PathLike[str]) -> list[str]:
     DataUnavailable
         If there are none.
     InvalidInput
-        If a file is named whose kind is unknown.
+        If a file is named whose kind is unknown, or twice, or that is a pipe or a device.
     """
-    text = os.fspath(source)
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if not sources:
+        raise InvalidInput("there must be at least one table to read; got none. Name a file, a folder or a pattern.")
+    files = [file for each in sources for file in _files_of(os.fspath(each))]
+    twice = [file for file, count in Counter(map(os.path.realpath, files)).items() if count > 1]
+    if twice and len(sources) > 1:
+        raise InvalidInput(f"{twice[0]!r} is named twice, so that its rows would be read twice. Name it once.")
+    return files
+
+
+def _files_of(text: str) -> list[str]:
     path = Path(text)
     if path.is_file():
         if _kind(text) is None:
-            raise InvalidInput(f"`path` must end in .csv, .tsv, .parquet, .arrow or .feather; got {text!r}.")
+            raise InvalidInput(f"`path` must end in {KNOWN}; got {text!r}.")
         return [text]
     if path.is_dir():
         found = [str(p) for p in path.rglob("*") if not _hidden(p.relative_to(path))]
+    elif path.exists():
+        raise InvalidInput(f"{text!r} is a pipe or a device, which cannot be read twice. Write it to a file first.")
     elif glob.has_magic(text):
         found = glob.glob(text, recursive=True)
     else:
         raise DataUnavailable(f"there is no file {text!r}. Check the path.")
-    files = sorted((f for f in found if _kind(f) and os.path.isfile(f)), key=_natural)
+    files = sorted((f for f in found if os.path.isfile(f) and _kind(f)), key=_natural)
     if not files:
-        raise DataUnavailable(
-            f"{text!r} holds no table: no file that ends in {', '.join(SUFFIXES)}. Check the path."
-        )
+        raise DataUnavailable(f"{text!r} holds no table: no file that ends in {KNOWN}. Check the path.")
     return files
 
 
@@ -117,13 +161,16 @@ def _hidden(path: Path) -> bool:
 
 
 def _natural(name: str) -> list[Any]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _kind(name: str) -> Kind | None:
     stem, suffix = os.path.splitext(name.lower())
     if suffix in COMPRESSED:
-        kind = SUFFIXES.get(os.path.splitext(stem)[1])
+        inner = os.path.splitext(stem)[1]
+        if suffix == ".zip" and inner not in SUFFIXES:
+            inner = os.path.splitext((member_of(name) or "").lower())[1]
+        kind = SUFFIXES.get(inner)
         return kind if kind in ("csv", "tsv") else None
     return SUFFIXES.get(suffix)
 
@@ -131,124 +178,146 @@ def _kind(name: str) -> Kind | None:
 # ── what is in them ──
 
 
-def inspect_all(paths: Sequence[str], features: Sequence[str], keep: Sequence[str] = ()) -> list[InputFile]:
-    """`inspect` for each file; the columns kept get the types that they have in the first one."""
-    files = [inspect(path, features, keep) for path in paths]
-    return [replace(file, kept=files[0].kept) for file in files]
-
-
-def inspect(path: str, features: Sequence[str], keep: Sequence[str] = ()) -> InputFile:
-    """Look at the schema of a file: it must have the columns, and the features must be numbers.
+def inspect_all(
+    paths: Sequence[str],
+    features: Sequence[str] | None,
+    keep: Sequence[str] = (),
+    options: ReadOptions | None = None,
+) -> list[InputFile]:
+    """`inspect` for each file; columns kept get types that hold what all files have.
 
     Raises
     ------
     InvalidInput
-        Naming the column that is missing, comes twice or holds no numbers (with its first text and the row).
+        As `inspect`; or if no type holds what the files have in a column that is kept.
     """
-    kind = _kind(path) or "parquet"
+    first = inspect(paths[0], features, keep, options)
+    files = [first, *(inspect(path, first.features, keep, options) for path in paths[1:])]
+    kept = unified([(file.path, file.kept) for file in files])
+    return [replace(file, kept=kept) for file in files]
+
+
+def tell_notes(files: Sequence[InputFile]) -> None:
+    """Warn of what is left aside in files, each thing once."""
+    for note in dict.fromkeys(note for file in files for note in file.notes):
+        warnings.warn(note, TableNote, stacklevel=3)
+
+
+def inspect(
+    path: str, features: Sequence[str] | None, keep: Sequence[str] = (), options: ReadOptions | None = None
+) -> InputFile:
+    """Look at the schema of a file: it must have the columns, and the features must be numbers.
+
+    Parameters
+    ----------
+    path : str
+    features : names, or None for all columns but those kept
+    keep : names of further columns
+    options : ReadOptions
+
+    Raises
+    ------
+    InvalidInput
+        Naming the column that is missing, comes twice or holds no numbers (with its first text and the line).
+    """
+    kind, options = _kind(path) or "parquet", options or ReadOptions()
     try:
         found = fingerprint(path)
+        file = InputFile(os.path.abspath(path), kind, found[0], None, fingerprint=tuple(found))
+        if kind in ("csv", "tsv"):
+            return _inspect_text(file, path, features, keep, options)
         schema, rows = _schema(path, kind)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except READ_ERRORS as error:
         raise _unreadable(path, error) from error
-    wanted = [*features, *keep]
-    lacking = [name for name in wanted if name not in schema.names]
-    if lacking:
-        raise InvalidInput(f"{path!r} lacks the column(s) {_some(lacking)}. It has {_some(schema.names)}.")
-    twice = [name for name in wanted if schema.names.count(name) > 1]
-    if twice:
-        raise InvalidInput(f"{path!r} has the column {twice[0]!r} more than once. Rename one of them.")
-    types: tuple[tuple[str, pa.DataType], ...] = ()
-    kept = tuple((name, _plain(schema.field(name).type)) for name in keep)
-    if kind in ("csv", "tsv"):
-        boolean = {name for name in features if pa.types.is_boolean(schema.field(name).type)}
-        types = tuple((name, pa.bool_() if name in boolean else pa.float64()) for name in features)
-        types += tuple((name, pa.string()) for name in keep if name not in features)
-        kept = tuple((name, dict(types)[name]) for name in keep)  # a CSV file has no types: texts as they stand
-    file = InputFile(os.path.abspath(path), kind, found[0], rows, types, kept, tuple(found))
+    file = replace(file, rows=rows)
+    names = schema.names
+    if features is None:
+        features, notes = own_features(path, names, keep, _pandas_index(schema), schema.types)
+        file = replace(file, notes=notes)
+    place = _places(path, names, [*features, *keep])
+    types = schema.types
+    file = replace(
+        file, features=tuple(features), kept=tuple((name, plain_type(types[place[name]])) for name in keep)
+    )
     for name in features:
-        if not _is_number(schema.field(name).type):
-            raise _no_number(file, name, schema.field(name).type)
+        if not is_number(types[place[name]]):
+            raise _no_number(file, name, types[place[name]])
     return file
+
+
+def _inspect_text(
+    file: InputFile, path: str, features: Sequence[str] | None, keep: Sequence[str], options: ReadOptions
+) -> InputFile:
+    form = text_tables.look(path, file.kind, options, features or ())
+    file = replace(file, form=form, rows=0 if form.empty else None)
+    if features is None:
+        features, notes = own_features(path, form.names, keep, (), None, form.first_rows, form.void_end)
+        file = replace(file, notes=notes)
+    place = _places(path, form.names, [*features, *keep])
+    found = text_tables.column_types(path, form, [place[name] for name in features])
+    types: dict[str, pa.DataType] = {}
+    for name, kind in zip(features, found, strict=True):
+        if not is_number(kind):
+            raise text_tables.wrong_number(path, form, [(name, place[name], pa.float64())]) or _no_number(
+                file, name, kind
+            )
+        types[name] = kind if pa.types.is_boolean(kind) else pa.float64()
+    for name in keep:
+        types.setdefault(name, pa.string())  # a text has no types: what is kept stays as it stands
+    return replace(
+        file,
+        features=tuple(features),
+        types=tuple(types.items()),
+        kept=tuple((name, types[name]) for name in keep),
+    )
+
+
+def _places(path: str, names: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
+    """Places of columns by their names; those wanted must be there, once."""
+    counts = Counter(names)
+    if lacking := [name for name in wanted if name not in counts]:
+        raise InvalidInput(f"{path!r} lacks the column(s) {_some(lacking)}. It has {_some(names)}.")
+    if twice := [name for name in wanted if counts[name] > 1]:
+        raise InvalidInput(f"{path!r} has the column {twice[0]!r} more than once. Rename one of them.")
+    return {name: place for place, name in enumerate(names)}
 
 
 def _schema(path: str, kind: Kind) -> tuple[pa.Schema, int | None]:
     if kind == "parquet":
         with _open_parquet(path) as file:
             return file.schema_arrow, file.metadata.num_rows
-    if kind == "arrow":
-        from pyarrow import dataset
+    from pyarrow import dataset
 
-        with pa.OSFile(path) as raw:
-            reader = _open_arrow(raw, None)
-            whole = hasattr(reader, "num_record_batches")
-            rows = dataset.dataset(path, format="ipc").count_rows() if whole else None
-            return reader.schema, rows
-    with _open_text(path)[1] as stream, csv.open_csv(stream, parse_options=_dialect(kind)) as reader:
-        return reader.schema, None
+    with pa.OSFile(path) as raw:
+        reader = _open_arrow(raw, None)
+        whole = hasattr(reader, "num_record_batches")
+        rows = dataset.dataset(path, format="ipc").count_rows() if whole else None
+        return reader.schema, rows
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    types = pa.types
-    if types.is_dictionary(kind):
-        return _is_number(kind.value_type)
-    floating = types.is_floating(kind) and not types.is_float16(kind)
-    return bool(
-        floating
-        or types.is_integer(kind)
-        or types.is_boolean(kind)
-        or types.is_decimal(kind)
-        or types.is_null(kind)
-    )
+def _pandas_index(schema: pa.Schema) -> list[str]:
+    """Columns that pandas wrote as the index of its rows."""
+    found = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in found if isinstance(name, str)]
 
 
 def _no_number(file: InputFile, name: str, kind: pa.DataType) -> InvalidInput:
-    """The error for a column that is not of numbers, with the first value that is none and its row."""
-    where = ""
-    if file.kind in ("csv", "tsv"):
-        found = _first_text(file, name)
-        where = f", the first of them {found[1]!r} at row {found[0]} (the first row is 0)" if found else ""
-        kind_name = "text"
-    else:
-        kind_name = str(kind)
-        values = (value.as_py() for block in _read(file, [name], 0) for value in block.column(0))
-        first = next((value for value in values if value is not None), None)
-        where = f", the first of them {first!r}" if first is not None else ""
+    """The error for a column that is not of numbers, with its first value."""
+    values = (value.as_py() for block in _read(file, [name], 0) for value in block.column(0))
+    first = next((value for value in values if value is not None), None)
+    where = f", the first of them {repr(first)[:80]}" if first is not None else ""
     return InvalidInput(
-        f"column {name!r} of {file.path!r} must hold numbers; it holds {kind_name}{where}. "
+        f"column {name!r} of {file.path!r} must hold numbers; it holds {kind}{where}. "
         "Encode it as numbers of 32 or 64 bits, and refit if it was another kind of column then."
     )
 
 
-def _first_text(file: InputFile, name: str) -> tuple[int, str] | None:
-    """Row and text of the first entry of a CSV column that is not a number."""
-    row = 0
-    stream = _open_text(file.path)[1]
-    options = csv.ConvertOptions(
-        include_columns=[name], column_types={name: pa.string()}, strings_can_be_null=True
-    )
-    with stream, csv.open_csv(stream, parse_options=_dialect(file.kind), convert_options=options) as reader:
-        for batch in reader:
-            for text in batch.column(0).to_pylist():
-                if text is not None and not _is_numeral(text):
-                    return row, text
-                row += 1
-    return None
-
-
-def _is_numeral(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text
-
-
 # ── their rows ──
+
+
+def block_rows(columns: int) -> int:
+    """Rows of a block of so many columns: a multiple of `CHUNK`, of some `BLOCK_BYTES`."""
+    return -(-max(1, BLOCK_BYTES // (8 * max(1, columns))) // CHUNK) * CHUNK
 
 
 def read_blocks(
@@ -274,32 +343,25 @@ def read_blocks(
     Raises
     ------
     InvalidInput
-        If a file cannot be parsed, naming column and row of a text among numbers.
+        If a file cannot be parsed, naming column and line of a text among numbers.
     """
     for number in range(start[0], len(files)):
         file = files[number]
         first = start[1] if number == start[0] else 0
         try:
             for batch, share in _whole(_read_from(file, columns, first, rows, threads), rows):
-                yield Block(_with_types(batch, file), number, file.path, first, share)
+                yield Block(_with_types(batch, file), number, file.path, first, share, file.form)
                 first += batch.num_rows
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except READ_ERRORS as error:
             raise _diagnosis(file, error) from error
 
 
 def _with_types(batch: pa.RecordBatch, file: InputFile) -> pa.RecordBatch:
-    """Give the columns kept the types that they have in the first file."""
+    """Give the columns kept the types that hold what all files have in them."""
     for name, kind in file.kept:
         at = batch.schema.get_field_index(name)
-        if batch.schema.field(at).type == kind:
-            continue
-        try:
+        if batch.schema.field(at).type != kind:
             batch = batch.set_column(at, name, batch.column(at).cast(kind))
-        except pa.ArrowException as error:
-            raise InvalidInput(
-                f"column {name!r} of {file.path!r} cannot be kept: it holds {batch.schema.field(at).type}, but "
-                f"{kind} in the first file ({error})."
-            ) from None
     return batch
 
 
@@ -331,8 +393,15 @@ def _read_from(file: InputFile, columns: Sequence[str], skip: int, rows: int, th
     if file.kind == "parquet":
         yield from _parquet(file, columns, skip, rows, threads)
         return
-    source = _arrow(file, columns) if file.kind == "arrow" else _csv(file, columns)
-    for batch, share in source:
+    if file.form is not None:
+        if not file.form.empty:
+            place = {name: j for j, name in enumerate(file.form.names)}
+            types = dict(file.types)
+            fields = [(name, place[name], types[name]) for name in columns]
+            for batch, read in text_tables.read_text(file.path, file.form, fields, skip):
+                yield batch, read / max(1, file.size)
+        return
+    for batch, share in _arrow(file, columns):
         here = min(skip, batch.num_rows)
         skip -= here
         if here < batch.num_rows:
@@ -344,16 +413,33 @@ def _read(file: InputFile, columns: Sequence[str], skip: int) -> Iterator[pa.Rec
 
 
 def _parquet(file: InputFile, columns: Sequence[str], skip: int, rows: int, threads: bool) -> Batches:
+    wanted = list(columns)
     with _open_parquet(file.path, buffer_size=READ_AHEAD) as reader:
-        group, count = 0, reader.metadata.num_row_groups
-        while group < count and skip >= (size := reader.metadata.row_group(group).num_rows):
-            group, skip = group + 1, skip - size
-        groups = range(group, count)
-        for batch in reader.iter_batches(rows, row_groups=groups, columns=list(columns), use_threads=threads):
-            here = min(skip, batch.num_rows)
-            skip -= here
-            if here < batch.num_rows:
-                yield batch.slice(here).select(list(columns)), 0.0
+        metadata = reader.metadata
+        sizes = (metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        for groups, before in _runs(sizes, skip):
+            skip = before
+            for batch in reader.iter_batches(rows, row_groups=groups, columns=wanted, use_threads=threads):
+                here = min(skip, batch.num_rows)
+                skip -= here
+                if here < batch.num_rows:
+                    yield batch.slice(here).select(wanted), 0.0
+
+
+def _runs(sizes: Iterator[int], skip: int) -> Iterator[tuple[range, int]]:
+    """Row groups to be opened together, and how many rows to skip in them; groups that lie before are left out."""
+    first, held, before = 0, 0, skip
+    group = -1
+    for group, size in enumerate(sizes):
+        if not held and group == first and before >= size:
+            first, before = group + 1, before - size
+            continue
+        held += size
+        if held >= RUN_ROWS or group - first + 1 >= RUN_GROUPS:
+            yield range(first, group + 1), before
+            first, held, before = group + 1, 0, 0
+    if first <= group:
+        yield range(first, group + 1), before
 
 
 def _open_parquet(path: str, **options: Any) -> parquet.ParquetFile:
@@ -383,41 +469,21 @@ def _arrow(file: InputFile, columns: Sequence[str]) -> Batches:
             yield batch.select(list(columns)), raw.tell() / max(1, file.size)
 
 
-def _open_text(path: str) -> tuple[pa.NativeFile, pa.NativeFile]:
-    """The bytes of a file, and the text in them."""
-    raw = pa.OSFile(path)
-    compression = COMPRESSED.get(os.path.splitext(path.lower())[1])
-    return raw, pa.CompressedInputStream(raw, compression) if compression else raw
-
-
-def _dialect(kind: Kind) -> csv.ParseOptions:
-    return csv.ParseOptions(delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True)
-
-
-def _csv(file: InputFile, columns: Sequence[str]) -> Batches:
-    raw, stream = _open_text(file.path)
-    options = csv.ConvertOptions(include_columns=list(columns), column_types=dict(file.types))
-    read = csv.ReadOptions(block_size=CSV_BYTES)
-    opened: Callable[..., Any] = csv.open_csv
-    with (
-        stream,
-        opened(stream, read_options=read, parse_options=_dialect(file.kind), convert_options=options) as reader,
-    ):
-        for batch in reader:
-            yield batch, raw.tell() / max(1, file.size)
-
-
 def _diagnosis(file: InputFile, error: Exception) -> InvalidInput:
-    """What is wrong with a file that its reader stumbled over; a text among numbers is named by column and row."""
-    if "conversion error" in str(error):
-        numbers = [name for name, kind in file.types if not pa.types.is_string(kind)]
-        found = [(text[0], name) for name in numbers if (text := _first_text(file, name))]
-        if found:
-            return _no_number(file, min(found)[1], pa.string())
+    """What is wrong with a file that its reader stumbled over, with the line and the text where it can be told."""
+    if file.form is not None and isinstance(error, pa.ArrowInvalid):
+        what, place = str(error), {name: j for j, name in enumerate(file.form.names)}
+        if "UTF8" in what:
+            return text_tables.wrong_encoding(file.path, file.form.encoding)
+        if "Expected" in what or "conversion error to null" in what:
+            return text_tables.wrong_row(file.path, file.form) or _unreadable(file.path, error)
+        numbers = [(name, place[name], kind) for name, kind in file.types if not pa.types.is_string(kind)]
+        found = text_tables.wrong_number(file.path, file.form, numbers) if "conversion error" in what else None
+        return found or _unreadable(file.path, error)
     return _unreadable(file.path, error)
 
 
-def _unreadable(path: str, error: Exception) -> InvalidInput:
+def _unreadable(path: str, error: BaseException) -> InvalidInput:
     return InvalidInput(f"cannot parse {path!r}: {error}. Is it damaged, or of another kind?")
 
 

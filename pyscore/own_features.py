@@ -1,0 +1,75 @@
+"""Which columns of a table are features, where nobody has named them: all but indices of rows and empty ends."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from pyscore.errors import InvalidInput
+
+__all__ = ["own_features"]
+
+
+def own_features(
+    path: str,
+    names: Sequence[str],
+    others: Sequence[str] = (),
+    index: Sequence[str] = (),
+    types: Sequence[pa.DataType] | None = None,
+    first_rows: Sequence[Sequence[str]] = (),
+    void_end: bool = False,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the features, and notes on what was left out.
+
+    Parameters
+    ----------
+    path : str, for messages
+    names : of all columns
+    others : columns that are something else: labels, say
+    index : columns that pandas wrote as the index of the rows
+    types : of the columns, where the file says them
+    first_rows : of a text
+    void_end : bool
+        Whether the last column of a text has no name and no value.
+
+    Raises
+    ------
+    InvalidInput
+        If a name comes twice, or a column has none and is not recognised.
+    """
+    notes, left = [], set(others)
+    features: list[str] = []
+    for place, name in enumerate(names):
+        if name in left:
+            continue
+        if void_end and place == len(names) - 1:
+            notes.append(f"the last column of {path!r} is empty and has no name; it is left out.")
+        elif name in index:
+            notes.append(f"column {name!r} of {path!r} is the index of the rows (pandas); it is left out.")
+        elif place == 0 and _unnamed(name) and _is_index(types, first_rows):
+            called = f" (called {name!r})" if name else ""
+            notes.append(f"the first column of {path!r} has no name{called}: it numbers the rows, and is left out.")
+        elif not name.strip():
+            raise InvalidInput(
+                f"column {place + 1} of {path!r} has no name. Give it one in the header, or take the column out."
+            )
+        else:
+            features.append(name)
+    if twice := [name for name, count in Counter(features).items() if count > 1]:
+        raise InvalidInput(f"{path!r} has the column {twice[0]!r} more than once. Rename one of them.")
+    return tuple(features), tuple(notes)
+
+
+def _unnamed(name: str) -> bool:
+    """Whether it has no name, or the one that pandas gives to such a column."""
+    return not name.strip() or re.fullmatch(r"Unnamed: \d+", name) is not None
+
+
+def _is_index(types: Sequence[pa.DataType] | None, first_rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first column looks like an index: whole numbers, or no numbers at all."""
+    if types is not None:
+        return not pa.types.is_floating(types[0])
+    return all(re.fullmatch(r"[+-]?\d*[.,]\d+([eE].*)?", row[0].strip()) is None for row in first_rows if row)
