@@ -74,6 +74,8 @@ def score_dask(
     chosen = check_names((names,) if isinstance(names, str) else names, convention)
     fitted.require_imputer(impute)
     get_backend(backend)
+    keep = tuple(dict.fromkeys(map(str, keep)))
+    chosen = list(dict.fromkeys(chosen))
     have = [str(column) for column in frame.columns]
     lacking = [name for name in (*fitted.standardiser.columns, *keep) if name not in have]
     if lacking:
@@ -82,16 +84,24 @@ def score_dask(
         )
     if clash := [name for name in keep if name in chosen]:
         raise InvalidInput(f"`keep` has a column {clash[0]!r}, which is the name of a score, too. Rename it.")
-    meta = frame._meta[list(keep)].assign(**{name: pd.Series(dtype=np.float64) for name in chosen})
+    if twice := [name for name in (*fitted.standardiser.columns, *keep) if have.count(name) > 1]:
+        raise InvalidInput(f"column names must differ; got {twice[0]!r} more than once. Rename them.")
+    meta = _kept(frame._meta, list(keep)).assign(**{name: pd.Series(dtype=np.float64) for name in chosen})
     options = {"names": chosen, "convention": convention, "backend": backend, "seed": seed, "impute": impute}
     options["sigma2"] = fitted.noise_variance(sigma2)
     model = dask.delayed(fitted, name=f"pyscore-model-{fitted.digest()}", pure=True, traverse=False)
     return frame.map_partitions(_score_partition, model, keep=list(keep), meta=meta, **options)
 
 
+def _kept(frame: pd.DataFrame, keep: list[str]) -> pd.DataFrame:
+    """Columns by the texts of their labels, which become their names."""
+    place = {str(label): j for j, label in enumerate(frame.columns)}
+    return frame.iloc[:, [place[name] for name in keep]].set_axis(keep, axis=1)
+
+
 def _score_partition(frame: pd.DataFrame, fitted: FittedModel, *, keep: list[str], **options: Any) -> pd.DataFrame:
     """Score one partition, on one thread: Dask has one for each partition under way."""
-    kept = frame[keep]
+    kept = _kept(frame, keep)
     if not len(frame):
         return kept.assign(**{name: np.empty(0) for name in options["names"]})
     try:
@@ -179,7 +189,7 @@ def _tasks(
 
 def _spans(file: InputFile, number: int, first: int) -> Iterator[_Span]:
     """Cut a file near its row groups, at multiples of `CHUNK`, which is where the bits of a row are decided."""
-    from pyscore.streaming import CHUNK
+    from pyscore.sources import CHUNK
 
     with parquet.ParquetFile(file.path) as reader:
         sizes = [reader.metadata.row_group(i).num_rows for i in range(reader.metadata.num_row_groups)]

@@ -17,7 +17,7 @@ from pyscore import frames, scores
 from pyscore._validate import Array
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import Convention
-from pyscore.fitted import FittedModel
+from pyscore.fitted import FittedModel, Impute
 from pyscore.model import SVAE
 from pyscore.tables import features
 
@@ -34,16 +34,20 @@ def explain(
     backend: str | Backend = "numpy",
     convention: Convention | None = None,
     seed: int = 0,
+    impute: Impute | None = None,
 ) -> pd.DataFrame:
     """Contribution e_j²/2σ² of each feature to the score of each row, and the score's terms.
 
     Parameters
     ----------
     fitted : FittedModel
-    table : DataFrame, or array (n, d), raw rows
+    table : any frame, whose columns are found by name, or array (n, d), raw rows
     name : a score out of `SCORES`
     backend, convention, seed
         See `score_table`; the convention is the model's by default.
+    impute : {"median"}, optional
+        Explain missing values as the medians learnt at fit, which stand as their ``value``; by default they are
+        an error.
 
     Returns
     -------
@@ -71,7 +75,9 @@ def explain(
     """
     check.choice("name", name, scores.SCORES)
     convention, engine = convention or fitted.convention, get_backend(backend)
-    x, columns = features(table, fitted.standardiser.columns)
+    imputer = fitted.require_imputer(impute)
+    x, columns = features(table, fitted.standardiser.columns, missing=imputer is not None)
+    x = x if imputer is None else imputer.transform(x)
     standard = fitted.standardiser.transform(x)
     e = residuals(fitted.model, standard, engine, convention, projected=name in ("projected", "corrected"))
     deviation = fitted.standardiser.deviation

@@ -142,9 +142,9 @@ def rows_without_names(name: str, table: Any, d: int, *, why: str = "") -> Array
     if len(frame.names) != d:
         raise ShapeError(f"`{name}` must have {d} columns; got {len(frame.names)}. {why}".rstrip())
     raise InvalidInput(
-        f"`{name}` must be an array here: the model knows no names of columns, so that {_some(frame.names)} cannot "
-        "be put in order. Score frames by `FittedModel.scores`, or pass the columns in the order of the training "
-        "as an array."
+        f"`{name}` must be an array here: the model knows no names of columns, so that {_some(frame.names)} "
+        "cannot be put in order. Score frames by `FittedModel.scores`, or pass an array with the columns in the order of "
+        "the training."
     )
 
 
@@ -223,16 +223,16 @@ def _pandas(table: pd.DataFrame) -> Frame:
     types = list(table.dtypes)
 
     def kind(j: int) -> str | None:
-        good = _is_numbers(table.iloc[:, j]) if types[j] == object else _is_real(types[j])
+        good = _is_numbers(table.iloc[:, j]) if _is_objects(types[j]) else _is_real(types[j])
         return None if good else str(types[j])
 
     def values(j: int) -> Array:
         column = table.iloc[:, j]
         if isinstance(column.dtype, pd.SparseDtype):
-            column = column.sparse.to_dense()
-        if isinstance(column.dtype, np.dtype) and column.dtype != object:
+            column = pd.Series(np.asarray(column))
+        if isinstance(column.dtype, np.dtype) and not _is_objects(column.dtype):
             return column.to_numpy()
-        if column.dtype == object or _is_decimal(column.dtype):
+        if _is_objects(column.dtype) or _is_decimal(column.dtype):
             return _from_objects(str(table.columns[j]), column.array)
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -262,14 +262,14 @@ def _structured(table: np.ndarray[Any, Any]) -> Frame:
     def kind(j: int) -> str | None:
         dtype = table.dtype[j]
         good = dtype.kind in "fiub" and dtype != np.float16
-        return None if good or (dtype == object and _is_numbers(table[names[j]])) else str(dtype)
+        return None if good or (dtype.kind == "O" and _is_numbers(table[names[j]])) else str(dtype)
 
     def values(j: int) -> Array:
         column = table[names[j]]
-        if column.dtype == object:
+        if column.dtype.kind == "O":
             return _from_objects(names[j], column)
         if isinstance(column, np.ma.MaskedArray):
-            return column.astype(np.float64).filled(np.nan)
+            return np.ma.filled(column.astype(np.float64), np.nan)
         return column
 
     return Frame(names, len(table), kind, lambda j: table[names[j]][0], values)
@@ -308,6 +308,10 @@ def _is_real(dtype: Any) -> bool:
         return is_number(dtype.pyarrow_dtype) and not pa.types.is_dictionary(dtype.pyarrow_dtype)
     types = pd.api.types
     return bool(types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype) and dtype != np.float16)
+
+
+def _is_objects(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind == "O"
 
 
 def _is_decimal(dtype: Any) -> bool:

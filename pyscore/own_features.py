@@ -51,7 +51,9 @@ def own_features(
             notes.append(f"column {name!r} of {path!r} is the index of the rows (pandas); it is left out.")
         elif place == 0 and _unnamed(name) and _is_index(types, first_rows):
             called = f" (called {name!r})" if name else ""
-            notes.append(f"the first column of {path!r} has no name{called}: it numbers the rows, and is left out.")
+            notes.append(
+                f"the first column of {path!r} has no name{called}: it numbers the rows, and is left out."
+            )
         elif not name.strip():
             raise InvalidInput(
                 f"column {place + 1} of {path!r} has no name. Give it one in the header, or take the column out."

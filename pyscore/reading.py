@@ -72,7 +72,7 @@ class ReadOptions:
             raise InvalidInput(f"`null` must hold texts; got {self.null!r}.")
         if self.encoding is not None:
             try:
-                if codecs.lookup(self.encoding)._is_text_encoding is False:  # type: ignore[attr-defined]
+                if codecs.lookup(self.encoding)._is_text_encoding is False:
                     raise LookupError
             except (LookupError, TypeError, ValueError):
                 raise InvalidInput(

@@ -237,7 +237,8 @@ def score_terms(
     """
     if not hasattr(model, "input_dim"):
         raise InvalidInput(
-            f"`model` must be an SVAE; got {type(model).__name__}. A FittedModel has the method `scores` for raw rows."
+            f"`model` must be an SVAE; got {type(model).__name__}. A FittedModel scores raw rows by its method "
+            "`scores`."
         )
     engine = get_backend(backend)
     convention = get_convention(convention)

@@ -30,7 +30,17 @@ from pyscore.own_features import own_features
 from pyscore.reading import ReadOptions, TableNote
 from pyscore.text_tables import TextForm
 
-__all__ = ["Block", "InputFile", "find_files", "inspect", "inspect_all", "read_blocks", "tell_notes"]
+__all__ = [
+    "Block",
+    "InputFile",
+    "Source",
+    "block_rows",
+    "find_files",
+    "inspect",
+    "inspect_all",
+    "read_blocks",
+    "tell_notes",
+]
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A file, a folder or a pattern; or several of them."""
@@ -128,7 +138,9 @@ def find_files(source: Source) -> list[str]:
     """
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     if not sources:
-        raise InvalidInput("there must be at least one table to read; got none. Name a file, a folder or a pattern.")
+        raise InvalidInput(
+            "there must be at least one table to read; got none. Name a file, a folder or a pattern."
+        )
     files = [file for each in sources for file in _files_of(os.fspath(each))]
     twice = [file for file, count in Counter(map(os.path.realpath, files)).items() if count > 1]
     if twice and len(sources) > 1:
@@ -145,7 +157,9 @@ def _files_of(text: str) -> list[str]:
     if path.is_dir():
         found = [str(p) for p in path.rglob("*") if not _hidden(p.relative_to(path))]
     elif path.exists():
-        raise InvalidInput(f"{text!r} is a pipe or a device, which cannot be read twice. Write it to a file first.")
+        raise InvalidInput(
+            f"{text!r} is a pipe or a device, which cannot be read twice. Write it to a file first."
+        )
     elif glob.has_magic(text):
         found = glob.glob(text, recursive=True)
     else:
@@ -316,8 +330,8 @@ def _no_number(file: InputFile, name: str, kind: pa.DataType) -> InvalidInput:
 
 
 def block_rows(columns: int) -> int:
-    """Rows of a block of so many columns: a multiple of `CHUNK`, of some `BLOCK_BYTES`."""
-    return -(-max(1, BLOCK_BYTES // (8 * max(1, columns))) // CHUNK) * CHUNK
+    """Rows of so many columns that make a block of some `BLOCK_BYTES`."""
+    return max(64, BLOCK_BYTES // (8 * max(1, columns)))
 
 
 def read_blocks(

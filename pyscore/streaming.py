@@ -30,16 +30,23 @@ from pyscore.columns import standardised_rows
 from pyscore.convention import Convention
 from pyscore.errors import InvalidInput, NumericalWarning
 from pyscore.fitted import FittedModel, Impute
+from pyscore.kept_columns import check_writable
 from pyscore.parts import Parts, open_parts
-from pyscore.sources import Block, InputFile, find_files, inspect_all, read_blocks
+from pyscore.reading import ReadOptions
+from pyscore.sources import (
+    BLOCK_BYTES,
+    CHUNK,
+    Block,
+    InputFile,
+    Source,
+    find_files,
+    inspect_all,
+    read_blocks,
+    tell_notes,
+)
 
 __all__ = ["Progress", "Scored", "Scorer", "StreamResult", "open_input", "score_files", "scored_blocks"]
 
-BLOCK_BYTES = 1 << 23
-"""Size of a block in float64: large beside the half millisecond that a call costs, small beside any memory."""
-CHUNK = 1 << 10
-"""Blocks are multiples of it. Scores that go through BLAS, whose bits depend on the number of rows, are
-computed for as many rows at a time, counted from the beginning of the file."""
 READ_AHEAD = 2
 """Blocks that are read while those before them are scored and written."""
 PART_ROWS, PART_BYTES, PART_SECONDS = 1 << 20, 1 << 24, 15.0
@@ -81,7 +88,9 @@ class Scorer:
     """Whether the columns of `projection_report` are written, too."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(scoring.check_names(self.names or None, self.convention)))
+        names = scoring.check_names(self.names or None, self.convention)
+        object.__setattr__(self, "names", tuple(dict.fromkeys(names)))
+        object.__setattr__(self, "keep", tuple(dict.fromkeys(self.keep)))
         self.fitted.require_imputer(self.impute)
         check.integer("seed", self.seed, at_least=0)
         get_backend(self.backend)
@@ -158,17 +167,22 @@ class StreamResult:
     singular: int
 
 
-def open_input(source: str | os.PathLike[str], scorer: Scorer) -> list[InputFile]:
+def open_input(source: Source, scorer: Scorer, reading: ReadOptions | None = None) -> list[InputFile]:
     """Find the files of a source and look at their columns; raises as `find_files` and `inspect`."""
-    files = inspect_all(find_files(source), scorer.fitted.standardiser.columns, scorer.keep)
+    files = inspect_all(find_files(source), scorer.fitted.standardiser.columns, scorer.keep, reading)
+    tell_notes(files)
     if not any(file.rows is None or file.rows for file in files):
-        raise InvalidInput(f"the table {os.fspath(source)!r} is empty: 0 rows.")
+        raise InvalidInput(f"the table {_named(source)} is empty: 0 rows.")
     return files
+
+
+def _named(source: Source) -> str:
+    return repr(os.fspath(source)) if isinstance(source, str | os.PathLike) else ", ".join(map(repr, source))
 
 
 def score_files(
     fitted: FittedModel,
-    source: str | os.PathLike[str],
+    source: Source,
     target: str | os.PathLike[str],
     names: Iterable[str] | str | None = ("proposed",),
     *,
@@ -176,6 +190,7 @@ def score_files(
     backend: str = "numba",
     seed: int = 0,
     impute: Impute | None = None,
+    reading: ReadOptions | None = None,
     keep: Sequence[str] = (),
     sigma2: float | Literal["residual"] = 1.0,
     projection: bool = False,
@@ -190,8 +205,8 @@ def score_files(
     ----------
     fitted : FittedModel
     source : path
-        A Parquet, CSV or Arrow file, a folder of them, or a pattern such as ``data/*.parquet``. Columns are found
-        by name.
+        A Parquet, CSV or Arrow file, a folder of them, or a pattern such as ``data/*.parquet``; or a list of
+        such. Columns are found by name.
     target : path
         A .parquet, .csv or .arrow file; or a folder, which gets the parts as they are written.
     names : names of scores, one name, or None for all that the convention defines
@@ -199,6 +214,8 @@ def score_files(
         See `score_table`; the convention is the model's by default.
     impute : {"median"}, optional
         Fill missing values with the medians learnt at fit; by default they are an error.
+    reading : ReadOptions, optional
+        How tables of text are read: delimiter, decimal mark, encoding, …
     keep : names of columns to carry along, identifiers say
     sigma2 : float or "residual"
         See `FittedModel.scores`.
@@ -230,8 +247,11 @@ def score_files(
     scorer = Scorer(
         fitted, names, convention or fitted.convention, backend, seed, impute, tuple(keep), sigma2, projection
     )
-    files = open_input(source, scorer)
+    files = open_input(source, scorer, reading)
+    if files[0].kept:
+        check_writable(files[0].kept, _suffix(target))
     identity = {**scorer.identity(), "input": [file.identity() for file in files]}
+    identity["reading"] = (reading or ReadOptions()).identity()
     with open_parts(target, identity) as parts:
         restarted = parts.resume()
         before = parts.rows
@@ -241,7 +261,7 @@ def score_files(
         if changed := [file.path for file in files if not file.unchanged()]:
             raise InvalidInput(f"{changed[0]!r} changed while it was read. Run again once it is complete.")
         if not parts.done:
-            raise InvalidInput(f"the table {os.fspath(source)!r} is empty: 0 rows.")
+            raise InvalidInput(f"the table {_named(source)} is empty: 0 rows.")
         parts.finish()
     singular = sum(part.singular for part in parts.done)
     if singular:
@@ -252,6 +272,13 @@ def score_files(
             stacklevel=2,
         )
     return StreamResult(parts.target, parts.rows, before, restarted, singular)
+
+
+def _suffix(target: str | os.PathLike[str]) -> str:
+    """Kind of file that is written; a folder gets parts in Parquet."""
+    text = os.fspath(target)
+    folder = text.endswith(("/", os.sep)) or os.path.isdir(text)
+    return ".parquet" if folder else Path(text).suffix.lower()
 
 
 def _write(parts: Parts, blocks: Iterator[Scored], tell: Callable[[int, Scored], None]) -> None:

@@ -107,9 +107,7 @@ def look(path: str, kind: str, options: ReadOptions, expected: Sequence[str] = (
     longest = max([len(line) for line in lines], default=0) * 4
     values = tuple(tuple(fields) for _, fields in rows)
     block = max(CSV_BYTES, 2 * longest)
-    return replace(
-        form, names=tuple(names), block=block, empty=not rows, void_end=void_end, first_rows=values
-    )
+    return replace(form, names=tuple(names), block=block, empty=not rows, void_end=void_end, first_rows=values)
 
 
 def _nulls(options: ReadOptions) -> tuple[str, ...]:
@@ -248,7 +246,11 @@ def column_types(path: str, form: TextForm, places: Sequence[int]) -> list[pa.Da
     if form.empty:
         return [pa.null()] * len(places)
     for attempt in _growing(form):
-        with contextlib.suppress(_TooLong), _rows_of_any_length(), _opened(path, attempt, places, {}) as (reader, _):
+        with (
+            contextlib.suppress(_TooLong),
+            _rows_of_any_length(),
+            _opened(path, attempt, places, {}) as (reader, _),
+        ):
             return list(reader.schema.types)
     raise _endless(path)
 
@@ -342,7 +344,9 @@ def _rows(path: str, form: TextForm, errors: str = "replace") -> Iterator[tuple[
     except textcsv.Error as error:
         raise InvalidInput(f"cannot parse {path!r}: {error}. Is it a table of text?") from error
     except UnicodeError as error:  # UTF-16 without its mark
-        raise InvalidInput(f"cannot read {path!r} as {form.encoding}: {error}. Pass another --encoding.") from error
+        raise InvalidInput(
+            f"cannot read {path!r} as {form.encoding}: {error}. Pass another --encoding."
+        ) from error
     finally:
         textcsv.field_size_limit(before)
 
@@ -397,7 +401,9 @@ def wrong_row(path: str, form: TextForm) -> InvalidInput | None:
     return None
 
 
-def wrong_number(path: str, form: TextForm, columns: Sequence[tuple[str, int, pa.DataType]]) -> InvalidInput | None:
+def wrong_number(
+    path: str, form: TextForm, columns: Sequence[tuple[str, int, pa.DataType]]
+) -> InvalidInput | None:
     """The error for the first cell that is not what its column is to hold; None if there is none."""
     tests = [(name, j, _is_truth if pa.types.is_boolean(kind) else _Numeral(form)) for name, j, kind in columns]
     nulls = frozenset(form.null)

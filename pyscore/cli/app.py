@@ -6,14 +6,16 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 from cyclopts import App, Parameter
 
 from pyscore.cli import output
 from pyscore.cli.net import status_of
+from pyscore.cli.reading import DEFAULT_READING, TableOptions
 from pyscore.convention import get_convention
 from pyscore.errors import InvalidInput
+from pyscore.reading import TableNote
 
 __all__ = ["app", "main"]
 
@@ -55,7 +57,7 @@ def demo(*, output_dir: Path = Path("demo"), steps: int = 3000, seed: int = 0, j
 
 @app.command
 def fit(
-    table: Path,
+    tables: list[str],
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("model.safetensors"),
@@ -71,14 +73,15 @@ def fit(
     batch_size: int = 100,
     seed: int = 0,
     checkpoint: Path | None = None,
-    impute: Literal["median"] | None = None,
+    reading: TableOptions = DEFAULT_READING,
     json: Json = False,
 ) -> None:
-    """Train a model on a table (.csv, .parquet) and save it.
+    """Train a model on a table and save it.
 
     Parameters
     ----------
-    table
+    tables
+        A .csv, .tsv, .parquet or .arrow file (texts also compressed), a folder of them, or a pattern; or several.
         Rows are samples, columns are features, all numbers.
     output
         Where the model goes.
@@ -106,33 +109,33 @@ def fit(
         Seed of everything drawn.
     checkpoint
         A file to resume from and to write to every 1,000 steps.
-    impute
-        median: fill missing values with the medians of their columns, and keep these in the model.
     """
     from pyscore import fitted
     from pyscore.cli.output import emit, training_progress
-    from pyscore.tables import read_table, split_labels
+    from pyscore.tables import read_rows
     from pyscore.training import TrainConfig
 
-    frame, _ = split_labels(read_table(table), label)
+    impute = reading.impute
+    keep = () if label is None else (label,)
+    rows = read_rows(tables, keep=keep, missing=impute is not None, options=reading)
     config = TrainConfig(
         beta=beta, c=c, steps=steps, learning_rate=learning_rate, batch_size=batch_size, seed=seed,
         convention=get_convention(convention),
     )  # fmt: skip
     with training_progress("training") as callback:
         model = fitted.fit(
-            frame, config, latent_dim=latent_dim, hidden_dim=hidden_dim, n_components=n_components,
+            rows.frame, config, latent_dim=latent_dim, hidden_dim=hidden_dim, n_components=n_components,
             callback=callback, checkpoint=checkpoint, impute=impute,
         )  # fmt: skip
     model.save(output)
-    facts = {"model": str(output), "rows": len(frame), "columns": frame.shape[1], "steps": steps}
+    facts = {"model": str(output), "rows": len(rows.x), "columns": rows.x.shape[1], "steps": steps}
     emit(facts, json=json)
 
 
 @app.command
 def score(
     model: Path,
-    table: str,
+    tables: list[str],
     /,
     *,
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
@@ -142,10 +145,10 @@ def score(
     convention: ConventionName | None = None,
     backend: str = "numba",
     seed: int = 0,
-    impute: Literal["median"] | None = None,
     keep: str = "",
     threads: int | None = None,
     scheduler: str | None = None,
+    reading: TableOptions = DEFAULT_READING,
     json: Json = False,
 ) -> None:
     """Score the rows of tables of any size with a saved model: log-densities in nats, higher = more normal.
@@ -157,9 +160,9 @@ def score(
     ----------
     model
         A file of `pyscore fit`.
-    table
-        A .parquet, .csv or .arrow file, a folder of them, or a pattern in quotes; they must have the columns that
-        the model was trained on, in any order.
+    tables
+        A .csv, .tsv, .parquet or .arrow file (texts also compressed), a folder of them, or a pattern; or several.
+        They must have the columns that the model was trained on, in any order.
     output
         A .parquet, .csv or .arrow file for the scores, or a folder (with a slash at its end) for parts; by default
         the first rows are printed.
@@ -177,8 +180,6 @@ def score(
         seconds on first use).
     seed
         Seed of the draws of the importance score.
-    impute
-        median: fill missing values with the medians of the training rows, learnt by `pyscore fit --impute median`.
     keep
         Columns to carry along, separated by commas: identifiers, say.
     threads
@@ -189,7 +190,7 @@ def score(
     from pyscore.cli.score import run_score
 
     run_score(
-        model, table, output, _names(scores), convention, backend=backend, seed=seed, impute=impute,
+        model, tables, output, _names(scores), convention, backend=backend, seed=seed, reading=reading,
         keep=_split(keep), sigma2=sigma2, projection=projection, threads=threads, scheduler=scheduler, json=json,
     )  # fmt: skip
 
@@ -197,7 +198,7 @@ def score(
 @app.command
 def explain(
     model: Path,
-    table: Path,
+    tables: list[str],
     /,
     *,
     row: int,
@@ -205,6 +206,7 @@ def explain(
     score: str | None = None,
     convention: ConventionName | None = None,
     backend: str = "torch",
+    reading: TableOptions = DEFAULT_READING,
     json: Json = False,
 ) -> None:
     """Say why a row has its score: the contribution of each feature, and the terms of the score.
@@ -213,10 +215,10 @@ def explain(
     ----------
     model
         A file of `pyscore fit`, or of `SVAEDetector.save`.
-    table
-        A .csv or .parquet file that has the columns the model was trained on.
+    tables
+        As for `pyscore score`.
     row
-        Number of the row, counted from 0.
+        Number of the row, counted from 0 over all tables.
     output
         A .svg, .png or .pdf file for a figure, or a .csv or .parquet file for the table.
     score
@@ -229,12 +231,12 @@ def explain(
     from pyscore.cli.explain import explain_row
 
     chosen = get_convention(convention) if convention else None
-    explain_row(model, table, row, output, score, chosen, backend, json=json)
+    explain_row(model, tables, row, output, score, chosen, backend, reading, json=json)
 
 
 @app.command
 def evaluate(
-    source: str,
+    sources: list[str],
     /,
     *,
     model: Path | None = None,
@@ -252,14 +254,16 @@ def evaluate(
     steps: int = 3000,
     learning_rate: float = 1e-3,
     backend: str = "torch",
+    reading: TableOptions = DEFAULT_READING,
     json: Json = False,
 ) -> None:
     """Print AUCs: of a saved model on a labelled table, or of models trained on one of the ten datasets.
 
     Parameters
     ----------
-    source
-        A labelled table (with --model and --label), or the name of a dataset (see `pyscore data list`).
+    sources
+        Labelled tables, as for `pyscore score` (with --model and --label), or the name of a dataset (see
+        `pyscore data list`).
     model
         A file of `pyscore fit`.
     label
@@ -283,15 +287,19 @@ def evaluate(
 
     names = _names(scores)
     if model is not None:
-        evaluation.saved_model(Path(source), model, label, names, convention, backend, sigma2=sigma2, json=json)
+        evaluation.saved_model(
+            sources, model, label, names, convention, backend, reading, sigma2=sigma2, json=json
+        )
         return
+    if len(sources) > 1:
+        raise InvalidInput(f"`evaluate` trains on one dataset at a time; got {', '.join(sources[:8])}.")
     from pyscore.training import TrainConfig
 
     config = TrainConfig(
         beta=beta, c=c, steps=steps, learning_rate=learning_rate, convention=get_convention(convention or "exact")
     )
     sizes = {"latent_dim": latent_dim, "hidden_dim": hidden_dim, "n_components": n_components}
-    evaluation.dataset(source, split, seeds, names, config, sizes, backend, sigma2=sigma2, json=json)
+    evaluation.dataset(sources[0], split, seeds, names, config, sizes, backend, sigma2=sigma2, json=json)
 
 
 @data_app.command(name="fetch")
@@ -766,12 +774,27 @@ def _split(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as one, and what was left aside in a table as a note."""
+    if issubclass(category, TableNote):
+        output.print_note(str(message))
+    else:
+        output.show_warning(message, category, filename, lineno, file, line)
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; what goes wrong is said on stderr, with the exit status of `pyscore.cli.net`."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = DEBUG in arguments or os.environ.get("PYSCORE_DEBUG") == "1"
     output.ready_streams()
-    warnings.showwarning = output.show_warning
+    warnings.showwarning = _show
     try:
         return app(
             [argument for argument in arguments if argument != DEBUG], exit_on_error=False, print_error=False,

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from pyscore import data, evaluation
 from pyscore.cli.output import emit, print_frame, training_progress
+from pyscore.cli.reading import TableOptions
 from pyscore.convention import get_convention
 from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.fitted import FittedModel
 from pyscore.scores import residual_variance
 from pyscore.stacked import train_stack
-from pyscore.tables import features, read_table, split_labels
+from pyscore.tables import read_rows
 from pyscore.training import TrainConfig
 
 __all__ = ["dataset", "saved_model"]
 
 
 def saved_model(
-    table: Path,
+    tables: Sequence[str],
     model: Path,
     label: str | None,
     names: list[str] | None,
     convention: str | None,
     backend: str,
+    reading: TableOptions,
     *,
     sigma2: float | Literal["residual"] = 1.0,
     json: bool,
@@ -38,13 +40,14 @@ def saved_model(
     chosen = get_convention(convention) if convention else fitted.convention
     if label is None:
         raise InvalidInput("`--label` must name the column that is 0 for normal and 1 for anomalous rows.")
-    frame, labels = split_labels(read_table(table), label)
-    x = fitted.standardiser.transform(features(frame, fitted.standardiser.columns)[0])
+    imputer = fitted.require_imputer(reading.impute)
+    columns = fitted.standardiser.columns
+    table = read_rows(tables, columns, keep=(label,), missing=imputer is not None, options=reading)
+    labels = table.labels(label)
+    x = fitted.standardiser.transform(table.x if imputer is None else imputer.transform(table.x))
     variance = fitted.noise_variance(sigma2)
-    rows = evaluation.auc_rows(
-        fitted.model, x, np.asarray(labels), names, sigma2=variance, convention=chosen, backend=backend
-    )
-    _show(rows, f"{table.name}: {len(frame)} rows, model {model.name}", json)
+    rows = evaluation.auc_rows(fitted.model, x, labels, names, sigma2=variance, convention=chosen, backend=backend)
+    _show(rows, f"{', '.join(tables)}: {len(x)} rows, model {model.name}", json)
 
 
 def dataset(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from pyscore.cli.output import emit, print_frame
+from pyscore.cli.reading import TableOptions
 from pyscore.convention import Convention
-from pyscore.errors import InvalidInput
 from pyscore.explain import FEATURE_COLUMNS, explain
 from pyscore.fitted import FittedModel
 from pyscore.plots import FIGURES, plot_explanation, save_figure
-from pyscore.tables import read_table, write_table
+from pyscore.tables import read_row, write_table
 
 __all__ = ["explain_row"]
 
@@ -21,24 +22,24 @@ SHOWN = 15
 
 def explain_row(
     model: Path,
-    table: Path,
+    tables: Sequence[str],
     row: int,
     output: Path | None,
     score: str | None,
     convention: Convention | None,
     backend: str,
+    reading: TableOptions,
     *,
     json: bool,
 ) -> None:
     """Explain row number `row`; print it, and write a figure or a table if asked to."""
-    fitted, frame = FittedModel.load(model), read_table(table)
-    if not 0 <= row < len(frame):
-        raise InvalidInput(
-            f"`--row` must be between 0 and {len(frame) - 1}, the last row of the table; got {row}."
-        )
+    fitted = FittedModel.load(model)
+    fitted.require_imputer(reading.impute)
+    columns = fitted.standardiser.columns
+    frame = read_row(tables, columns, row, missing=reading.impute is not None, options=reading)
     own = fitted.detector.get("parameters", {}).get("score_name", "proposed")
     name = score or own
-    lines = explain(fitted, frame.iloc[[row]], name, backend=backend, convention=convention)
+    lines = explain(fitted, frame, name, backend=backend, convention=convention, impute=reading.impute)
     # What is typical was measured with the detector's own score and convention.
     same = name == own and convention in (None, fitted.convention)
     typical = fitted.detector.get("typical_terms") if same else None

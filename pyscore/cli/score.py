@@ -10,8 +10,10 @@ import pandas as pd
 import pyarrow as pa
 
 from pyscore.cli.output import emit, print_error, print_frame, print_note, score_progress
+from pyscore.cli.reading import TableOptions
 from pyscore.convention import get_convention
-from pyscore.fitted import FittedModel, Impute
+from pyscore.fitted import FittedModel
+from pyscore.sources import InputFile
 from pyscore.streaming import Scorer, open_input, score_files, scored_blocks
 
 __all__ = ["run_score"]
@@ -21,14 +23,14 @@ SHOWN = 20
 
 def run_score(
     model: Path,
-    source: str,
+    source: Sequence[str],
     target: str | None,
     names: list[str] | None,
     convention: str | None,
     *,
     backend: str,
     seed: int,
-    impute: Impute | None,
+    reading: TableOptions,
     keep: Sequence[str],
     sigma2: float | Literal["residual"],
     projection: bool,
@@ -42,16 +44,16 @@ def run_score(
     facts: dict[str, Any] = {"convention": chosen.name, "backend": backend}
     if target is None:
         scorer = Scorer(
-            fitted, tuple(names or ()), chosen, backend, seed, impute, tuple(keep), sigma2, projection
+            fitted, tuple(names or ()), chosen, backend, seed, reading.impute, tuple(keep), sigma2, projection
         )  # fmt: skip
-        _print(scorer, source, facts, threads, scheduler, json=json)
+        _print(scorer, open_input(source, scorer, reading), facts, threads, scheduler, json=json)
         return
     with score_progress("scoring") as progress:
         try:
             result = score_files(
-                fitted, source, target, names, convention=chosen, backend=backend, seed=seed, impute=impute,
-                keep=keep, sigma2=sigma2, projection=projection, threads=threads, scheduler=scheduler,
-                progress=progress,
+                fitted, source, target, names, convention=chosen, backend=backend, seed=seed,
+                impute=reading.impute, reading=reading, keep=keep, sigma2=sigma2, projection=projection,
+                threads=threads, scheduler=scheduler, progress=progress,
             )  # fmt: skip
         except KeyboardInterrupt:
             print_error("stopped; the same command goes on from the last finished part.")
@@ -64,13 +66,19 @@ def run_score(
 
 
 def _print(
-    scorer: Scorer, source: str, facts: dict[str, Any], threads: int | None, scheduler: str | None, *, json: bool
+    scorer: Scorer,
+    files: list[InputFile],
+    facts: dict[str, Any],
+    threads: int | None,
+    scheduler: str | None,
+    *,
+    json: bool,
 ) -> None:
     """Print the first rows as a table, or all of them as JSON."""
     head: list[pa.RecordBatch] = []
     rows = 0
     with score_progress("scoring") as progress:
-        for block in scored_blocks(scorer, open_input(source, scorer), threads=threads, scheduler=scheduler):
+        for block in scored_blocks(scorer, files, threads=threads, scheduler=scheduler):
             if json or rows < SHOWN:
                 head.append(block.table if json else block.table.slice(0, SHOWN - rows))
             rows += block.table.num_rows
