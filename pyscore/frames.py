@@ -143,8 +143,8 @@ def rows_without_names(name: str, table: Any, d: int, *, why: str = "") -> Array
         raise ShapeError(f"`{name}` must have {d} columns; got {len(frame.names)}. {why}".rstrip())
     raise InvalidInput(
         f"`{name}` must be an array here: the model knows no names of columns, so that {_some(frame.names)} "
-        "cannot be put in order. Score frames by `FittedModel.scores`, or pass an array with the columns in the order of "
-        "the training."
+        "cannot be put in order. Score frames by `FittedModel.scores`, or pass an array with the columns in the "
+        "order of the training."
     )
 
 

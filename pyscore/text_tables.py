@@ -331,7 +331,7 @@ def _text(path: str, encoding: str, errors: str) -> Iterator[io.TextIOWrapper]:
 
 
 def _rows(path: str, form: TextForm, errors: str = "replace") -> Iterator[tuple[int, list[str]]]:
-    """All rows with the line that each begins in, counted from 1 as an editor does; empty lines are passed over."""
+    """All rows with the line that each begins in, counted from 1; empty lines are passed over."""
     before = textcsv.field_size_limit(LONGEST_FIELD)
     try:
         with _text(path, form.encoding, errors) as text:

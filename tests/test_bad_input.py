@@ -276,7 +276,7 @@ ERRORS = {
     "features empty": (lambda: features(FRAME[:0]), InvalidInput, r"the table must have rows and columns; got 0 rows"),
     "label": (lambda: split_labels(FRAME, "y"), InvalidInput, r"`label` must name a column; got 'y'\. There are a, b"),
     "label values": (lambda: split_labels(FRAME.round(), "a"), InvalidInput, r"column 'a' must hold 0 .normal. and 1"),
-    "table kind": (lambda: read_table(__file__), InvalidInput, r"`path` must end in .csv, .tsv or .parquet; got"),
+    "table kind": (lambda: read_table(__file__), InvalidInput, r"`path` must end in .parquet, .pq, .csv, .*; got"),
     "scaler width": (lambda: FITTED.standardiser.transform(X[:, :2]), ShapeError, r"`x` must have shape \(n, 4\); .*a, b, c"),
     "dataset": (lambda: load("mnist"), InvalidInput, r"`dataset` must be one of .*; got 'mnist'"),
     "goodness of one row": (lambda: goodness_of_fit(MODEL, X[:1]), InvalidInput, r"`x` must have at least 2 rows .*; got 1"),

@@ -171,9 +171,9 @@ def test_tables_round_trip(tmp_path, suffix):
     [
         (None, "gone.csv", DataUnavailable, "there is no file"),
         (b"a,b\n", "empty.csv", InvalidInput, "is empty: 0 rows"),
-        (b"", "nothing.csv", InvalidInput, "cannot parse"),
+        (b"", "nothing.csv", InvalidInput, "is empty: it has no header and no row"),
         (b"PAR1 not really", "bad.parquet", InvalidInput, "cannot parse .*damaged"),
-        (b"x", "table.xlsx", InvalidInput, "must end in .csv, .tsv or .parquet"),
+        (b"x", "table.xlsx", InvalidInput, "must end in .parquet, .pq, .csv, .tsv"),
     ],
 )
 def test_bad_tables(tmp_path, content, name, error, match):

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv, feather
 
-from pyscore import joined, sources, streaming
+from pyscore import joined, sources, streaming, text_tables
 from pyscore.backends import get_backend, numba_
 from pyscore.cli.app import main
 from pyscore.columns import standardised_rows
@@ -561,7 +561,9 @@ def test_a_missing_value_is_named_by_file_row_and_column(tmp_path, name):
     if name == "t.csv":
         csv.write_csv(table, tmp_path / name)
         table = (tmp_path / name).read_text()
-    where = rf"column 'b' of '.*{name}', row 2500 \(the first row is 0\), is missing or NaN."
+    place = r"line 2502" if name == "t.csv" else r"row 2500 \(the first row is 0\)"
+    cell = r" \(the cell .*\)" if name == "t.csv" else ""
+    where = rf"column 'b' of '.*{name}', {place}, is missing or NaN{cell}."
     refused(tmp_path, table, where + r" Drop or fill such rows, or refit with `pyscore fit --impute", name=name)
     hint = where + r" Fill it with --impute median: the model has learnt the medians"
     refused(tmp_path, table, hint, small(medians=[0, 0, 0]), name=name)
@@ -609,17 +611,22 @@ def test_text_is_named_by_row_and_column(tmp_path):
     refused(
         tmp_path,
         early,
-        r"column 'b' of .*t.csv' must hold numbers; it holds text, the first of them 'oops' at row 1",
+        r"column 'b' of .*t.csv' must hold numbers; line 3 has 'oops'",
         name="t.csv",
     )
 
 
 def test_text_far_down_a_csv_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "CSV_BYTES", 10_000)
+    monkeypatch.setattr(text_tables, "CSV_BYTES", 10_000)
     lines = [f"{i},{i / 7},2.5" for i in range(100_000)]
     lines[90_000], lines[80_000] = "1,2,late", "1,1_000,3"
     text = "\n".join(["a,b,c", *lines])
-    refused(tmp_path, text, r"column 'b' .* holds text, the first of them '1_000' at row 80000 ", name="t.csv")
+    refused(
+        tmp_path,
+        text,
+        r"column 'b' .* must hold numbers; line 80002 has '1_000'. Write numbers without",
+        name="t.csv",
+    )
 
 
 def test_columns_that_are_missing_or_come_twice(tmp_path):
@@ -637,13 +644,18 @@ def test_columns_that_are_missing_or_come_twice(tmp_path):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    refused(tmp_path, "a,b,c\n1,2,3\n1,2\n", r"cannot parse '.*t.csv'.*Expected 3 columns, got 2", name="t.csv")
-    refused(tmp_path, "", r"cannot parse '.*t.csv'", name="t.csv")
+    refused(
+        tmp_path,
+        "a,b,c\n1,2,3\n1,2\n",
+        r"line 3 of '.*t.csv' has 2 fields, but the header has 3 fields",
+        name="t.csv",
+    )
+    refused(tmp_path, "", r"the table '.*t.csv' is empty: it has no header", name="t.csv")
     refused(tmp_path, "a,b,c\n", r"is empty: 0 rows", name="t.csv")
     refused(tmp_path, numbers(0), r"is empty: 0 rows")
     refused(tmp_path, "no parquet", r"cannot parse '.*t.parquet'")
     (tmp_path / "t.xlsx").touch()
-    with pytest.raises(InvalidInput, match=r"`path` must end in .csv"):
+    with pytest.raises(InvalidInput, match=r"`path` must end in .parquet, .pq, .csv"):
         score_files(small(), tmp_path / "t.xlsx", tmp_path / "o.csv")
     for name in ("none.csv", "none*.csv", "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)

@@ -19,16 +19,14 @@ class TableOptions(ReadOptions):
 
     delimiter: Annotated[
         str | None,
-        Parameter(
-            help="What separates fields of a text: ';', '|', tab … By default a comma (.tsv: a tab)."
-        ),
+        Parameter(help="What separates fields of a text: ';', '|', tab … By default a comma (.tsv: a tab)."),
     ] = None
     decimal: Annotated[str, Parameter(help="The decimal mark in a text: '.' or ','.")] = "."
     header: Annotated[
         bool | None,
         Parameter(
-            help="Whether the first row of a text holds the names of the columns: by default it does, unless it is "
-            "all numbers, which is refused. Without names columns are called x0, x1, …"
+            help="Whether the first row of a text holds the names of the columns: by default it does; a row "
+            "of numbers is refused. Without names columns are called x0, x1, …"
         ),
     ] = None
     null: Annotated[
