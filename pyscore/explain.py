@@ -84,7 +84,7 @@ def explain(
     n, d = x.shape
     lines = pd.DataFrame(
         {
-            "row": np.repeat(frames.index_of(table), d),
+            "row": np.repeat(frames.index_of(table if isinstance(table, pd.DataFrame) else x), d),
             "feature": np.tile(np.array(columns, dtype=object), n),
             "value": x.ravel(),
             "expected": (x - e * deviation).ravel(),
