@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyscore import data, evaluation
-from pyscore.baselines import BASELINES, HEAVY, Baseline, stack_ensemble
-from pyscore.tables import write_table
+from pyscore.data import datasets as data
+from pyscore.data.tables import write_table
+from pyscore.detectors import evaluation
+from pyscore.detectors.baselines import BASELINES, HEAVY, Baseline, stack_ensemble
 
 HEAVY["SVAE ensemble untrimmed"] = Baseline(functools.partial(stack_ensemble, trim=0.0))  # to compare with only
 

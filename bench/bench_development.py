@@ -1,4 +1,4 @@
-"""Test AUCs on the tables that `pyscore.ensemble` was chosen on, none of which is one of the paper's ten.
+"""Test AUCs on the tables that the ensemble was chosen on, none of which is one of the paper's ten.
 
     python bench/bench_development.py FOLDER -o development.csv    # rows that are there stay
 
@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pyscore import data
-from pyscore.baselines import BASELINES
 from pyscore.convention import EXACT
-from pyscore.ensemble import StackEnsemble
+from pyscore.data import datasets as data
+from pyscore.data.tables import write_table
+from pyscore.detectors.baselines import BASELINES
+from pyscore.detectors.ensemble import StackEnsemble
 from pyscore.reference import roc_auc
-from pyscore.scores import score
-from pyscore.tables import write_table
-from pyscore.training import TrainConfig
+from pyscore.scoring.scores import score
+from pyscore.training.train import TrainConfig
 
 MOST_NORMAL, MOST_ANOMALOUS = 2500, 600
 BESIDE = ("kNN", "isolation forest")

@@ -20,7 +20,7 @@ import numpy as np
 
 from pyscore.backends.julia_ import julia_backend
 from pyscore.convention import ORIGINAL
-from pyscore.model import SVAE
+from pyscore.reference.model import SVAE
 
 ORIGINAL_SECONDS = {2: 2.296, 4: 3.118, 9: 2.928}
 """Medians of the original's log_pz_jacobian_decoder, same sizes, one thread (golden files, timings.json)."""

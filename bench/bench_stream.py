@@ -32,7 +32,7 @@ from pyscore.backends import get_backend
 from pyscore.bench.harness import resident_kilobytes
 from pyscore.bench.record import processor
 from pyscore.bench.stream import FEATURES, SHARE, TERMS, untrained, write_parquet
-from pyscore.streaming import score_files
+from pyscore.scoring.stream import score_files
 
 FILES = {"float32": ("float32", "float32"), "float64": ("float64", "float64"), "float64*": ("float32", "float64")}
 """Type in which the numbers are drawn, and type of the columns."""

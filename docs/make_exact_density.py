@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from pyscore import exact_density as ed
-from pyscore.manifolds import Ellipsoid, Manifold, Parabola, SwissRoll, circle, ellipse, sphere
-from pyscore.plots import COLOURS, save_figure
-from pyscore.storage import atomic_write
-from pyscore.training import TrainConfig
+from pyscore._core.files import atomic_write
+from pyscore.scoring.plots import COLOURS, save_figure
+from pyscore.studies import exact_density as ed
+from pyscore.studies.manifolds import Ellipsoid, Manifold, Parabola, SwissRoll, circle, ellipse, sphere
+from pyscore.training.train import TrainConfig
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "exact-density.md"

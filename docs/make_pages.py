@@ -22,15 +22,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pyscore import convention, reference
+from pyscore._core.files import atomic_write
 from pyscore.backends import BACKENDS
 from pyscore.bench import record
+from pyscore.bench.report_plots import draw_scaling
 from pyscore.convention import EXACT, Convention
-from pyscore.model import SVAE
-from pyscore.plots import COLOURS, save_figure
-from pyscore.report_plots import draw_scaling
-from pyscore.scores import SCORES, score_terms
-from pyscore.storage import atomic_write
-from pyscore.toy import TOY, WINDOW, parabola, toy_model, true_density
+from pyscore.experiment.toy import TOY, WINDOW, parabola, toy_model, true_density
+from pyscore.reference.model import SVAE
+from pyscore.scoring.plots import COLOURS, save_figure
+from pyscore.scoring.scores import SCORES, score_terms
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"

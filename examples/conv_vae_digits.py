@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from pyscore import ManifoldScorer
-from pyscore.plots import save_figure
 from pyscore.reference import roc_auc
+from pyscore.scoring.plots import save_figure
 
 HELD_OUT = 8
 

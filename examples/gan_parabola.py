@@ -16,8 +16,8 @@ from torch.nn.functional import softplus
 from torch.optim import swa_utils
 
 from pyscore import ManifoldScorer
-from pyscore.plots import save_figure
 from pyscore.reference import roc_auc
+from pyscore.scoring.plots import save_figure
 
 NOISE = 0.1
 

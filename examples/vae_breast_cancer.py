@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from pyscore import ManifoldScorer
-from pyscore.plots import roc_and_densities, save_figure
 from pyscore.reference import roc_auc
+from pyscore.scoring.plots import roc_and_densities, save_figure
 
 
 class VAE(nn.Module):

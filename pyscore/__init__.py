@@ -9,20 +9,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pyscore._core.version import __version__ as __version__
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.errors import PyscoreError
 
 if TYPE_CHECKING:
     from pyscore.backends import available_backends, get_backend
-    from pyscore.data import load
-    from pyscore.detector import SVAEDetector
-    from pyscore.fitted import FittedModel, fit
-    from pyscore.manifold_scorer import ManifoldScorer
-    from pyscore.model import SVAE
-    from pyscore.scores import SCORES, score, score_table, score_terms
-    from pyscore.training import TrainConfig, train
-
-__version__ = "0.1.0"
+    from pyscore.data.datasets import load
+    from pyscore.detectors.manifold import ManifoldScorer
+    from pyscore.detectors.svae import SVAEDetector
+    from pyscore.reference.model import SVAE
+    from pyscore.scoring.fitted import FittedModel, fit
+    from pyscore.scoring.scores import SCORES, score, score_table, score_terms
+    from pyscore.training.stack import train_stack
+    from pyscore.training.train import TrainConfig, train
 
 __all__ = [
     "EXACT",
@@ -43,29 +43,45 @@ __all__ = [
     "score_table",
     "score_terms",
     "train",
+    "train_stack",
 ]
 
 _LAZY = {
-    "SCORES": "scores",
-    "SVAE": "model",
-    "SVAEDetector": "detector",
-    "FittedModel": "fitted",
-    "ManifoldScorer": "manifold_scorer",
-    "TrainConfig": "training",
+    "SCORES": "scoring.scores",
+    "SVAE": "reference.model",
+    "SVAEDetector": "detectors.svae",
+    "FittedModel": "scoring.fitted",
+    "ManifoldScorer": "detectors.manifold",
+    "TrainConfig": "training.train",
     "available_backends": "backends",
-    "fit": "fitted",
+    "fit": "scoring.fitted",
     "get_backend": "backends",
-    "load": "data",
-    "score": "scores",
-    "score_table": "scores",
-    "score_terms": "scores",
-    "train": "training",
+    "load": "data.datasets",
+    "score": "scoring.scores",
+    "score_table": "scoring.scores",
+    "score_terms": "scoring.scores",
+    "train": "training.train",
+    "train_stack": "training.stack",
 }
-_SUBMODULES = {
-    "backends", "calibration", "data", "detector", "fitted", "kernels", "model", "plots", "priors", "reference",
-    "scores",
+_ROOMS = {
+    "backends",
+    "bench",
+    "data",
+    "detectors",
+    "experiment",
+    "kernels",
+    "reference",
+    "scoring",
+    "studies",
     "training",
-}  # fmt: skip
+}
+_MODULES = {
+    "calibration": "detectors.calibration",
+    "flux": "backends.flux",
+    "plots": "scoring.plots",
+    "priors": "detectors.priors",
+}
+"""Public modules that are reached as an attribute of the package."""
 
 
 def __getattr__(name: str) -> Any:
@@ -73,10 +89,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"pyscore.{_LAZY[name]}"), name)
         globals()[name] = value
         return value
-    if name in _SUBMODULES:
-        return importlib.import_module(f"pyscore.{name}")
+    if name in _ROOMS or name in _MODULES:
+        return importlib.import_module(f"pyscore.{_MODULES.get(name, name)}")
     raise AttributeError(f"module 'pyscore' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_SUBMODULES})
+    return sorted({*globals(), *__all__, *_ROOMS, *_MODULES})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pyscore.closeness import error_in_eps, record
+from pyscore.backends.tolerance import error_in_eps, record
 
 
 def assert_close(got, want, k, scale=1.0, dtype=np.float64, what=""):

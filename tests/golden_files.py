@@ -1,13 +1,13 @@
-"""Loader of the golden files for the tests: `pyscore.golden` with hashes checked, and recorded draws."""
+"""Loader of the golden files for the tests: `pyscore.backends.golden` with hashes checked, and recorded draws."""
 
 import functools
 import hashlib
 import json
 from pathlib import Path
 
-from pyscore.golden import cases, folders, model, parameters
-from pyscore.golden import load as load_arrays
-from pyscore.sampling import VMFDraws
+from pyscore.backends.golden import cases, folders, model, parameters
+from pyscore.backends.golden import load as load_arrays
+from pyscore.reference.sampling import VMFDraws
 
 __all__ = ["RecordedDraws", "RecordedLoss", "cases", "facts", "load", "manifest", "model", "parameters"]
 

@@ -1,3 +1,3 @@
 """The table of kernels, for the tests: it lives in the package, since `pyscore verify` and the benchmarks read it."""
 
-from pyscore.kernel_specs import *  # noqa: F403
+from pyscore.backends.contract import *  # noqa: F403

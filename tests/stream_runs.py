@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pyscore import streaming
 from pyscore.convention import EXACT
-from pyscore.fitted import FittedModel
-from pyscore.model import SVAE
-from pyscore.preprocessing import Standardiser
+from pyscore.data.preprocessing import Standardiser
+from pyscore.reference.model import SVAE
+from pyscore.scoring import stream as streaming
+from pyscore.scoring.fitted import FittedModel
 
 COLUMNS = ("a", "b", "c")
 

@@ -9,18 +9,20 @@ import pytest
 import tiny_runs
 from command_line import run
 
-from pyscore import anatomy, data, results_page
 from pyscore.cli import results
 from pyscore.convention import EXACT, ORIGINAL
+from pyscore.data import datasets as data
 from pyscore.errors import DataUnavailable, InvalidInput, ModelFileError
+from pyscore.experiment import results_page
+from pyscore.experiment import term_analysis as anatomy
 from pyscore.experiment.measures import Rows
+from pyscore.experiment.result_tables import read_summary, summarise, write_summary
+from pyscore.experiment.run_reader import read_study
 from pyscore.experiment.schedule import execute
 from pyscore.experiment.store import Store, models_of, save_models
-from pyscore.model import SVAE
 from pyscore.reference import roc_auc
-from pyscore.scores import score, score_terms
-from pyscore.study import read_study
-from pyscore.summary import read_summary, summarise, write_summary
+from pyscore.reference.model import SVAE
+from pyscore.scoring.scores import score, score_terms
 
 TOY_MODEL = Path(__file__).parents[1] / "docs" / "results" / results_page.TOY_FILE
 BOTH = tiny_runs.Options(steps=20, conventions=(ORIGINAL, EXACT), costly_rows=0, disc_steps=0)

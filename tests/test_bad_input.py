@@ -9,17 +9,17 @@ import pytest
 from pyscore import reference as ref
 from pyscore.backends import get_backend
 from pyscore.convention import EXACT
-from pyscore.data import load
+from pyscore.data.datasets import load
+from pyscore.data.preprocessing import Standardiser
+from pyscore.data.tables import features, read_table, split_labels
 from pyscore.errors import InvalidInput, ShapeError
-from pyscore.fitted import FittedModel, fit
-from pyscore.goodness import goodness_of_fit
-from pyscore.model import SVAE
-from pyscore.network import mlp
-from pyscore.preprocessing import Standardiser
-from pyscore.sampling import VMFDraws, generator
-from pyscore.scores import available_scores, score, score_table
-from pyscore.tables import features, read_table, split_labels
-from pyscore.training import TrainConfig, train
+from pyscore.experiment.goodness import goodness_of_fit
+from pyscore.reference.model import SVAE
+from pyscore.reference.network import mlp
+from pyscore.reference.sampling import VMFDraws, generator
+from pyscore.scoring.fitted import FittedModel, fit
+from pyscore.scoring.scores import available_scores, score, score_table
+from pyscore.training.train import TrainConfig, train
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((8, 4))

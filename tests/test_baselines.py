@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from pyscore import baselines, ensemble, evaluation
-from pyscore.data import load_breast_cancer
+from pyscore.data.datasets import load_breast_cancer
+from pyscore.detectors import baselines, ensemble, evaluation
 from pyscore.errors import BackendUnavailable, InvalidInput
 from pyscore.reference import roc_auc
 
@@ -73,7 +73,7 @@ def test_ppca_is_a_gaussian(problem):
 
 
 def test_the_gan_search_descends(problem):
-    from pyscore.gan import train_gan
+    from pyscore.detectors.gan import train_gan
 
     train, x, _ = problem
     gan = train_gan(train, latent_dim=2, hidden_dim=8, steps=30, seed=2)

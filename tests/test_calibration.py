@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pyscore import SVAEDetector, calibration
-from pyscore.calibration import (
+from pyscore import SVAEDetector
+from pyscore.detectors import calibration
+from pyscore.detectors.calibration import (
     benjamini_hochberg,
     conformal_p_values,
     false_positive_threshold,

@@ -11,8 +11,8 @@ from command_line import run
 from safetensors import safe_open
 
 from pyscore import FittedModel
-from pyscore.baselines import BASELINES
-from pyscore.scores import SCORES, available_scores
+from pyscore.detectors.baselines import BASELINES
+from pyscore.scoring.scores import SCORES, available_scores
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_errors_are_one_message_and_status_2(arguments, match, capsys, monkeypat
 
 
 def test_an_interrupt_is_status_130_and_leaves_nothing(table, tmp_path, capsys, monkeypatch):
-    from pyscore import fitted
+    from pyscore.scoring import fitted
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

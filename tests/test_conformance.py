@@ -8,7 +8,7 @@ from kernel_specs import BY_NAME, KERNELS, D, encode_scale, gaussian, model
 from pyscore.backends import BACKENDS, available_backends, get_backend
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import ShapeError
-from pyscore.scores import available_scores, score_table
+from pyscore.scoring.scores import available_scores, score_table
 
 BITWISE = ("numba", "cuda")
 """Backends whose results may depend on nothing but the values; numpy and torch go through a BLAS."""

@@ -8,14 +8,14 @@ import pytest
 
 from pyscore import reference as ref
 from pyscore.convention import EXACT, ORIGINAL, Convention, get_convention
-from pyscore.data import Dataset
+from pyscore.data.datasets import Dataset
 from pyscore.errors import InvalidInput
-from pyscore.goodness import goodness_of_fit, known_anomaly_rows, mean_of_draws
-from pyscore.model import SVAE
-from pyscore.sampling import VMFDraws
-from pyscore.scores import score_terms
-from pyscore.trainer import Trainer
-from pyscore.training import TrainConfig
+from pyscore.experiment.goodness import goodness_of_fit, known_anomaly_rows, mean_of_draws
+from pyscore.reference.model import SVAE
+from pyscore.reference.sampling import VMFDraws
+from pyscore.scoring.scores import score_terms
+from pyscore.training.torch_trainer import Trainer
+from pyscore.training.train import TrainConfig
 
 EPS, EPS32 = np.finfo(np.float64).eps, np.finfo(np.float32).eps
 RNG = np.random.default_rng(0)
@@ -280,7 +280,7 @@ def test_known_anomalies():
 
 def test_goodness_rows(monkeypatch):
     seen = []
-    monkeypatch.setattr("pyscore.goodness.fit_of_codes", lambda codes, *a, **k: seen.append(codes))
+    monkeypatch.setattr("pyscore.experiment.goodness.fit_of_codes", lambda codes, *a, **k: seen.append(codes))
     labels = np.array([0] * 8 + [1] * 4)
     goodness_of_fit(MODEL, ROWS, labels)
     goodness_of_fit(MODEL, ROWS, labels, convention=EXACT.switched("goodness_rows"))

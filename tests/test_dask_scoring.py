@@ -5,16 +5,16 @@ import pandas as pd
 import pytest
 
 from pyscore.convention import EXACT
+from pyscore.data.preprocessing import Imputer, Standardiser
 from pyscore.errors import InvalidInput
-from pyscore.fitted import FittedModel
-from pyscore.model import SVAE
-from pyscore.preprocessing import Imputer, Standardiser
+from pyscore.reference.model import SVAE
+from pyscore.scoring.fitted import FittedModel
 
 dd = pytest.importorskip("dask.dataframe", reason="Dask is not installed")
 distributed = pytest.importorskip("distributed", reason="Dask's scheduler is not installed")
 
-from pyscore.dask_scoring import score_dask  # noqa: E402
-from pyscore.streaming import score_files  # noqa: E402
+from pyscore.scoring.dask import score_dask  # noqa: E402
+from pyscore.scoring.stream import score_files  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -93,7 +93,7 @@ def test_on_a_cluster_of_two_processes(cluster, frame, expected, tmp_path, monke
         out = score_dask(small(), dd.from_pandas(frame, npartitions=4), ["proposed", "prior"]).compute()
     pd.testing.assert_frame_equal(out, expected, check_exact=True)
 
-    monkeypatch.setattr("pyscore.dask_scoring.SPAN_ROWS", 1000)
+    monkeypatch.setattr("pyscore.scoring.dask.SPAN_ROWS", 1000)
     (tmp_path / "in").mkdir()
     frame[:2500].to_parquet(tmp_path / "in" / "1.parquet", row_group_size=700)
     frame[2500:].to_csv(tmp_path / "in" / "2.csv", index=False)
@@ -110,7 +110,7 @@ def test_on_a_cluster_of_two_processes(cluster, frame, expected, tmp_path, monke
 
 
 def test_a_scheduler_that_is_not_there(frame, tmp_path, monkeypatch):
-    monkeypatch.setattr("pyscore.dask_scoring.PATIENCE", 0.2)
+    monkeypatch.setattr("pyscore.scoring.dask.PATIENCE", 0.2)
     frame.to_parquet(tmp_path / "t.parquet")
     with pytest.raises(InvalidInput, match=r"`scheduler` 'tcp://127.0.0.1:9' cannot be reached"):
         score_files(small(), tmp_path / "t.parquet", tmp_path / "o.csv", scheduler="tcp://127.0.0.1:9")

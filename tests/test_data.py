@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyscore import data
 from pyscore.convention import ORIGINAL
+from pyscore.data import datasets as data
+from pyscore.data.tables import features, read_table, split_labels, write_table
 from pyscore.errors import DataIntegrityError, DataUnavailable, InvalidInput
-from pyscore.tables import features, read_table, split_labels, write_table
 
 NEAR = Path(__file__).parents[2] / "shared" / "loda"
 LODA = Path(os.environ.get("PYSCORE_DATA") or NEAR)

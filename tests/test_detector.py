@@ -21,13 +21,16 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pyscore
-from pyscore import EXACT, ORIGINAL, FittedModel, SVAEDetector, early_stopping, scores, tuning
-from pyscore.detector import split_rows
-from pyscore.early_stopping import ValidationLoss, train_early_stopping
+from pyscore import EXACT, ORIGINAL, FittedModel, SVAEDetector
+from pyscore.data.preprocessing import Standardiser
+from pyscore.detectors import tuning
+from pyscore.detectors.svae import split_rows
 from pyscore.errors import InvalidInput, ModelFileError, NumericalWarning, TrainingDiverged
-from pyscore.model import SVAE
-from pyscore.preprocessing import Standardiser
-from pyscore.training import TrainConfig, train
+from pyscore.reference.model import SVAE
+from pyscore.scoring import scores
+from pyscore.training import early_stopping
+from pyscore.training.early_stopping import ValidationLoss, train_early_stopping
+from pyscore.training.train import TrainConfig, train
 
 FAST = {"steps": 20, "hidden_dim": 8, "batch_size": 20}
 LABELS = (
@@ -548,7 +551,7 @@ def test_damaged_files_are_errors(tmp_path, fitted):
     FittedModel(fitted.model_.model, fitted.model_.standardiser, EXACT).save(path)
     with pytest.raises(ModelFileError, match="model without a detector"):
         SVAEDetector.load(path)
-    from pyscore.detector_file import state_of
+    from pyscore.detectors.model_file import state_of
 
     def spoiled(**changes):
         state = state_of(fitted)

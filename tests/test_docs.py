@@ -14,8 +14,8 @@ import pytest
 
 from pyscore.cli.app import app, main
 from pyscore.convention import Convention
-from pyscore.detector import SVAEDetector
-from pyscore.scores import SCORES
+from pyscore.detectors.svae import SVAEDetector
+from pyscore.scoring.scores import SCORES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -144,7 +144,7 @@ def test_all_fields_and_scores_are_explained():
 @pytest.mark.parametrize(
     ("page", "begin", "source"),
     [
-        ("which-score.md", "Tuning without labels", "pyscore/tuning.py"),
+        ("which-score.md", "Tuning without labels", "pyscore/detectors/tuning.py"),
     ],
 )
 def test_figures_in_the_text_stand_in_their_source(page, begin, source):

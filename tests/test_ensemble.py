@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from pyscore import ensemble
-from pyscore.baselines import baseline
-from pyscore.ensemble import Member, StackEnsemble, tail
+from pyscore.detectors import ensemble
+from pyscore.detectors.baselines import baseline
+from pyscore.detectors.ensemble import Member, StackEnsemble, tail
 from pyscore.errors import InvalidInput, TrainingDiverged
-from pyscore.model import SVAE
 from pyscore.reference import roc_auc
-from pyscore.scores import score_terms
-from pyscore.training import TrainConfig
+from pyscore.reference.model import SVAE
+from pyscore.scoring.scores import score_terms
+from pyscore.training.train import TrainConfig
 
 GRID = {"latent_dims": (2,), "betas": (0.1, 1.0), "cs": (0.1,)}
 SMALL = {"grid": GRID, "hidden_dim": 8, "n_components": 2}

@@ -11,14 +11,14 @@ import pytest
 from closeness import assert_close
 from scipy import special
 
-from pyscore import exact_density as ed
-from pyscore import manifolds as mf
 from pyscore import reference as ref
-from pyscore import scores
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput
-from pyscore.minimise import riemannian
-from pyscore.training import TrainConfig
+from pyscore.reference.minimise import riemannian
+from pyscore.scoring import scores
+from pyscore.studies import exact_density as ed
+from pyscore.studies import manifolds as mf
+from pyscore.training.train import TrainConfig
 
 EPS = np.finfo(float).eps
 GRID = 2e-8

@@ -12,24 +12,27 @@ from closeness import assert_close
 from kernel_specs import model
 from tiny_runs import OPTIONS, tasks
 
-from pyscore import compiled_goodness, data, evaluation, goodness, reference, sampling, selection
+from pyscore import reference
 from pyscore.backends import get_backend
+from pyscore.backends.contract import mmd_scale, unit
 from pyscore.cli.app import main
 from pyscore.convention import EXACT, ORIGINAL, Convention
+from pyscore.data import datasets as data
+from pyscore.detectors import evaluation
 from pyscore.errors import InvalidInput
-from pyscore.experiment import ablation, grid, measures, runs
-from pyscore.experiment.beside import baseline_areas
+from pyscore.experiment import ablation, compiled_goodness, goodness, grid, measures, runs, selection
+from pyscore.experiment.baseline_runs import baseline_areas
 from pyscore.experiment.classifier import CHANCE, HIDDEN, _forward, _gradient, _initialise, _layers, train_disc
 from pyscore.experiment.grid import GRIDS, Options, model_seed, tasks_of
 from pyscore.experiment.measures import CHEAP, KNOWN, Meter, Rows, _areas, costly_rows, known_auc
+from pyscore.experiment.run_reader import read_study
 from pyscore.experiment.schema import ABLATION_SCHEMA, NOT_SWITCHED, PARTLY_SWITCHED
 from pyscore.experiment.store import read_results
-from pyscore.kernel_specs import mmd_scale, unit
 from pyscore.kernels.cpu import kernel_sums
-from pyscore.model import SVAE
-from pyscore.stacked import train_stack
-from pyscore.study import read_study
-from pyscore.training import TrainConfig
+from pyscore.reference import sampling
+from pyscore.reference.model import SVAE
+from pyscore.training.stack import train_stack
+from pyscore.training.train import TrainConfig
 
 BOTH = (ORIGINAL, EXACT)
 

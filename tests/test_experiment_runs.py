@@ -22,7 +22,7 @@ from pyscore.experiment.runs import TRAINING_SHARE, run_stack
 from pyscore.experiment.schedule import execute
 from pyscore.experiment.schema import SCHEMA
 from pyscore.experiment.store import Store, read_results
-from pyscore.model import SVAE
+from pyscore.reference.model import SVAE
 
 TIMES = ["seconds_train", "seconds_score"]
 

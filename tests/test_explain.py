@@ -8,16 +8,17 @@ import polars as pl
 import pytest
 from matplotlib import colors
 
-from pyscore import SVAEDetector, scores
+from pyscore import SVAEDetector
 from pyscore.cli.app import main
 from pyscore.convention import EXACT, ORIGINAL
+from pyscore.data.preprocessing import Standardiser
 from pyscore.errors import InvalidInput
-from pyscore.explain import FEATURE_COLUMNS, explain
-from pyscore.fitted import FittedModel
-from pyscore.model import SVAE
-from pyscore.plots import ANOMALY, GREY, NORMAL, plot_explanation, save_figure
-from pyscore.preprocessing import Standardiser
 from pyscore.reference import project
+from pyscore.reference.model import SVAE
+from pyscore.scoring import scores
+from pyscore.scoring.explain import FEATURE_COLUMNS, explain
+from pyscore.scoring.fitted import FittedModel
+from pyscore.scoring.plots import ANOMALY, GREY, NORMAL, plot_explanation, save_figure
 
 N, D = 12, 5
 

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 import pyscore
 from pyscore.convention import EXACT
+from pyscore.data.dataframes import rows_of, rows_without_names
+from pyscore.data.preprocessing import Imputer, Standardiser
 from pyscore.errors import InvalidInput, PyscoreError, ShapeError
-from pyscore.explain import explain
-from pyscore.fitted import FittedModel, fit
-from pyscore.frames import rows_of, rows_without_names
-from pyscore.model import SVAE
-from pyscore.preprocessing import Imputer, Standardiser
-from pyscore.scores import projection_report, score, score_table
-from pyscore.training import TrainConfig
+from pyscore.reference.model import SVAE
+from pyscore.scoring.explain import explain
+from pyscore.scoring.fitted import FittedModel, fit
+from pyscore.scoring.scores import projection_report, score, score_table
+from pyscore.training.train import TrainConfig
 
 NAMES = ("a", "b", "c")
 X = np.array([[0.5, 10.0, -3.0], [1.5, 12.0, -4.0], [2.0, 9.0, -1.0], [-1.0, 11.0, -2.0]])

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from closeness import assert_close
 
-from pyscore import reference, sampling
+from pyscore import reference
 from pyscore.convention import ORIGINAL
+from pyscore.reference import sampling
 
 MODELS = golden.cases("model_") + [c for c in golden.cases("trained_") if "functions" in c]
 
@@ -48,7 +49,7 @@ def head_scale(case):
     In Float32 the eps inside the root of `normalize` is Julia's, 1.2e-7, and the reference's is 2.2e-16: mu is
     shorter by eps/(2|v|²).
     """
-    from pyscore import network
+    from pyscore.reference import network
 
     hidden = network.mlp(case.x, case.model.encoder, case.model.activation, last_active=True)
     weight = case.model.mu.weight.astype(np.float64)

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from closeness import assert_close
 
-from pyscore import network, reference, sampling
+from pyscore import reference
 from pyscore.convention import EXACT, ORIGINAL
-from pyscore.minimise import adam_step
-from pyscore.network import Dense
-from pyscore.preprocessing import Standardiser
+from pyscore.data.preprocessing import Standardiser
+from pyscore.reference import network, sampling
+from pyscore.reference.minimise import adam_step
+from pyscore.reference.network import Dense
 
 
 @pytest.mark.parametrize("i", range(1, 21))

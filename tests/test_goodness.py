@@ -11,7 +11,13 @@ from kernel_specs import model
 from pyscore import reference
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput
-from pyscore.goodness import fit_of_codes, goodness_of_fit, known_anomaly_rows, mean_of_draws, sample_prior
+from pyscore.experiment.goodness import (
+    fit_of_codes,
+    goodness_of_fit,
+    known_anomaly_rows,
+    mean_of_draws,
+    sample_prior,
+)
 
 
 @pytest.mark.skipif(
@@ -72,7 +78,7 @@ def test_prior_samples_have_the_mixtures_mean():
     m = model(np.float64)
     samples = sample_prior(m, 40_000, np.random.default_rng(5))
     mu, kappa = m.encode_pseudo_inputs()
-    want = np.mean(reference._bessel_ratio(kappa, 3)[:, None] * mu, axis=0)
+    want = np.mean(reference.special.bessel_ratio(kappa, 3)[:, None] * mu, axis=0)
     # standard error of a mean of bounded values is below 1/√n: five of them are a one-in-a-million event
     np.testing.assert_allclose(samples.mean(axis=0), want, atol=5 / np.sqrt(40_000))
 

@@ -15,14 +15,16 @@ from torch import nn
 from torch.nn import functional as F
 
 import pyscore
-from pyscore import decoders, network, reference
-from pyscore.decoders import AGREEMENT
+from pyscore import reference
+from pyscore.detectors import decoders
+from pyscore.detectors.decoders import AGREEMENT
+from pyscore.detectors.manifold import MANIFOLD_SCORES, ManifoldScorer
+from pyscore.detectors.priors import GaussianMixture, UniformSphere, VMFMixture
+from pyscore.detectors.recognise import ACTIVATIONS
 from pyscore.errors import BackendUnavailable, InvalidInput, NumericalWarning
 from pyscore.kernels import cpu
-from pyscore.manifold_scorer import MANIFOLD_SCORES, ManifoldScorer
-from pyscore.priors import GaussianMixture, UniformSphere, VMFMixture
-from pyscore.recognise import ACTIVATIONS
-from pyscore.scores import SCORES
+from pyscore.reference import network
+from pyscore.scoring.scores import SCORES
 
 seeds = st.integers(0, 2**32 - 1)
 EPS = float(np.finfo(float).eps)

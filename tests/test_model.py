@@ -6,7 +6,7 @@ from kernel_specs import model
 
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput, ShapeError
-from pyscore.model import SVAE
+from pyscore.reference.model import SVAE
 
 
 def test_initialisation_is_flux():

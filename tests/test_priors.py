@@ -5,9 +5,10 @@ import pytest
 from closeness import assert_close
 from scipy import special, stats
 
-from pyscore import reference, sampling
+from pyscore import reference
+from pyscore.detectors.priors import GaussianMixture, Prior, StandardNormal, UniformSphere, VMFMixture
 from pyscore.errors import InvalidInput, ShapeError
-from pyscore.priors import GaussianMixture, Prior, StandardNormal, UniformSphere, VMFMixture
+from pyscore.reference import sampling
 
 UNIT = np.array([[0.6, 0.8], [-1.0, 0.0]])
 UNIT3 = np.array([[0.6, 0.0, 0.8], [0.0, -1.0, 0.0]])

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pyscore import ManifoldScorer, decoders, projection
+from pyscore import ManifoldScorer
+from pyscore.detectors import decoders
+from pyscore.detectors import nearest_points as projection
 
 seeds = st.integers(0, 2**32 - 1)
 EPS = float(np.finfo(float).eps)

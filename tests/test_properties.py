@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from pyscore import network, sampling, scores
 from pyscore import reference as ref
 from pyscore.backends import _iterations, get_backend
 from pyscore.convention import EXACT, ORIGINAL
-from pyscore.minimise import levenberg_marquardt, tangent_basis
-from pyscore.model import SVAE
-from pyscore.network import ACTIVATIONS, Dense
+from pyscore.reference import network, sampling
+from pyscore.reference.minimise import levenberg_marquardt, tangent_basis
+from pyscore.reference.model import SVAE
+from pyscore.reference.network import ACTIVATIONS, Dense
+from pyscore.scoring import scores
 
 settings.register_profile("properties", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("properties")
@@ -310,7 +311,7 @@ def test_sampler_moments(k, kappa):
     z = ref.sample_vmf(np.repeat(mu, n, axis=0), kappas, *draws)
     assert_close(np.sum(z * z, axis=1), np.ones(n), k=16)
     t = z @ mu[0]
-    a = float(ref._bessel_ratio(np.array(kappa), k))
+    a = float(ref.special.bessel_ratio(np.array(kappa), k))
     variance = 1 - a * a - (k - 1) * (a / kappa if kappa else 1 / k)
     assert abs(t.mean() - a) < 5 * np.sqrt(variance / n)
     spread = np.std((t - a) ** 2) / np.sqrt(n)
@@ -325,7 +326,7 @@ def test_a_wrong_concentration_would_be_seen():
     n, k = 20_000, 4
     draws = sampling.draw_vmf(np.full(n, 5.5), k, sampling.generator(11, "importance", k))
     t = ref.sample_vmf(np.tile(np.eye(1, k), (n, 1)), np.full(n, 5.5), *draws)[:, 0]
-    a = float(ref._bessel_ratio(np.array(5.0), k))
+    a = float(ref.special.bessel_ratio(np.array(5.0), k))
     assert abs(t.mean() - a) > 5 * t.std() / np.sqrt(n)
 
 

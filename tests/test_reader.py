@@ -19,16 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import feather
 
-from pyscore import sources, text_tables
 from pyscore.convention import EXACT
+from pyscore.data import table_files as sources
+from pyscore.data import text_tables
+from pyscore.data.preprocessing import Imputer, Standardiser
+from pyscore.data.read_options import ReadOptions, TableNote
+from pyscore.data.table_files import find_files, inspect_all
+from pyscore.data.tables import read_row, read_rows
 from pyscore.errors import DataUnavailable, InvalidInput, PyscoreError
-from pyscore.fitted import FittedModel
-from pyscore.model import SVAE
-from pyscore.preprocessing import Imputer, Standardiser
-from pyscore.reading import ReadOptions, TableNote
-from pyscore.sources import find_files, inspect_all
-from pyscore.streaming import score_files
-from pyscore.tables import read_row, read_rows
+from pyscore.reference.model import SVAE
+from pyscore.scoring.fitted import FittedModel
+from pyscore.scoring.stream import score_files
 
 NAMES = ("temp", "press", "flow", "load")
 ROWS = np.round(np.random.default_rng(0).normal([20, 1000, 0.5, -5], [2, 50, 0.1, 1], (120, 4)), 4)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pyscore.backends import BACKENDS
-from pyscore.scores import SCORES
+from pyscore.scoring.scores import SCORES
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -6,8 +6,8 @@ import torch
 from closeness import assert_close
 from torch import nn
 
-from pyscore import network
-from pyscore.recognise import ACTIVATIONS, MLP, NotMLP, first_layer, recognise
+from pyscore.detectors.recognise import ACTIVATIONS, MLP, NotMLP, first_layer, recognise
+from pyscore.reference import network
 
 
 def net(*middle, inputs=3, hidden=5, outputs=4):

@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyscore import report, report_plots
-from pyscore.bench import record
+from pyscore.bench import record, report, report_plots
 from pyscore.bench.record import Row
+from pyscore.bench.report_plots import element, inline_svg, is_line_art, parse, rates, scaling
 from pyscore.bench.tables import slope
 from pyscore.cli.app import main
 from pyscore.errors import DataUnavailable, InvalidInput
-from pyscore.report_plots import element, inline_svg, is_line_art, parse, rates, scaling
 
 ROOT = Path(__file__).parents[1]
 MEASURED, EXPERIMENT = ROOT / "bench" / "results.json", ROOT / "docs" / "results"

@@ -14,14 +14,30 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pyscore import anatomy, claims, data, figures, plots, results_page, results_tables, selection, toy
-from pyscore import summary as summary_module
-from pyscore.comparison import duel, merge_twins, ranking
 from pyscore.convention import EXACT, ORIGINAL, Convention
+from pyscore.data import datasets as data
 from pyscore.errors import DataUnavailable, InvalidInput
+from pyscore.experiment import (
+    figures,
+    results_page,
+    selection,
+    toy,
+)
+from pyscore.experiment import (
+    page_tables as results_tables,
+)
+from pyscore.experiment import (
+    paper_claims as claims,
+)
+from pyscore.experiment import result_tables as summary_module
+from pyscore.experiment import (
+    term_analysis as anatomy,
+)
+from pyscore.experiment.result_tables import Setting, read_summary, settings, summarise, write_summary
+from pyscore.experiment.run_reader import BASELINE_SCHEMA, base_name, figure3_grid, main_grid, read_study
 from pyscore.experiment.schema import ABLATION_SCHEMA, SCHEMA
-from pyscore.study import BASELINE_SCHEMA, base_name, figure3_grid, main_grid, read_study
-from pyscore.summary import Setting, read_summary, settings, summarise, write_summary
+from pyscore.experiment.significance import duel, merge_twins, ranking
+from pyscore.scoring import plots
 
 TOY_MODEL = Path(__file__).parents[1] / "docs" / "results" / results_page.TOY_FILE
 PAPER = Setting("ORIGINAL", 10_000, 1e-4, "ORIGINAL")
@@ -585,7 +601,8 @@ def test_other_training_is_a_setting_of_its_own(tmp_path, folder):
 
 
 def test_models_that_were_really_trained(tmp_path, folder):
-    from pyscore import TrainConfig, evaluation, load, train
+    from pyscore import TrainConfig, load, train
+    from pyscore.detectors import evaluation
 
     split = load("breast-cancer").split(0)
     frames = []

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from stream_runs import scores_of, small, stop_after, table, write
 
-from pyscore import parts, storage
+from pyscore._core import files as storage
+from pyscore._core.fingerprints import fingerprint
 from pyscore.errors import InvalidInput
-from pyscore.fingerprints import fingerprint
-from pyscore.streaming import score_files
+from pyscore.scoring import resumable_output as parts
+from pyscore.scoring.stream import score_files
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +266,7 @@ def current_umask():
 def test_killed_at_every_step_of_finishing_a_folder(tmp_path, monkeypatch, rows, expected, step):
     """Each rename and each deletion at the end; the same call then completes, or says that the result is there."""
     source, target = write(tmp_path / "t.parquet", rows), tmp_path / "out"
-    monkeypatch.setattr("pyscore.streaming.PART_ROWS", 2048)
+    monkeypatch.setattr("pyscore.scoring.stream.PART_ROWS", 2048)
     done = []
 
     class Stopped(BaseException):

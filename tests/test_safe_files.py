@@ -19,14 +19,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyscore import fitted, storage
+from pyscore._core import files as storage
+from pyscore._core.files import atomic_write, pack_tensors
 from pyscore.convention import EXACT
+from pyscore.data.preprocessing import Imputer, Standardiser
 from pyscore.errors import InvalidInput, ModelFileError
-from pyscore.fitted import FittedModel, fit
-from pyscore.model import SVAE
-from pyscore.preprocessing import Imputer, Standardiser
-from pyscore.storage import atomic_write, pack_tensors
-from pyscore.training import TrainConfig
+from pyscore.reference.model import SVAE
+from pyscore.scoring import fitted
+from pyscore.scoring.fitted import FittedModel, fit
+from pyscore.training.train import TrainConfig
 
 COLUMNS = ("a", "κ, µ", '"quoted"')
 

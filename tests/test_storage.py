@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from pyscore import storage
+from pyscore._core import files as storage
+from pyscore._core.files import atomic_write, read_json, read_tensors, write_json, write_tensors
 from pyscore.convention import EXACT, ORIGINAL
+from pyscore.data.preprocessing import Standardiser
 from pyscore.errors import InvalidInput, ModelFileError, WriteError
-from pyscore.fitted import FittedModel
-from pyscore.model import SVAE
-from pyscore.preprocessing import Standardiser
-from pyscore.storage import atomic_write, read_json, read_tensors, write_json, write_tensors
-from pyscore.trainer import Trainer
-from pyscore.training import TrainConfig
+from pyscore.reference.model import SVAE
+from pyscore.scoring.fitted import FittedModel
+from pyscore.training.torch_trainer import Trainer
+from pyscore.training.train import TrainConfig
 
 # ── atomic_write ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -17,18 +17,21 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv, feather
 
-from pyscore import joined, sources, streaming, text_tables
 from pyscore.backends import get_backend, numba_
 from pyscore.cli.app import main
-from pyscore.columns import standardised_rows
 from pyscore.convention import EXACT, ORIGINAL
+from pyscore.data import table_files as sources
+from pyscore.data import text_tables
+from pyscore.data.preprocessing import Imputer, Standardiser
 from pyscore.errors import DataUnavailable, InvalidInput, NumericalWarning
-from pyscore.fitted import FittedModel
 from pyscore.kernels.cpu.standardise import standardise, standardise_rows
-from pyscore.model import SVAE
-from pyscore.parts import open_parts
-from pyscore.preprocessing import Imputer, Standardiser
-from pyscore.streaming import score_files
+from pyscore.reference.model import SVAE
+from pyscore.scoring import growing_file as joined
+from pyscore.scoring import stream as streaming
+from pyscore.scoring.fitted import FittedModel
+from pyscore.scoring.prepared_rows import standardised_rows
+from pyscore.scoring.resumable_output import open_parts
+from pyscore.scoring.stream import score_files
 
 COLUMNS = ("a", "b", "c")
 ROWS = 5000
@@ -463,7 +466,7 @@ def test_a_damaged_part_is_done_again(tmp_path, frame, expected, monkeypatch):
 CHILD = """if True:
     import sys, time
     from pyscore import streaming
-    from pyscore.fitted import FittedModel
+    from pyscore.scoring.fitted import FittedModel
     streaming.PART_ROWS = 1024
     def slow(parts, blocks, tell):
         def slowly():

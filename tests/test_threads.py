@@ -9,8 +9,8 @@ import pytest
 from pyscore.backends import get_backend
 from pyscore.backends.numba_ import NumbaBackend
 from pyscore.convention import EXACT
-from pyscore.model import SVAE
-from pyscore.scores import score_terms
+from pyscore.reference.model import SVAE
+from pyscore.scoring.scores import score_terms
 
 
 @pytest.fixture

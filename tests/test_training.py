@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from pyscore.compiled_trainer import CompiledTrainer
 from pyscore.convention import ORIGINAL
 from pyscore.errors import InvalidInput, ModelFileError, TrainingDiverged
-from pyscore.model import SVAE
-from pyscore.trainer import Trainer
-from pyscore.training import BACKENDS, RandomDraws, TrainConfig, new_run, train
+from pyscore.reference.model import SVAE
+from pyscore.training.compiled import CompiledTrainer
+from pyscore.training.torch_trainer import Trainer
+from pyscore.training.train import BACKENDS, RandomDraws, TrainConfig, new_run, train
 
 
 @pytest.fixture(scope="module")

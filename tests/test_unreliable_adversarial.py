@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pyscore.errors import InvalidInput
-from pyscore.unreliable import linear
-from pyscore.unreliable.adversarial import (
+from pyscore.studies.unreliable import linear
+from pyscore.studies.unreliable.adversarial import (
     Budget,
     differentiable,
     isolation_radius,

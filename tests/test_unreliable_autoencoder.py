@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyscore.autoencoder import train_autoencoder
+from pyscore.detectors.autoencoder import train_autoencoder
 from pyscore.errors import InvalidInput, TrainingDiverged
 
 

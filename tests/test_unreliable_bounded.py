@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyscore.autoencoder import Autoencoder, train_autoencoder
+from pyscore.detectors.autoencoder import Autoencoder, train_autoencoder
 from pyscore.errors import InvalidInput
-from pyscore.model import SVAE
-from pyscore.network import ACTIVATIONS, Dense, mlp
 from pyscore.reference import normalize
-from pyscore.unreliable import bounded, linear
+from pyscore.reference.model import SVAE
+from pyscore.reference.network import ACTIVATIONS, Dense, mlp
+from pyscore.studies.unreliable import bounded, linear
 
 
 @given(

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from pyscore import EXACT, ORIGINAL, scores
+from pyscore import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput
-from pyscore.model import SVAE
-from pyscore.unreliable import bounded, cure, linear
+from pyscore.reference.model import SVAE
+from pyscore.scoring import scores
+from pyscore.studies.unreliable import bounded, cure, linear
 
 EPS = np.finfo(float).eps
 

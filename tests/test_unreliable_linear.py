@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyscore.errors import InvalidInput
-from pyscore.unreliable import linear
-from pyscore.unreliable.adversarial import nearest_distance
+from pyscore.studies.unreliable import linear
+from pyscore.studies.unreliable.adversarial import nearest_distance
 
 EPS = np.finfo(float).eps
 

@@ -10,10 +10,10 @@ import torch
 
 from pyscore.cli.app import main as command
 from pyscore.errors import DataIntegrityError, DataUnavailable, InvalidInput
-from pyscore.model import SVAE
-from pyscore.plots import save_figure
-from pyscore.unreliable import figures, images, plane, repeats, report, tabular
-from pyscore.unreliable.adversarial import Budget
+from pyscore.reference.model import SVAE
+from pyscore.scoring.plots import save_figure
+from pyscore.studies.unreliable import figures, images, plane, repeats, report, tabular
+from pyscore.studies.unreliable.adversarial import Budget
 
 
 def main(arguments):
@@ -129,7 +129,7 @@ def test_a_truncated_gzip_is_refused(tmp_path):
 
 
 def test_the_svae_error_is_the_score_to_rounding(rng):
-    from pyscore import scores
+    from pyscore.scoring import scores
 
     model, x = SVAE.initialise(6, 3, 8, 2, seed=3), 100 * rng.standard_normal((20, 6))
     error = tabular.svae_error(model)(torch.as_tensor(x)).numpy()

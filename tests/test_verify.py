@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from pyscore import verify as verification
 from pyscore.backends import get_backend
+from pyscore.backends import verify as verification
+from pyscore.backends.contract import KERNELS
+from pyscore.backends.golden import CHECKS, NOT_COMPARED
+from pyscore.backends.tolerance import error_in_eps, ulps
 from pyscore.cli.app import main
-from pyscore.closeness import error_in_eps, ulps
 from pyscore.errors import InvalidInput
-from pyscore.golden import CHECKS, NOT_COMPARED
-from pyscore.kernel_specs import KERNELS
 
 FUNCTIONS = {spec.name for spec in KERNELS} | {"encode"}
 

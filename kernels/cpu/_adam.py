@@ -2,8 +2,8 @@
 
 from numba import njit
 
+from pyscore._core.constants import BETAS
 from pyscore.kernels.cpu._simd import LANES, load, narrow_like, sqrt, store, widen
-from pyscore.minimise import BETAS
 
 __all__ = ["adam"]
 

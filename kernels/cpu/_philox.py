@@ -1,4 +1,4 @@
-"""Philox 4×64-10 and what training draws from it; the twin of `pyscore.sampling.TrainingDraws`, to rounding.
+"""Philox 4×64-10 and what training draws from it; the twin of `reference.sampling.TrainingDraws`, to rounding.
 
 Counter-based: the words of one (seed, step, purpose) are a function of these three numbers, whatever was
 drawn before and wherever it is computed. Salmon, Moraes, Dror, Shaw (2011).

@@ -110,7 +110,7 @@ def adam_descent(
         One of `ACTIVATIONS`; ignored for packed layers, which know theirs.
     x, z : (n, d), (n, k) arrays of the layers' dtype
     powers : (2, steps + 1) array
-        0.9ᵗ and 0.999ᵗ for t = 0 … steps, as `pyscore.minimise.beta_power` has them.
+        0.9ᵗ and 0.999ᵗ for t = 0 … steps, as `pyscore.reference.minimise.beta_power` has them.
     rate : float
     groups : int
         Tiles a block. Changes the time, never a bit of the result.

@@ -355,7 +355,7 @@ def damped_newton(
 
     Notes
     -----
-    The steps and the rule that ends them are those of `pyscore.minimise.damped_newton`; eps is the layers'.
+    The steps and the rule that ends them are those of `reference.minimise.damped_newton`; eps is the layers'.
     """
     forward, backward = decoder if isinstance(decoder[0], Packed) else pack_encoder(decoder, activation)
     dtype = forward.values.dtype

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pyscore._core.constants import BETAS, KAPPA_MAX
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels.cpu._adam import adam
 from pyscore.kernels.cpu._backprop import backward, forward, transpose_weights, weight_gradient
@@ -21,8 +22,6 @@ from pyscore.kernels.cpu._philox import indices
 from pyscore.kernels.cpu._scalar_math import sigmoid
 from pyscore.kernels.cpu._simd import LANES, PAIR_SLOTS, TILE_ROWS
 from pyscore.kernels.cpu._vmf import accepted_draw, sample, sample_gradient
-from pyscore.minimise import BETAS
-from pyscore.network import KAPPA_MAX
 
 __all__ = ["HEAD", "Optimised", "StepOptions", "initial_state", "parameters", "train_steps"]
 

@@ -1,4 +1,4 @@
-"""The draws of one training step for a whole stack of models: `pyscore.sampling.TrainingDraws`, to rounding."""
+"""The draws of one training step for a whole stack of models: `reference.sampling.TrainingDraws`, to rounding."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, NamedTuple, cast
 
-from pyscore._validate import choice, floating
+from pyscore._core.checks import choice, floating
 from pyscore.backends._protocol import Backend
 from pyscore.errors import BackendUnavailable
 

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from pyscore import _validate as check
 from pyscore import reference
-from pyscore._validate import Array
+from pyscore._core import checks as check
+from pyscore._core.checks import Array
 from pyscore.backends._iterations import ReferenceIterations
 from pyscore.backends._last_model import LastModel
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
-from pyscore.model import SVAE
-from pyscore.network import KAPPA_MAX
+from pyscore.reference.model import SVAE
+from pyscore.reference.network import KAPPA_MAX
 
 __all__ = ["CompiledBackend", "log_two_pi"]
 

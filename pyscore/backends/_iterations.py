@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from numpy.typing import ArrayLike
 
-from pyscore import _validate as check
 from pyscore import reference
-from pyscore._validate import Array
+from pyscore._core import checks as check
+from pyscore._core.checks import Array
 from pyscore.convention import EXACT, Convention
-from pyscore.minimise import damped_newton, negative_log_joint
-from pyscore.model import SVAE
+from pyscore.reference.minimise import damped_newton, negative_log_joint
+from pyscore.reference.model import SVAE
 
 __all__ = ["ReferenceIterations", "laplace", "project"]
 

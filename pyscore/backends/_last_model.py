@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from pyscore.model import SVAE
+from pyscore.reference.model import SVAE
 
 __all__ = ["LastModel"]
 

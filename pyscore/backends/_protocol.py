@@ -12,10 +12,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyscore._validate import Array
+from pyscore._core.checks import Array
 from pyscore.convention import EXACT, Convention
-from pyscore.model import SVAE
 from pyscore.reference import Projection
+from pyscore.reference.model import SVAE
 
 __all__ = ["Backend", "Pass", "compose_pass"]
 

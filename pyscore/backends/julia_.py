@@ -18,14 +18,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyscore import _validate as check
-from pyscore._validate import Array
+from pyscore._core import checks as check
+from pyscore._core.checks import Array
 from pyscore.backends._iterations import ReferenceIterations
 from pyscore.backends._julia_worker import HeldModel, JuliaWorker, Spawn
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import BackendUnavailable, InvalidInput, ShapeError
-from pyscore.model import SVAE
+from pyscore.reference.model import SVAE
 
 __all__ = ["JuliaBackend", "create", "julia_backend", "package_folder", "probe"]
 

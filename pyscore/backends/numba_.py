@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyscore import _validate as check
 from pyscore import reference
-from pyscore._validate import Array
+from pyscore._core import checks as check
+from pyscore._core.checks import Array
 from pyscore.backends._compiled import CompiledBackend, log_two_pi
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import InvalidInput
 from pyscore.kernels import cpu
-from pyscore.minimise import BETAS, beta_power
-from pyscore.model import SVAE
+from pyscore.reference.minimise import BETAS, beta_power
+from pyscore.reference.model import SVAE
 
 __all__ = ["NumbaBackend", "create", "probe"]
 

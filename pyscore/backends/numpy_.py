@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyscore import reference
-from pyscore._validate import Array
+from pyscore._core.checks import Array
 from pyscore.backends._iterations import ReferenceIterations
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import InvalidInput
-from pyscore.model import SVAE
+from pyscore.reference.model import SVAE
 
 __all__ = ["NumpyBackend", "create", "probe"]
 

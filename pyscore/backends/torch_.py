@@ -10,16 +10,16 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pyscore import _validate as check
 from pyscore import reference
-from pyscore import torch_functions as tf
-from pyscore._validate import Array
+from pyscore._core import checks as check
+from pyscore._core.checks import Array
+from pyscore.backends import torch_functions as tf
 from pyscore.backends._iterations import ReferenceIterations
 from pyscore.backends._last_model import LastModel
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import BackendUnavailable, InvalidInput
-from pyscore.model import SVAE
+from pyscore.reference.model import SVAE
 
 __all__ = ["TorchBackend", "create", "probe"]
 

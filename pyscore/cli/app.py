@@ -14,8 +14,8 @@ from pyscore.cli import output
 from pyscore.cli.net import status_of
 from pyscore.cli.reading import DEFAULT_READING, TableOptions
 from pyscore.convention import get_convention
+from pyscore.data.read_options import TableNote
 from pyscore.errors import InvalidInput
-from pyscore.reading import TableNote
 
 __all__ = ["app", "main"]
 
@@ -110,10 +110,10 @@ def fit(
     checkpoint
         A file to resume from and to write to every 1,000 steps.
     """
-    from pyscore import fitted
     from pyscore.cli.output import emit, training_progress
-    from pyscore.tables import read_rows
-    from pyscore.training import TrainConfig
+    from pyscore.data.tables import read_rows
+    from pyscore.scoring import fitted
+    from pyscore.training.train import TrainConfig
 
     impute = reading.impute
     keep = () if label is None else (label,)
@@ -293,7 +293,7 @@ def evaluate(
         return
     if len(sources) > 1:
         raise InvalidInput(f"`evaluate` trains on one dataset at a time; got {', '.join(sources[:8])}.")
-    from pyscore.training import TrainConfig
+    from pyscore.training.train import TrainConfig
 
     config = TrainConfig(
         beta=beta, c=c, steps=steps, learning_rate=learning_rate, convention=get_convention(convention or "exact")
@@ -311,8 +311,8 @@ def data_fetch(*names: str, json: Json = False) -> None:
     names
         Names of datasets; see `pyscore data list`.
     """
-    from pyscore import data
     from pyscore.cli.output import emit, file_progress
+    from pyscore.data import datasets as data
 
     chosen = names or data.DATASETS
     with file_progress("fetching", chosen) as advance:
@@ -323,8 +323,8 @@ def data_fetch(*names: str, json: Json = False) -> None:
 @data_app.command(name="list")
 def data_list(*, json: Json = False) -> None:
     """List the datasets with their sizes and whether they are on this machine."""
-    from pyscore import data
     from pyscore.cli.output import emit, print_frame
+    from pyscore.data import datasets as data
 
     frame = data.overview()
     if json:
@@ -338,8 +338,8 @@ def data_list(*, json: Json = False) -> None:
 @data_app.command(name="where")
 def data_where(*, json: Json = False) -> None:
     """Print the folder of the dataset files (PYSCORE_DATA, or the cache)."""
-    from pyscore import data
     from pyscore.cli.output import emit
+    from pyscore.data import datasets as data
 
     emit({"folder": str(data.location())}, json=json)
 

@@ -8,12 +8,14 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pyscore import data, evaluation, plots, scores
-from pyscore.baselines import BASELINES
 from pyscore.cli.output import emit, print_frame, training_progress
 from pyscore.convention import EXACT, ORIGINAL, Convention
-from pyscore.fitted import FittedModel, estimate_variance
-from pyscore.training import TrainConfig, train
+from pyscore.data import datasets as data
+from pyscore.detectors import evaluation
+from pyscore.detectors.baselines import BASELINES
+from pyscore.scoring import plots, scores
+from pyscore.scoring.fitted import FittedModel, estimate_variance
+from pyscore.training.train import TrainConfig, train
 
 __all__ = ["run_demo"]
 

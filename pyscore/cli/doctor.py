@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from pyscore import __version__, data
+from pyscore._core.version import __version__
 from pyscore.backends import available_backends
 from pyscore.cli.output import emit, print_frame
+from pyscore.data import datasets as data
 
 __all__ = ["report"]
 

@@ -9,16 +9,17 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from pyscore import data, evaluation
 from pyscore.cli.output import emit, print_frame, training_progress
 from pyscore.cli.reading import TableOptions
 from pyscore.convention import get_convention
+from pyscore.data import datasets as data
+from pyscore.data.tables import read_rows
+from pyscore.detectors import evaluation
 from pyscore.errors import InvalidInput, TrainingDiverged
-from pyscore.fitted import FittedModel
-from pyscore.scores import residual_variance
-from pyscore.stacked import train_stack
-from pyscore.tables import read_rows
-from pyscore.training import TrainConfig
+from pyscore.scoring.fitted import FittedModel
+from pyscore.scoring.scores import residual_variance
+from pyscore.training.stack import train_stack
+from pyscore.training.train import TrainConfig
 
 __all__ = ["dataset", "saved_model"]
 

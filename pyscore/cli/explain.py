@@ -10,10 +10,10 @@ import pandas as pd
 from pyscore.cli.output import emit, print_frame
 from pyscore.cli.reading import TableOptions
 from pyscore.convention import Convention
-from pyscore.explain import FEATURE_COLUMNS, explain
-from pyscore.fitted import FittedModel
-from pyscore.plots import FIGURES, plot_explanation, save_figure
-from pyscore.tables import read_row, write_table
+from pyscore.data.tables import read_row, write_table
+from pyscore.scoring.explain import FEATURE_COLUMNS, explain
+from pyscore.scoring.fitted import FittedModel
+from pyscore.scoring.plots import FIGURES, plot_explanation, save_figure
 
 __all__ = ["explain_row"]
 

@@ -15,7 +15,7 @@ import traceback
 
 from cyclopts.exceptions import CycloptsError
 
-from pyscore._foreign import foreign_types, reason
+from pyscore._core.foreign_errors import foreign_types, reason
 from pyscore.cli import output
 from pyscore.errors import PyscoreError
 

@@ -1,7 +1,7 @@
 """Tables, JSON and progress on the terminal; progress and errors go to stderr, results to stdout.
 
-Everything that a command prints goes through this file: text of others is shown, never obeyed (`pyscore._text`),
-and what the terminal's encoding lacks is written otherwise.
+Everything that a command prints goes through this file: text of others is shown, never obeyed
+(`pyscore._core.text`), and what the terminal's encoding lacks is written otherwise.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from pyscore._text import FALLBACK, as_json, encodable, one_line, printable
+from pyscore._core.text import FALLBACK, as_json, encodable, one_line, printable
 
 __all__ = [
     "console",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from pyscore.reading import ReadOptions
+from pyscore.data.read_options import ReadOptions
 
 __all__ = ["DEFAULT_READING", "TableOptions"]
 

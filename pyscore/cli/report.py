@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pyscore.bench.report import write_report
 from pyscore.cli.output import emit, spinner
-from pyscore.report import write_report
 
 __all__ = ["run_report"]
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import pandas as pd
 
-from pyscore import __version__, data
+from pyscore._core.version import __version__
 from pyscore.cli.output import emit, print_frame, print_note, spinner, task_progress
+from pyscore.data import datasets as data
 from pyscore.errors import InvalidInput
 from pyscore.experiment import cluster
 from pyscore.experiment.ablation import selected_models, training_tasks
-from pyscore.experiment.beside import write_baselines
+from pyscore.experiment.baseline_runs import write_baselines
 from pyscore.experiment.grid import GRIDS, Options, StackTask, tasks_of
 from pyscore.experiment.jobs import Job, Rescore, TrainingAblation
 from pyscore.experiment.runs import Place, cores, failed_models

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyscore import anatomy, results_page, toy
 from pyscore.cli.output import emit, print_error, print_frame, print_note, spinner, training_progress
 from pyscore.errors import DataIntegrityError, DataUnavailable, InvalidInput, ModelFileError
-from pyscore.study import Study, read_study
-from pyscore.summary import selectable, summarise, write_summary
+from pyscore.experiment import results_page, toy
+from pyscore.experiment import term_analysis as anatomy
+from pyscore.experiment.result_tables import selectable, summarise, write_summary
+from pyscore.experiment.run_reader import Study, read_study
 
 __all__ = ["run_results"]
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 from pyscore.cli.output import emit, print_error, print_frame, print_note, score_progress
 from pyscore.cli.reading import TableOptions
 from pyscore.convention import get_convention
-from pyscore.fitted import FittedModel
-from pyscore.sources import InputFile
-from pyscore.streaming import Scorer, open_input, score_files, scored_blocks
+from pyscore.data.table_files import InputFile
+from pyscore.scoring.fitted import FittedModel
+from pyscore.scoring.stream import Scorer, open_input, score_files, scored_blocks
 
 __all__ = ["run_score"]
 

@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pyscore import __version__, data
-from pyscore import _validate as check
-from pyscore.baselines import BASELINES, HEAVY
+from pyscore._core import checks as check
+from pyscore._core.files import atomic_write
+from pyscore._core.version import __version__
 from pyscore.cli.output import emit, spinner
-from pyscore.storage import atomic_write
-from pyscore.unreliable.report import PARTS, Options, run_part, update_page
+from pyscore.data import datasets as data
+from pyscore.detectors.baselines import BASELINES, HEAVY
+from pyscore.studies.unreliable.report import PARTS, Options, run_part, update_page
 
 __all__ = ["run_unreliable"]
 

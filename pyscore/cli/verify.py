@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyscore import __version__, golden
+from pyscore._core.files import write_json
+from pyscore._core.version import __version__
+from pyscore.backends import golden
+from pyscore.backends.verify import bit_equal_functions, cases_to_verify, verify
 from pyscore.cli.output import emit, print_frame, spinner
-from pyscore.storage import write_json
-from pyscore.verify import bit_equal_functions, cases_to_verify, verify
 
 __all__ = ["run_verify"]
 

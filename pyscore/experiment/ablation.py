@@ -29,14 +29,14 @@ from typing import Any
 import pandas as pd
 
 from pyscore.convention import EXACT, ORIGINAL, Convention
-from pyscore.data import Split
+from pyscore.data.datasets import Split
 from pyscore.experiment.grid import GRIDS, Options, StackTask, tasks_of
 from pyscore.experiment.measures import AREAS, CHEAP, COSTLY, DEAR, FIT, NOT_MEASURABLE, Meter, Rows
 from pyscore.experiment.runs import Place, Progress, spread
 from pyscore.experiment.schema import ABLATION_SCHEMA
-from pyscore.model import SVAE
-from pyscore.scores import available_scores
-from pyscore.selection import GROUP, SELECTIONS, select
+from pyscore.experiment.selection import GROUP, SELECTIONS, select
+from pyscore.reference.model import SVAE
+from pyscore.scoring.scores import available_scores
 
 __all__ = ["TOUCHES", "rescore", "selected_models", "training_tasks"]
 

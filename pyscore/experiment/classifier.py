@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pyscore import sampling
-from pyscore._validate import Array
+from pyscore._core.checks import Array
 from pyscore.convention import ORIGINAL, Convention
-from pyscore.goodness import sample_prior
-from pyscore.model import SVAE
+from pyscore.experiment.goodness import sample_prior
+from pyscore.reference import sampling
+from pyscore.reference.model import SVAE
 
 __all__ = ["CHANCE", "MOST_CODES", "train_disc"]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pyscore.data import Split
+from pyscore.data.datasets import Split
 from pyscore.errors import BackendUnavailable, ClusterError
 from pyscore.experiment.jobs import Job
 from pyscore.experiment.runs import Place, StackResult

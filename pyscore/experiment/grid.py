@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyscore import _validate as check
-from pyscore import data
+from pyscore._core import checks as check
 from pyscore.convention import EXACT, ORIGINAL, Convention
+from pyscore.data import datasets as data
 from pyscore.errors import InvalidInput
 from pyscore.experiment.grids import GRIDS, Grid
-from pyscore.training import TrainConfig
+from pyscore.training.train import TrainConfig
 
 __all__ = ["GRIDS", "Grid", "Options", "StackTask", "model_seed", "tasks_of"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from pyscore.data import Split
+from pyscore.data.datasets import Split
 from pyscore.experiment.ablation import rescore
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.runs import Place, Progress, StackResult, run_stack

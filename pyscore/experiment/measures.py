@@ -19,17 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscore import sampling
-from pyscore import scores as scoring
-from pyscore._validate import Array
+from pyscore._core.checks import Array
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import ORIGINAL, Convention
-from pyscore.data import Split
+from pyscore.data.datasets import Split
 from pyscore.errors import PyscoreError
-from pyscore.goodness import goodness_of_fit, known_anomaly_rows
-from pyscore.model import SVAE
-from pyscore.reference import roc_auc
-from pyscore.sampling import VMFDraws
+from pyscore.experiment.goodness import goodness_of_fit, known_anomaly_rows
+from pyscore.reference import roc_auc, sampling
+from pyscore.reference.model import SVAE
+from pyscore.reference.sampling import VMFDraws
+from pyscore.scoring import scores as scoring
 
 __all__ = [
     "AREAS",

@@ -12,16 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pyscore import __version__, data
-from pyscore.data import Split
+from pyscore._core.version import __version__
+from pyscore.data import datasets as data
+from pyscore.data.datasets import Split
 from pyscore.errors import NumericalWarning
 from pyscore.experiment.classifier import train_disc
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.measures import CHEAP, COSTLY, MEASURES, NOT_MEASURABLE, Meter, Rows
 from pyscore.experiment.schema import SCHEMA
-from pyscore.model import SVAE
-from pyscore.stacked import StackMember, cores, train_stack
-from pyscore.training import TrainConfig
+from pyscore.reference.model import SVAE
+from pyscore.training.stack import StackMember, cores, train_stack
+from pyscore.training.train import TrainConfig
 
 __all__ = [
     "Place",

@@ -8,7 +8,7 @@ from typing import Self
 
 import pandas as pd
 
-from pyscore.data import Split
+from pyscore.data.datasets import Split
 from pyscore.experiment.jobs import Job
 from pyscore.experiment.runs import Place, Progress, StackResult, failed_models, split_of
 from pyscore.experiment.store import Store, out_of_disk

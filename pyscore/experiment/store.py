@@ -32,12 +32,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyscore._validate import Array
+from pyscore._core.checks import Array
+from pyscore._core.files import atomic_write, read_tensors, write_json, write_tensors
 from pyscore.errors import DataUnavailable, InvalidInput, ModelFileError
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.schema import SCHEMA
-from pyscore.model import SVAE
-from pyscore.storage import atomic_write, read_tensors, write_json, write_tensors
+from pyscore.reference.model import SVAE
 
 __all__ = ["Store", "models_of", "out_of_disk", "read_results"]
 

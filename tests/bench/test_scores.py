@@ -9,8 +9,8 @@ from pyscore.bench import datasets, limits, scores
 from pyscore.bench.harness import WARM_UP, has_peak_memory
 from pyscore.bench.record import base_of
 from pyscore.convention import EXACT, ORIGINAL
-from pyscore.fitted import fit
-from pyscore.training import TrainConfig
+from pyscore.scoring.fitted import fit
+from pyscore.training.train import TrainConfig
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from pyscore import golden as recordings
+from pyscore.backends import golden as recordings
 from pyscore.backends.julia_ import julia_backend
-from pyscore.closeness import record
+from pyscore.backends.tolerance import record
 
 JULIA = shutil.which("julia")
 REQUIRED = os.environ.get("PYSCORE_REQUIRE_JULIA") == "1"

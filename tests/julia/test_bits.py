@@ -9,7 +9,7 @@ import pytest
 
 from pyscore import reference
 from pyscore.convention import EXACT, ORIGINAL
-from pyscore.model import SVAE
+from pyscore.reference.model import SVAE
 
 pytestmark = pytest.mark.julia
 

@@ -1,9 +1,9 @@
-"""`pyscore.flux` speaks the original's names: the recorded numbers come back through it."""
+"""`pyscore.backends.flux` speaks the original's names: the recorded numbers come back through it."""
 
 import numpy as np
 import pytest
 
-from pyscore import flux
+from pyscore.backends import flux
 from pyscore.errors import InvalidInput
 
 pytestmark = pytest.mark.julia

@@ -13,9 +13,9 @@ from pyscore import reference
 from pyscore.backends import get_backend
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput, NumericalWarning, ShapeError
-from pyscore.minimise import adam_descent, riemannian
-from pyscore.model import SVAE
-from pyscore.network import mlp_hessian
+from pyscore.reference.minimise import adam_descent, riemannian
+from pyscore.reference.model import SVAE
+from pyscore.reference.network import mlp_hessian
 
 pytestmark = pytest.mark.julia
 EPS = {np.dtype("float64"): 2.3e-16, np.dtype("float32"): 1.2e-7}

@@ -14,7 +14,7 @@ import pytest
 from pyscore.backends._julia_worker import MODELS_HELD
 from pyscore.backends.julia_ import julia_backend
 from pyscore.errors import InvalidInput, JuliaError
-from pyscore.model import SVAE
+from pyscore.reference.model import SVAE
 
 pytestmark = pytest.mark.julia
 

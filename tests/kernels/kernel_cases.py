@@ -5,9 +5,10 @@ from itertools import pairwise
 import mpmath
 import numpy as np
 
-from pyscore import network, reference
-from pyscore.closeness import record
-from pyscore.network import Dense
+from pyscore import reference
+from pyscore.backends.tolerance import record
+from pyscore.reference import network
+from pyscore.reference.network import Dense
 
 ROWS = (0, 1, 2, 33, 257)
 DTYPES = (np.float32, np.float64)

@@ -28,7 +28,7 @@ def test_a_row_measures_and_is_right():
 
 def test_bare_products_count_what_a_step_multiplies():
     from pyscore.bench.training import bare_products
-    from pyscore.model import SVAE
+    from pyscore.reference.model import SVAE
 
     run, count = bare_products(SVAE.initialise(30, 9, 64, 16, seed=0), models=2, batch=100)
     run()

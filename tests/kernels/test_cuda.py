@@ -183,7 +183,7 @@ def test_a_perturbed_kernel_fails():
 
 def test_backend():
     from pyscore.backends import get_backend
-    from pyscore.model import SVAE
+    from pyscore.reference.model import SVAE
 
     model, x = SVAE.initialise(4, 2, 3, 2), cases.rows(5, 4, np.float32)
     wanted = frozenset({"log_likelihood", "log_prior", "decoder_log_volume", "encoder_log_volume"})

@@ -11,13 +11,13 @@ import pytest
 import scipy.linalg
 
 from kernels import kernel_cases as cases
-from pyscore import network
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels import cpu
 from pyscore.kernels.cpu.decoder_log_volume import TOLERANCE as DECODER
 from pyscore.kernels.cpu.encoder_log_volume import TOLERANCE as ENCODER
 from pyscore.kernels.cpu.log_volume import TOLERANCE
+from pyscore.reference import network
 
 # ── accuracy ──
 

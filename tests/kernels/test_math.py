@@ -5,11 +5,11 @@ import pytest
 from numba import njit
 
 from kernels import kernel_cases as cases
-from pyscore import network
 from pyscore.kernels.cpu import _math as vector
 from pyscore.kernels.cpu import _scalar_math as scalar
 from pyscore.kernels.cpu._activations import ACTIVATIONS, activate
 from pyscore.kernels.cpu._simd import LANES, load, store
+from pyscore.reference import network
 
 
 def apply(function, x):

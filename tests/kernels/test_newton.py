@@ -1,4 +1,4 @@
-"""Projection and posterior mode in one kernel, against `pyscore.minimise` and against their own definition.
+"""Projection and posterior mode in one kernel, against `pyscore.reference.minimise` and against their own definition.
 
 Two correct iterations stop at slightly different points. What is compared is well conditioned: the objective at the
 point that was found, its gradient and its Hessian there, evaluated by the reference in float64. A row with several
@@ -11,14 +11,15 @@ import pytest
 from numba import njit
 
 from kernels import kernel_cases as cases
-from pyscore import network, reference
+from pyscore import reference
 from pyscore.convention import ORIGINAL
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels import cpu
 from pyscore.kernels.cpu._eigen import symmetric_eigen
 from pyscore.kernels.cpu._simd import LANES
-from pyscore.minimise import BETAS, beta_power, damped_newton, riemannian
-from pyscore.network import Dense
+from pyscore.reference import network
+from pyscore.reference.minimise import BETAS, beta_power, damped_newton, riemannian
+from pyscore.reference.network import Dense
 
 D, K, H = 9, 4, 16
 SMOOTH = [name for name in cases.ACTIVATIONS if name not in ("relu", "leaky_relu")]

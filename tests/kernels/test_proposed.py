@@ -20,7 +20,7 @@ EPS64 = np.finfo(np.float64).eps
 @pytest.mark.parametrize("n", cases.ROWS)
 def test_mlp(dtype, n):
     net, x = cases.layers((5, 17, 9), dtype), cases.rows(n, 5, dtype)
-    from pyscore.network import mlp
+    from pyscore.reference.network import mlp
 
     expected = mlp(x.astype(np.float64), net, "swish")
     scale = 1 + np.abs(x).sum(axis=1, keepdims=True)

@@ -1,0 +1,461 @@
+"""Files: written under a temporary name, fsynced, renamed; models as safetensors with header and checksum."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import secrets
+import stat
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from pyscore._core.checks import Array
+from pyscore.errors import InvalidInput, ModelFileError, PyscoreError, WriteError
+
+__all__ = [
+    "atomic_write",
+    "create_file",
+    "finish_file",
+    "hidden_name",
+    "open_plain",
+    "pack_tensors",
+    "read_json",
+    "read_tensors",
+    "real_path",
+    "sync_folder",
+    "unpack_tensors",
+    "write_error",
+    "write_errors",
+    "write_json",
+    "write_tensors",
+]
+
+MAX_HEADER = 100_000_000  # bytes, as in safetensors; the header of a model is a few kilobytes
+LONGEST_NAME = 255  # bytes, of one part of a path, on the file systems in use
+_ADVICE = {
+    errno.ENOSPC: " The disk is full: make room, or name another folder.",
+    errno.EDQUOT: " Your quota of disk space is used up: make room, or name another folder.",
+    errno.EROFS: " Name another folder.",
+    errno.EACCES: " Change its permissions or those of its folder, or name another folder.",
+    errno.EMFILE: " Too many files are open: raise the limit (`ulimit -n`).",
+}
+_BLANK = "0" * 64  # what the checksum of a file counts in its own place
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+_Broken = Callable[[str], ModelFileError]
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb", *, follow: bool = True) -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` that takes its name when the block ends well, and vanishes otherwise.
+
+    A file that is replaced hands its permissions on; a new one has those that the umask leaves.
+
+    Parameters
+    ----------
+    path : path
+    mode : {"wb", "w"}
+        Text is written as UTF-8.
+    follow : bool
+        Whether the file that a symbolic link points to is replaced, and the link stays; otherwise the link itself
+        is replaced.
+
+    Raises
+    ------
+    InvalidInput
+        If the folder does not exist, or `path` is a folder, a device or a link that leads nowhere.
+    WriteError
+        If the operating system refuses a step: a full disk, a folder that may not be written.
+    """
+    path = real_path(path) if follow else Path(path)
+    with write_errors(path):
+        temporary = hidden_name(path, f".{secrets.token_hex(6)}.tmp")
+        file = create_file(temporary, like=path if follow else None)
+        try:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="\n") if "b" not in mode else None
+            yield text or file
+            if text is not None:
+                text.detach()  # flushes it
+            finish_file(file)
+            file.close()
+            os.replace(temporary, path)
+        except BaseException:  # a full disk or Ctrl-C, too: nothing half-written stays
+            with contextlib.suppress(OSError):
+                file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        sync_folder(path.parent)
+
+
+def create_file(path: Path, *, like: Path | None = None) -> IO[bytes]:
+    """Create a file for writing that was not there, with the permissions of another one if that is there.
+
+    A symbolic link of that name is not followed. The umask of the process is left to the kernel: setting it, even
+    for a moment, would open the files that other threads make at the time.
+    """
+    try:
+        old = os.stat(like) if like is not None else None
+    except FileNotFoundError:
+        old = None
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags, 0o666 if old is None else 0o600)
+    try:
+        if old is not None:
+            _copy_permissions(handle, old)
+        return os.fdopen(handle, "wb")
+    except BaseException:
+        os.close(handle)
+        os.unlink(path)
+        raise
+
+
+def _copy_permissions(handle: int, old: os.stat_result) -> None:
+    """Give a file the owner and the mode of another one; without its group, nothing that the group may do."""
+    mode = stat.S_IMODE(old.st_mode)
+    new = os.fstat(handle)
+    for uid, gid in ((old.st_uid, -1), (-1, old.st_gid)):
+        if (uid, gid) in ((new.st_uid, -1), (-1, new.st_gid)):
+            continue
+        try:
+            os.chown(handle, uid, gid)
+        except OSError:  # only root may give files away, and some file systems have no owners
+            mode &= ~0o2070 if uid == -1 else ~0o4000
+    os.chmod(handle, mode)
+
+
+def finish_file(file: IO[bytes]) -> None:
+    """Wait until the disk has a file."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def hidden_name(path: Path, ending: str) -> Path:
+    """Return ``.NAME`` with an ending, beside `path`; a long name is cut to what file systems take."""
+    room = LONGEST_NAME - 1 - len(os.fsencode(ending))
+    name = os.fsencode(path.name)
+    if len(name) > room:
+        name = name[: room - 17] + b"-" + hashlib.sha256(name).hexdigest()[:16].encode()
+    return path.with_name(f".{os.fsdecode(name)}{ending}")
+
+
+@contextlib.contextmanager
+def write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what the operating system refuses while `path` is written into a WriteError that names it."""
+    try:
+        yield
+    except PyscoreError:
+        raise
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_error(path: str | os.PathLike[str], error: OSError) -> WriteError:
+    """The error for a file that could not be written."""
+    why = error.strerror or str(error)
+    new = WriteError(f"cannot write {os.fspath(path)!r}: {why}.{_ADVICE.get(error.errno or 0, '')}")
+    new.errno, new.strerror, new.filename = error.errno, why, os.fspath(path)
+    return new
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder: only then does a rename survive a crash."""
+    with contextlib.suppress(OSError):  # not every system lets a folder be synced
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Return where a file to be written really lies, its links followed; raises as `atomic_write`."""
+    try:
+        real = Path(os.path.realpath(path))
+        why = _unusable(real)
+    except (OSError, ValueError) as error:  # a name that is too long or holds a zero, a folder closed to us
+        why = f"{getattr(error, 'strerror', None) or error}"
+    if why is not None:
+        raise InvalidInput(f"`path` must name a file in an existing folder; got {os.fspath(path)!r}. {why}.")
+    return real
+
+
+def _unusable(real: Path) -> str | None:
+    """Why a file cannot be written at a path, if that can be told without trying."""
+    if real.is_dir():
+        return "It is a folder"
+    if real.is_symlink():
+        return "It is a symbolic link that leads back to itself"
+    if real.exists() and not real.is_file():
+        return "It is a device or a pipe, which a rename would replace"
+    if not real.parent.is_dir():
+        return f"There is no folder {str(real.parent)!r}"
+    if len(os.fsencode(real.name)) > LONGEST_NAME:
+        return "Its name is too long"
+    return None
+
+
+def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a file for reading; a pipe or a device, which might never end or never begin, is refused.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is a folder, a pipe, a socket or a device.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a plain file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_json(path: str | os.PathLike[str], *, at_most: int = MAX_HEADER) -> Any:
+    """Read a JSON file of ours.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is not JSON, nested too deeply, or larger than `at_most` bytes.
+    """
+    with open_plain(path) as file:
+        text = file.read(at_most + 1)
+    if len(text) > at_most:
+        raise ValueError(f"it is larger than {at_most} bytes")
+    try:
+        return json.loads(text.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write a value as JSON, atomically."""
+    with atomic_write(path, "w") as file:
+        json.dump(value, file, indent=2, default=_plain)
+        file.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy scalars and arrays as plain numbers and lists."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def write_tensors(
+    path: str | os.PathLike[str], kind: str, version: int, header: dict[str, Any], tensors: dict[str, Array]
+) -> None:
+    """Write arrays as safetensors, with `header` as JSON in the metadata; atomically."""
+    data = pack_tensors(kind, version, header, tensors)
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def pack_tensors(kind: str, version: int, header: dict[str, Any], tensors: dict[str, Array]) -> bytes:
+    """Bytes of a file of `write_tensors`.
+
+    The header holds the SHA-256 of the whole file, with 64 zeros in the place of the checksum itself: no byte
+    can change unnoticed. It guards against damage, not against an author of ill will; the checks of every
+    field do that.
+    """
+    from safetensors.numpy import save
+
+    fields = {"format": f"pyscore.{kind}", "version": version, "sha256": _BLANK, **header}
+    text = json.dumps(fields, default=_plain, allow_nan=False)
+    data = bytearray(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata={"pyscore": text}))
+    place = data.index(_BLANK.encode())
+    data[place : place + 64] = hashlib.sha256(data).hexdigest().encode()
+    return bytes(data)
+
+
+def read_tensors(
+    path: str | os.PathLike[str], kind: str, version: int, *, unsigned: Collection[int] = ()
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read what `write_tensors` wrote; see `unpack_tensors`."""
+    path = Path(path)
+    try:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            return _read(file, size, str(path), kind, version, unsigned)
+    except (OSError, ValueError) as error:
+        if isinstance(error, PyscoreError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"cannot read {str(path)!r}: {why}.") from None
+
+
+def unpack_tensors(
+    data: bytes, kind: str, version: int, *, unsigned: Collection[int] = (), name: str = "<bytes>"
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Header and arrays of a file, given its bytes.
+
+    Our own reader of the safetensors layout (8 bytes of length, JSON, data), since every field of a file that
+    may come from anywhere is checked before a byte of data is touched. Nothing of a file is ever executed, and
+    the memory taken is bounded by the size of the file: twice the data, some 40 bytes a byte of header.
+
+    Parameters
+    ----------
+    data : bytes
+    kind : str
+        ``"model"``, ``"checkpoint"``, …
+    version : int
+        Newest version of the format that the caller knows.
+    unsigned : versions
+        Those from before there was a checksum, which need none; all others up to `version` need one.
+    name : str
+        What messages call the file.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, truncated, damaged in any bit, foreign, or of another kind or version.
+    """
+    return _read(io.BytesIO(data), len(data), name, kind, version, unsigned)
+
+
+def _read(
+    file: IO[bytes], size: int, name: str, kind: str, version: int, unsigned: Collection[int]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    def broken(why: str) -> ModelFileError:
+        return ModelFileError(f"{name!r} is not a pyscore {kind} file: {why}.")
+
+    start, text, index = _index(file, size, broken)
+    header = _header(index.pop("__metadata__", None), kind, version, unsigned, broken)
+    checksum = header.pop("sha256", None)
+    entries = _entries(index, size - len(start) - len(text), broken)
+    data = file.read(size - len(start) - len(text))
+    if checksum is not None:
+        _verify(checksum, start + text, data, broken)
+    view = memoryview(data)
+    return header, {
+        name: np.frombuffer(view[begin:end], dtype).reshape(shape).copy()
+        for name, dtype, shape, begin, end in entries
+    }
+
+
+def _index(file: IO[bytes], size: int, broken: _Broken) -> tuple[bytes, bytes, dict[str, Any]]:
+    """Read the table of contents; a foreign file is recognised by its first bytes, however large it is."""
+    start = file.read(8)
+    if len(start) < 8:
+        raise broken(f"it is truncated ({len(start)} bytes)")
+    length = int.from_bytes(start, "little")
+    if length > MAX_HEADER:
+        raise broken("it does not begin with a safetensors header")
+    if 8 + length > size:
+        raise broken("it is truncated within its header, or of another kind")
+    text = file.read(length)
+    return start, text, _json(text, broken, "header")
+
+
+def _header(metadata: Any, kind: str, version: int, unsigned: Collection[int], broken: _Broken) -> dict[str, Any]:
+    """Return the fields that pyscore wrote, after a look at what the file calls itself."""
+    text = metadata.get("pyscore") if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise broken("it was not written by pyscore (a safetensors file of another program?)")
+    if len(metadata) > 1:
+        raise broken("its metadata hold more than pyscore writes")
+    header = _json(text, broken, "pyscore metadata")
+    found = header.pop("format", None)
+    if found != f"pyscore.{kind}":
+        raise broken(f"it is a {_shown(found)} file")
+    got = header.pop("version", None)
+    if type(got) is not int or got < 1:
+        raise broken(f"its format version is {_shown(got)}, not a positive integer")
+    if got > version:
+        raise broken(
+            f"it has format version {_shown(got)}, newer than {version}, the last one known; upgrade pyscore"
+        )
+    if got not in unsigned and "sha256" not in header:
+        raise broken("it lacks its checksum")
+    return header
+
+
+def _shown(value: Any) -> str:
+    """Print what a file holds, shortly; something nested by its type alone, since printing it may recurse."""
+    return repr(value)[:80] if isinstance(value, str | int | float | None) else f"{type(value).__name__!r}"
+
+
+def _json(text: bytes | str, broken: _Broken, what: str) -> dict[str, Any]:
+    """Parse a JSON object, more strictly than `json`: no name twice, no NaN or infinity."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(fields := dict(pairs)) < len(pairs):
+            raise ValueError("a name comes twice")
+        return fields
+
+    def finite(number: str) -> float:
+        if not math.isfinite(value := float(number)):
+            raise ValueError("a number is not finite")
+        return value
+
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
+        if not isinstance(value, dict):
+            raise ValueError("it is no object")
+    except (ValueError, RecursionError) as error:
+        why = str(error)[:80] if type(error) is ValueError else "it cannot be parsed"
+        raise broken(f"its {what} is not JSON ({why})") from None
+    return value
+
+
+def _verify(checksum: Any, head: bytes, data: bytes, broken: _Broken) -> None:
+    """Compare the checksum of a file with what its bytes have."""
+    plain = isinstance(checksum, str) and len(checksum) == 64 and set(checksum) <= set("0123456789abcdef")
+    if not plain or head.count(checksum.encode()) != 1:
+        raise broken("its checksum is malformed")
+    digest = hashlib.sha256(head.replace(checksum.encode(), _BLANK.encode()))
+    digest.update(data)
+    if digest.hexdigest() != checksum:
+        raise broken("its checksum does not match: it was damaged, or edited by hand")
+
+
+class _Entry(NamedTuple):
+    """Where a tensor lies in the data, checked."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def _entries(index: dict[str, Any], room: int, broken: _Broken) -> list[_Entry]:
+    """Check the table of contents against itself and against the bytes that the file has."""
+    entries = []
+    for name, fields in index.items():
+        try:
+            dtype = _DTYPES[fields["dtype"]]
+            shape = tuple(fields["shape"])
+            begin, end = fields["data_offsets"]
+            plain = all(type(n) is int and 0 <= n < 1 << 62 for n in (*shape, begin, end)) and len(shape) <= 8
+        except (KeyError, TypeError, ValueError):
+            plain = False
+        if not plain or len(fields) != 3:
+            raise broken(f"the entry of tensor {name[:80]!r} is malformed")
+        if end > room or begin > end or end - begin != math.prod(shape) * dtype.itemsize:
+            raise broken(f"tensor {name[:80]!r} does not fit the file; it is truncated or corrupt")
+        if math.prod(n for n in shape if n) >= 1 << 59:  # an empty array with axes beyond what NumPy has
+            raise broken(f"tensor {name[:80]!r} has an impossible shape")
+        entries.append(_Entry(name, dtype, shape, begin, end))
+    spans = sorted((entry.begin, entry.end) for entry in entries)
+    edges = [0, *[end for _, end in spans]]
+    if any(begin != edge for (begin, _), edge in zip(spans, edges, strict=False)) or edges[-1] != room:
+        raise broken("its tensors overlap or leave gaps; it is truncated or corrupt")
+    return entries

@@ -1,0 +1,505 @@
+"""Tables on disk as a stream of blocks of rows: Parquet, CSV and Arrow files, or folders and patterns of them.
+
+This is the one reader of tables: all commands and `data.tables` read through it. Memory is bounded by a block,
+whatever the size of a file: a Parquet row group is decoded page by page, a CSV file parsed megabyte by megabyte.
+(An Arrow file is read by the record batches that it was written in.)
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pyarrow import ipc, parquet
+
+from pyscore._core.fingerprints import fingerprint, state
+from pyscore.data import text_tables
+from pyscore.data.arrow_numbers import is_number, plain_type
+from pyscore.data.compressed import COMPRESSED, READ_ERRORS, member_of
+from pyscore.data.feature_columns import own_features
+from pyscore.data.kept_columns import unified
+from pyscore.data.read_options import ReadOptions, TableNote
+from pyscore.data.text_tables import TextForm
+from pyscore.errors import DataUnavailable, InvalidInput
+
+__all__ = [
+    "Block",
+    "InputFile",
+    "Source",
+    "block_rows",
+    "find_files",
+    "inspect",
+    "inspect_all",
+    "read_blocks",
+    "tell_notes",
+]
+
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""A file, a folder or a pattern; or several of them."""
+Kind = Literal["parquet", "csv", "tsv", "arrow"]
+SUFFIXES: dict[str, Kind] = {
+    ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv",
+    ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow", ".arrows": "arrow",
+}  # fmt: skip
+KNOWN = f"{', '.join(SUFFIXES)} (.csv and .tsv also with {', '.join(COMPRESSED)})"
+READ_AHEAD = 1 << 16
+"""Buffer of each column of a Parquet file; without one a whole column chunk would be read at once."""
+BLOCK_BYTES = 1 << 23
+"""Size of a block in float64: large beside the half millisecond that a call costs, small beside any memory."""
+CHUNK = 1 << 10
+"""Blocks are multiples of it. Scores that go through BLAS, whose bits depend on the number of rows, are
+computed for as many rows at a time, counted from the beginning of the file."""
+RUN_ROWS, RUN_GROUPS = 1 << 20, 256
+"""Row groups that are opened together, at most: each costs memory, however few rows it has."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of the input, and what identifies it."""
+
+    path: str
+    kind: Kind
+    size: int
+    rows: int | None
+    """As the file itself says; None if it must be read to know."""
+    types: tuple[tuple[str, pa.DataType], ...] = ()
+    """How the columns of a CSV file are to be parsed."""
+    kept: tuple[tuple[str, pa.DataType], ...] = ()
+    """Columns to be carried along, and the types that they are to have."""
+    features: tuple[str, ...] = ()
+    """Columns of numbers: those asked for, or all that the file has."""
+    form: TextForm | None = None
+    """Of a text."""
+    notes: tuple[str, ...] = ()
+    """What was left aside."""
+    fingerprint: tuple[Any, ...] = ()
+    """What tells whether the file is another one now; see `fingerprints`."""
+
+    def identity(self) -> list[Any]:
+        """What must be the same for a run to be resumed."""
+        return [self.path, self.rows, *self.fingerprint]
+
+    def unchanged(self) -> bool:
+        """Whether the file is still the one that was inspected."""
+        try:
+            return state(self.path) == list(self.fingerprint[:4])
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows of one file."""
+
+    batch: pa.RecordBatch
+    file: int
+    """Number of the file in the input."""
+    path: str
+    first: int
+    """Number of the first row in its file, counted from 0."""
+    share: float = 0.0
+    """How much of the file has been read, where its number of rows is not known."""
+    form: TextForm | None = None
+    """Of the file, if it is a text."""
+
+    def where(self, row: int, name: str) -> tuple[str, str | None]:
+        """Say where a value stands, for messages, and what the text has there."""
+        found = None if self.form is None else text_tables.locate(self.path, self.form, self.first + row)
+        if found is None or self.form is None:
+            return f"column {name!r} of {self.path!r}, row {self.first + row} (the first row is 0),", None
+        line, fields = found
+        place = self.form.names.index(name)
+        return f"column {name!r} of {self.path!r}, line {line},", fields[place] if place < len(fields) else ""
+
+
+# ── which files ──
+
+
+def find_files(source: Source) -> list[str]:
+    """Return the files that a path, a folder or a pattern names, or several of them, in the order of reading.
+
+    Folders are searched to their depths; what begins with ``.`` or ``_`` is left aside. Numbers in names count
+    as numbers: part.2 comes before part.10.
+
+    Raises
+    ------
+    DataUnavailable
+        If there are none.
+    InvalidInput
+        If a file is named whose kind is unknown, or twice, or that is a pipe or a device.
+    """
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if not sources:
+        raise InvalidInput(
+            "there must be at least one table to read; got none. Name a file, a folder or a pattern."
+        )
+    files = [file for each in sources for file in _files_of(os.fspath(each))]
+    twice = [file for file, count in Counter(map(os.path.realpath, files)).items() if count > 1]
+    if twice and len(sources) > 1:
+        raise InvalidInput(f"{twice[0]!r} is named twice, so that its rows would be read twice. Name it once.")
+    return files
+
+
+def _files_of(text: str) -> list[str]:
+    path = Path(text)
+    if path.is_file():
+        if _kind(text) is None:
+            raise InvalidInput(f"`path` must end in {KNOWN}; got {text!r}.")
+        return [text]
+    if path.is_dir():
+        found = [str(p) for p in path.rglob("*") if not _hidden(p.relative_to(path))]
+    elif path.exists():
+        raise InvalidInput(
+            f"{text!r} is a pipe or a device, which cannot be read twice. Write it to a file first."
+        )
+    elif glob.has_magic(text):
+        found = glob.glob(text, recursive=True)
+    else:
+        raise DataUnavailable(f"there is no file {text!r}. Check the path.")
+    files = sorted((f for f in found if os.path.isfile(f) and _kind(f)), key=_natural)
+    if not files:
+        raise DataUnavailable(f"{text!r} holds no table: no file that ends in {KNOWN}. Check the path.")
+    return files
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def _kind(name: str) -> Kind | None:
+    stem, suffix = os.path.splitext(name.lower())
+    if suffix in COMPRESSED:
+        inner = os.path.splitext(stem)[1]
+        if suffix == ".zip" and inner not in SUFFIXES:
+            inner = os.path.splitext((member_of(name) or "").lower())[1]
+        kind = SUFFIXES.get(inner)
+        return kind if kind in ("csv", "tsv") else None
+    return SUFFIXES.get(suffix)
+
+
+# ── what is in them ──
+
+
+def inspect_all(
+    paths: Sequence[str],
+    features: Sequence[str] | None,
+    keep: Sequence[str] = (),
+    options: ReadOptions | None = None,
+) -> list[InputFile]:
+    """`inspect` for each file; columns kept get types that hold what all files have.
+
+    Raises
+    ------
+    InvalidInput
+        As `inspect`; or if no type holds what the files have in a column that is kept.
+    """
+    first = inspect(paths[0], features, keep, options)
+    files = [first, *(inspect(path, first.features, keep, options) for path in paths[1:])]
+    kept = unified([(file.path, file.kept) for file in files])
+    return [replace(file, kept=kept) for file in files]
+
+
+def tell_notes(files: Sequence[InputFile]) -> None:
+    """Warn of what is left aside in files, each thing once."""
+    for note in dict.fromkeys(note for file in files for note in file.notes):
+        warnings.warn(note, TableNote, stacklevel=3)
+
+
+def inspect(
+    path: str, features: Sequence[str] | None, keep: Sequence[str] = (), options: ReadOptions | None = None
+) -> InputFile:
+    """Look at the schema of a file: it must have the columns, and the features must be numbers.
+
+    Parameters
+    ----------
+    path : str
+    features : names, or None for all columns but those kept
+    keep : names of further columns
+    options : ReadOptions
+
+    Raises
+    ------
+    InvalidInput
+        Naming the column that is missing, comes twice or holds no numbers (with its first text and the line).
+    """
+    kind, options = _kind(path) or "parquet", options or ReadOptions()
+    try:
+        found = fingerprint(path)
+        file = InputFile(os.path.abspath(path), kind, found[0], None, fingerprint=tuple(found))
+        if kind in ("csv", "tsv"):
+            return _inspect_text(file, path, features, keep, options)
+        schema, rows = _schema(path, kind)
+    except READ_ERRORS as error:
+        raise _unreadable(path, error) from error
+    file = replace(file, rows=rows)
+    names = schema.names
+    if features is None:
+        features, notes = own_features(path, names, keep, _pandas_index(schema), schema.types)
+        file = replace(file, notes=notes)
+    place = _places(path, names, [*features, *keep])
+    types = schema.types
+    file = replace(
+        file, features=tuple(features), kept=tuple((name, plain_type(types[place[name]])) for name in keep)
+    )
+    for name in features:
+        if not is_number(types[place[name]]):
+            raise _no_number(file, name, types[place[name]])
+    return file
+
+
+def _inspect_text(
+    file: InputFile, path: str, features: Sequence[str] | None, keep: Sequence[str], options: ReadOptions
+) -> InputFile:
+    form = text_tables.look(path, file.kind, options, features or ())
+    file = replace(file, form=form, rows=0 if form.empty else None)
+    if features is None:
+        features, notes = own_features(path, form.names, keep, (), None, form.first_rows, form.void_end)
+        file = replace(file, notes=notes)
+    place = _places(path, form.names, [*features, *keep])
+    found = text_tables.column_types(path, form, [place[name] for name in features])
+    types: dict[str, pa.DataType] = {}
+    for name, kind in zip(features, found, strict=True):
+        if not is_number(kind):
+            raise text_tables.wrong_number(path, form, [(name, place[name], pa.float64())]) or _no_number(
+                file, name, kind
+            )
+        types[name] = kind if pa.types.is_boolean(kind) else pa.float64()
+    for name in keep:
+        types.setdefault(name, pa.string())  # a text has no types: what is kept stays as it stands
+    return replace(
+        file,
+        features=tuple(features),
+        types=tuple(types.items()),
+        kept=tuple((name, types[name]) for name in keep),
+    )
+
+
+def _places(path: str, names: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
+    """Places of columns by their names; those wanted must be there, once."""
+    counts = Counter(names)
+    if lacking := [name for name in wanted if name not in counts]:
+        raise InvalidInput(f"{path!r} lacks the column(s) {_some(lacking)}. It has {_some(names)}.")
+    if twice := [name for name in wanted if counts[name] > 1]:
+        raise InvalidInput(f"{path!r} has the column {twice[0]!r} more than once. Rename one of them.")
+    return {name: place for place, name in enumerate(names)}
+
+
+def _schema(path: str, kind: Kind) -> tuple[pa.Schema, int | None]:
+    if kind == "parquet":
+        with _open_parquet(path) as file:
+            return file.schema_arrow, file.metadata.num_rows
+    from pyarrow import dataset
+
+    with pa.OSFile(path) as raw:
+        reader = _open_arrow(raw, None)
+        whole = hasattr(reader, "num_record_batches")
+        rows = dataset.dataset(path, format="ipc").count_rows() if whole else None
+        return reader.schema, rows
+
+
+def _pandas_index(schema: pa.Schema) -> list[str]:
+    """Columns that pandas wrote as the index of its rows."""
+    found = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in found if isinstance(name, str)]
+
+
+def _no_number(file: InputFile, name: str, kind: pa.DataType) -> InvalidInput:
+    """The error for a column that is not of numbers, with its first value."""
+    values = (value.as_py() for block in _read(file, [name], 0) for value in block.column(0))
+    first = next((value for value in values if value is not None), None)
+    where = f", the first of them {repr(first)[:80]}" if first is not None else ""
+    return InvalidInput(
+        f"column {name!r} of {file.path!r} must hold numbers; it holds {kind}{where}. "
+        "Encode it as numbers of 32 or 64 bits, and refit if it was another kind of column then."
+    )
+
+
+# ── their rows ──
+
+
+def block_rows(columns: int) -> int:
+    """Rows of so many columns that make a block of some `BLOCK_BYTES`."""
+    return max(64, BLOCK_BYTES // (8 * max(1, columns)))
+
+
+def read_blocks(
+    files: Sequence[InputFile],
+    columns: Sequence[str],
+    rows: int,
+    *,
+    start: tuple[int, int] = (0, 0),
+    threads: bool = True,
+) -> Iterator[Block]:
+    """Yield the rows of files in order, `rows` at a time (the last block of a file is shorter).
+
+    Parameters
+    ----------
+    files : of `inspect`
+    columns : names; the batches have these columns and no others
+    rows : int
+    start : (file, row)
+        Where to begin; what stands before is skipped by row groups, as far as a format has them.
+    threads : bool
+        Decode columns in parallel.
+
+    Raises
+    ------
+    InvalidInput
+        If a file cannot be parsed, naming column and line of a text among numbers.
+    """
+    for number in range(start[0], len(files)):
+        file = files[number]
+        first = start[1] if number == start[0] else 0
+        try:
+            for batch, share in _whole(_read_from(file, columns, first, rows, threads), rows):
+                yield Block(_with_types(batch, file), number, file.path, first, share, file.form)
+                first += batch.num_rows
+        except READ_ERRORS as error:
+            raise _diagnosis(file, error) from error
+
+
+def _with_types(batch: pa.RecordBatch, file: InputFile) -> pa.RecordBatch:
+    """Give the columns kept the types that hold what all files have in them."""
+    for name, kind in file.kept:
+        at = batch.schema.get_field_index(name)
+        if batch.schema.field(at).type != kind:
+            batch = batch.set_column(at, name, batch.column(at).cast(kind))
+    return batch
+
+
+Batches = Iterator[tuple[pa.RecordBatch, float]]
+
+
+def _whole(batches: Batches, rows: int) -> Batches:
+    """Cut and join batches to `rows` rows each; those that have them already pass untouched."""
+    waiting: list[pa.RecordBatch] = []
+    held, share = 0, 0.0
+    for batch, share in batches:
+        at = 0
+        if not waiting and batch.num_rows == rows:
+            yield batch, share
+            continue
+        while at < batch.num_rows:
+            piece = batch.slice(at, rows - held)
+            waiting.append(piece)
+            at, held = at + piece.num_rows, held + piece.num_rows
+            if held == rows:
+                yield pa.concat_batches(waiting), share
+                waiting, held = [], 0
+    if held:
+        yield pa.concat_batches(waiting), share
+
+
+def _read_from(file: InputFile, columns: Sequence[str], skip: int, rows: int, threads: bool) -> Batches:
+    """Batches of any length, from row `skip` on."""
+    if file.kind == "parquet":
+        yield from _parquet(file, columns, skip, rows, threads)
+        return
+    if file.form is not None:
+        if not file.form.empty:
+            place = {name: j for j, name in enumerate(file.form.names)}
+            types = dict(file.types)
+            fields = [(name, place[name], types[name]) for name in columns]
+            for batch, read in text_tables.read_text(file.path, file.form, fields, skip):
+                yield batch, read / max(1, file.size)
+        return
+    for batch, share in _arrow(file, columns):
+        here = min(skip, batch.num_rows)
+        skip -= here
+        if here < batch.num_rows:
+            yield batch.slice(here), share
+
+
+def _read(file: InputFile, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
+    return (batch for batch, _ in _read_from(file, columns, skip, 1024, False))
+
+
+def _parquet(file: InputFile, columns: Sequence[str], skip: int, rows: int, threads: bool) -> Batches:
+    wanted = list(columns)
+    with _open_parquet(file.path, buffer_size=READ_AHEAD) as reader:
+        metadata = reader.metadata
+        sizes = (metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        for groups, before in _runs(sizes, skip):
+            skip = before
+            for batch in reader.iter_batches(rows, row_groups=groups, columns=wanted, use_threads=threads):
+                here = min(skip, batch.num_rows)
+                skip -= here
+                if here < batch.num_rows:
+                    yield batch.slice(here).select(wanted), 0.0
+
+
+def _runs(sizes: Iterator[int], skip: int) -> Iterator[tuple[range, int]]:
+    """Row groups to be opened together, and how many rows to skip in them; groups that lie before are left out."""
+    first, held, before = 0, 0, skip
+    group = -1
+    for group, size in enumerate(sizes):
+        if not held and group == first and before >= size:
+            first, before = group + 1, before - size
+            continue
+        held += size
+        if held >= RUN_ROWS or group - first + 1 >= RUN_GROUPS:
+            yield range(first, group + 1), before
+            first, held, before = group + 1, 0, 0
+    if first <= group:
+        yield range(first, group + 1), before
+
+
+def _open_parquet(path: str, **options: Any) -> parquet.ParquetFile:
+    """Open a Parquet file whose pages are checked against their checksums, where it has them."""
+    return parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True, **options)
+
+
+def _open_arrow(raw: pa.NativeFile, options: ipc.IpcReadOptions | None) -> Any:
+    """Reader of an Arrow file, or of an Arrow stream in a file."""
+    try:
+        return ipc.open_file(raw, options=options)
+    except pa.ArrowInvalid:
+        raw.seek(0)
+        return ipc.open_stream(raw, options=options)
+
+
+def _arrow(file: InputFile, columns: Sequence[str]) -> Batches:
+    with pa.OSFile(file.path) as raw:
+        names = _open_arrow(raw, None).schema.names
+        raw.seek(0)
+        reader = _open_arrow(raw, ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns]))
+        if hasattr(reader, "num_record_batches"):
+            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        else:
+            batches = iter(reader)
+        for batch in batches:
+            yield batch.select(list(columns)), raw.tell() / max(1, file.size)
+
+
+def _diagnosis(file: InputFile, error: Exception) -> InvalidInput:
+    """What is wrong with a file that its reader stumbled over, with the line and the text where it can be told."""
+    if file.form is not None and isinstance(error, pa.ArrowInvalid):
+        what, place = str(error), {name: j for j, name in enumerate(file.form.names)}
+        if "UTF8" in what:
+            return text_tables.wrong_encoding(file.path, file.form.encoding)
+        if "Expected" in what or "conversion error to null" in what:
+            return text_tables.wrong_row(file.path, file.form) or _unreadable(file.path, error)
+        numbers = [(name, place[name], kind) for name, kind in file.types if not pa.types.is_string(kind)]
+        found = text_tables.wrong_number(file.path, file.form, numbers) if "conversion error" in what else None
+        return found or _unreadable(file.path, error)
+    return _unreadable(file.path, error)
+
+
+def _unreadable(path: str, error: BaseException) -> InvalidInput:
+    return InvalidInput(f"cannot parse {path!r}: {error}. Is it damaged, or of another kind?")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

@@ -1,0 +1,550 @@
+"""`SVAEDetector`: the model as an estimator that scikit-learn and PyOD users know."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from pyscore._core import checks as check
+from pyscore._core.checks import Array
+from pyscore.backends import BACKENDS, Backend, get_backend
+from pyscore.convention import Convention, get_convention
+from pyscore.data import dataframes as frames
+from pyscore.data.preprocessing import LARGEST, Standardiser
+from pyscore.detectors import calibration, tuning
+from pyscore.detectors.calibration import FalsePositiveThreshold
+from pyscore.errors import InvalidInput, NumericalWarning
+from pyscore.reference import sampling
+from pyscore.scoring import scores
+from pyscore.scoring.explain import explain
+from pyscore.scoring.fitted import FittedModel, estimate_variance
+from pyscore.training.early_stopping import train_early_stopping
+from pyscore.training.train import Callback, TrainConfig, train
+
+__all__ = ["SVAEDetector"]
+
+
+class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Anomaly detector by the density of a spherical autoencoder, −(log p(x|z) + log p(z) − log vol J_f).
+
+    **Signs.** `decision_function` and `decision_scores_`: **higher = more anomalous**, as in PyOD.
+    `score_samples` and everything else in this library: log-densities in nats, higher = more normal; so
+    ``decision_function(X) == -score_samples(X)``. scikit-learn's `IsolationForest` has the opposite
+    `decision_function` (lower = more anomalous). **Labels.** `predict` and `labels_`: 1 = anomaly, 0 = normal,
+    as in PyOD; scikit-learn's outlier detectors say −1 = anomaly, +1 = normal.
+
+    Parameters
+    ----------
+    latent_dim : int, optional
+        Dimension k of the space that holds the sphere of codes; by default 4, or the number of features if
+        that is smaller.
+    hidden_dim, n_components : int
+        Width of the hidden layers; number of components of the prior.
+    activation : str
+        Of the hidden layers.
+    score_name : str
+        A score out of `pyscore.SCORES`. (Not ``score``: that is a method in scikit-learn.)
+    convention : "exact", "original" or Convention
+        EXACT is what the mathematics asks for, ORIGINAL the code of the paper.
+    steps, learning_rate, batch_size : int, float, int
+        Of ADAM. `steps` is the most that are taken under early stopping.
+    beta, c : float
+        Weight of the MMD, and width of its kernel.
+    contamination : float in (0, 0.5]
+        Fraction of the training rows that `threshold_` flags.
+    random_state : int, RandomState, Generator or None
+        Seed of all draws. The same integer gives the same model, to the bit, on one machine; None draws a seed,
+        which `seed_` holds.
+    device : str
+        Where torch computes: ``"cpu"``, ``"cuda"``, …; training, and scoring with ``backend="torch"``.
+    backend : str
+        What scores are computed with; see `pyscore doctor`. The first use of ``"numba"`` on a machine compiles
+        for some seconds.
+    early_stopping : bool
+        Hold out a part of the rows, stop when its loss no longer falls, and keep the best model; the scaler
+        does not see these rows.
+    validation_fraction : float
+        That part; also of `tune`.
+    patience : int
+        Checks of the validation loss (one every 50 steps) without a lower value before training stops.
+    calibration_fraction : float
+        Part of the rows that nothing is fitted on, kept for `p_values`, `select` and
+        ``set_threshold(false_positive_rate=…)``; 0 if `calibrate` brings other rows, or none are needed.
+    tune : None or "auto"
+        "auto" chooses `latent_dim`, `beta` and `c` from a grid of 27 without labels, by the mean log p(x) of
+        held-out rows (see `pyscore.detectors.tuning`), and fits once more on all rows.
+    callbacks : callable, or sequence of them
+        Each called as ``callback(steps done, steps in all, loss)`` every 200 steps (every 50 with
+        early stopping, each step on a GPU) and at the end; `history_` has every step. While `tune` trains its
+        candidates, now and then with the steps of all of them and NaN for the loss.
+
+    Attributes
+    ----------
+    decision_scores_ : (n,) array
+        Anomaly scores of the training rows, higher = more anomalous; +inf where the Jacobian is singular.
+    threshold_ : float
+        A row is an anomaly if its score is above it.
+    labels_ : (n,) array of 0 and 1
+    model_ : FittedModel
+        Network, scaler, columns and convention.
+    n_features_in_, feature_names_in_
+        As everywhere in scikit-learn; the names only if all columns of a frame had strings for names.
+    history_ : DataFrame
+        Loss, mse and mmd of each step.
+    validation_history_ : DataFrame or None
+        Validation loss of each check.
+    best_step_ : int
+        Steps after which the model stood as it is kept.
+    tuning_ : DataFrame or None
+        Candidates of `tune`, with their mean held-out log-densities.
+    calibration_scores_ : (m,) array or None
+        Sorted as the rows came.
+    typical_terms_ : dict
+        Median of each term of the score over the training rows: what `explain` is compared with.
+    seed_ : int
+
+    Notes
+    -----
+    Features are standardised inside `fit`, on the training rows. **Sample weights are not supported**: `fit` takes
+    no `sample_weight`. Missing values are an error that names row and column; put an imputer before the detector
+    in a `Pipeline`.
+
+    Frames of pandas and polars are accepted everywhere; columns of text are refused by name, as are other
+    names, or another order, than in `fit`. Scores, labels and probabilities are NumPy arrays whatever came
+    in, as in scikit-learn and PyOD; `explain` returns a frame of the kind that came in, with the rows' labels;
+    `transform` returns the terms of the score, as a frame if `set_output` asks for one.
+
+    Follows PyOD's conventions without inheriting from it. Pickling in memory (joblib, `copy`) works; a file is
+    written by `save` and read by `load`, as safetensors that cannot execute code.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from pyscore import SVAEDetector
+    >>> x, y = load_breast_cancer(return_X_y=True)
+    >>> detector = SVAEDetector(contamination=0.05).fit(x[y == 1])  # benign
+    >>> anomaly = detector.decision_function(x[y == 0])  # malignant: high
+    """
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int | None = None,
+        hidden_dim: int = 32,
+        n_components: int = 4,
+        activation: str = "swish",
+        score_name: str = "proposed",
+        convention: str | Convention = "exact",
+        steps: int = 3000,
+        learning_rate: float = 1e-3,
+        batch_size: int = 100,
+        beta: float = 1.0,
+        c: float = 0.1,
+        contamination: float = 0.1,
+        random_state: int | np.random.RandomState | np.random.Generator | None = 0,
+        device: str = "cpu",
+        backend: str = "numba",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        calibration_fraction: float = 0.0,
+        tune: str | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.hidden_dim = hidden_dim
+        self.n_components = n_components
+        self.activation = activation
+        self.score_name = score_name
+        self.convention = convention
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.beta = beta
+        self.c = c
+        self.contamination = contamination
+        self.random_state = random_state
+        self.device = device
+        self.backend = backend
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.calibration_fraction = calibration_fraction
+        self.tune = tune
+        self.callbacks = callbacks
+
+    # ── fitting ──
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on rows X (n, d), which may hold a few anomalies; `y` is ignored.
+
+        Raises
+        ------
+        InvalidInput, ShapeError
+            If a parameter or the data cannot be used; both are ValueErrors.
+        TrainingDiverged
+            If the loss becomes NaN or infinite.
+        """
+        x = self._rows(X, reset=True)
+        config = self._check_parameters()
+        parts = split_rows(
+            len(x),
+            config.seed,
+            self.calibration_fraction,
+            self.validation_fraction if self.early_stopping or self.tune is not None else 0.0,
+        )
+        self.seed_ = config.seed
+        self.model_ = self._train(x, parts, config)
+        terms, density = self._terms_and_density(x)
+        self.typical_terms_ = {str(name): float(terms[name].median()) for name in terms}
+        self.decision_scores_ = -density
+        self.calibration_scores_ = self.decision_scores_[parts.calibration] if len(parts.calibration) else None
+        self.set_threshold(contamination=self.contamination)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> NDArray[np.int64]:
+        """Labels (n,) of the rows trained on: 1 = anomaly, 0 = normal."""
+        return self.fit(X, **kwargs).labels_
+
+    def _check_parameters(self) -> TrainConfig:
+        """Return the training's configuration; raise for parameters that no part of it would complain about."""
+        check.choice("score_name", self.score_name, scores.SCORES)
+        check.choice("backend", self.backend, BACKENDS)
+        _contamination(self.contamination)
+        if self.tune not in (None, "auto"):
+            raise InvalidInput(f"`tune` must be None or 'auto'; got {self.tune!r}.")
+        check.integer("patience", self.patience, at_least=1)
+        check.real("calibration_fraction", self.calibration_fraction, at_least=0.0)
+        return TrainConfig(
+            beta=self.beta,
+            c=self.c,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=_seed(self.random_state),
+            convention=get_convention(self.convention),
+        )
+
+    def _train(self, x: Array, parts: Parts, config: TrainConfig) -> FittedModel:
+        """Tune if asked to, and train; scalers see the rows that their model is trained on, no others."""
+        callback = _combined(self.callbacks)
+        columns = self._columns(x.shape[1])
+        sizes: dict[str, Any] = {
+            "latent_dim": min(4, x.shape[1]) if self.latent_dim is None else self.latent_dim,
+            "hidden_dim": self.hidden_dim,
+            "n_components": self.n_components,
+            "activation": self.activation,
+        }
+        inner = Standardiser.fit(x[parts.train], columns)
+        train_rows, validation_rows = inner.transform(x[parts.train]), inner.transform(x[parts.validation])
+        self.tuning_ = self.validation_history_ = None
+        if self.tune == "auto":
+            progress = None if callback is None else lambda done, total: callback(done, total, float("nan"))
+            choice = tuning.choose(
+                train_rows, validation_rows, config, sizes, device=self.device, progress=progress
+            )
+            config = dataclasses.replace(config, beta=choice.beta, c=choice.c)
+            sizes["latent_dim"], self.tuning_ = choice.latent_dim, choice.table
+        if self.early_stopping:
+            options: dict[str, Any] = {"patience": self.patience, "callback": callback, "device": self.device}
+            stopped = train_early_stopping(train_rows, validation_rows, config, **options, **sizes)
+            self.history_, self.validation_history_ = stopped.history, stopped.validation
+            self.best_step_ = stopped.best_step
+            variance = estimate_variance(stopped.model, train_rows)
+            return FittedModel(stopped.model, inner, config.convention, config.to_dict(), variance)
+        rows = np.sort(np.concatenate([parts.train, parts.validation]))
+        standardiser = Standardiser.fit(x[rows], columns) if len(parts.validation) else inner
+        standard = standardiser.transform(x[rows])
+        trained = train(standard, config, device=self.device, callback=callback, **sizes)
+        self.history_, self.best_step_ = trained.history, config.steps
+        variance = estimate_variance(trained.model, standard)
+        return FittedModel(trained.model, standardiser, config.convention, config.to_dict(), variance)
+
+    # ── scores ──
+
+    def decision_function(self, X: Any) -> Array:
+        """Anomaly scores (n,) of rows X (n, d) in nats: −log-density, **higher = more anomalous**."""
+        return -self.score_samples(X)
+
+    def score_samples(self, X: Any) -> Array:
+        """Log-densities (n,) of rows X (n, d) in nats, higher = more normal; −inf for a singular Jacobian."""
+        check_is_fitted(self, "model_")
+        return self._terms_and_density(self._rows(X))[1]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-density of rows X (n, d) in nats, higher = better; `y` is ignored.
+
+        What `GridSearchCV` maximises without a `scoring`; see `detectors.tuning` for when that is not wise.
+        With labels (1 = anomaly) use ``scoring="roc_auc"``.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def transform(self, X: Any) -> Array:
+        """Terms (n, t) of the score of rows X (n, d), signed so that their sum is `score_samples`."""
+        check_is_fitted(self, "model_")
+        return self._terms_and_density(self._rows(X))[0].to_numpy()
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the terms that `transform` returns; `input_features` is ignored."""
+        check_is_fitted(self, "model_")
+        return np.array(scores.SCORES[self.score_name].terms, dtype=object)
+
+    def _terms_and_density(self, x: Array) -> tuple[pd.DataFrame, Array]:
+        """Terms of the score and their sum, −inf where a row cannot be scored."""
+        model = self.model_
+        name = self.score_name
+        terms = pd.DataFrame(model.terms(x, [name], backend=self._engine(), seed=self.seed_))
+        density = scores.total(terms, name)
+        if np.isnan(density).any():
+            warnings.warn(
+                f"{int(np.isnan(density).sum())} row(s) have no log-density (NaN: an overflow) and count as the "
+                "most anomalous.",
+                NumericalWarning,
+                stacklevel=3,
+            )
+        return terms, np.where(np.isnan(density), -np.inf, density)
+
+    def _engine(self) -> Backend:
+        return get_backend(self.backend, device=self.device if self.backend == "torch" else None)
+
+    # ── labels and probabilities ──
+
+    def predict(self, X: Any, return_confidence: bool = False) -> Any:
+        """Labels (n,) of rows X (n, d): 1 = anomaly (score above `threshold_`), 0 = normal.
+
+        With `return_confidence` a pair: the labels, and `predict_confidence`.
+        """
+        anomaly = self.decision_function(X)
+        labels = (anomaly > self.threshold_).astype(np.int64)
+        return (labels, self._confidence(anomaly)) if return_confidence else labels
+
+    def predict_proba(self, X: Any, method: str = "linear", return_confidence: bool = False) -> Any:
+        """Probabilities (n, 2) of being normal and of being an anomaly, as PyOD defines them.
+
+        Parameters
+        ----------
+        X : (n, d) rows
+        method : "linear", the score's place in the range of the training scores; or "unify", by the error function
+            of the score, standardised by the training scores (Kriegel et al., 2011)
+        return_confidence : bool
+            Return a pair: the probabilities, and `predict_confidence`.
+        """
+        check.choice("method", method, ("linear", "unify"))
+        convert = calibration.linear_probability if method == "linear" else calibration.unify_probability
+        anomaly = self.decision_function(X)
+        outlier = convert(self.decision_scores_, anomaly)
+        probability = np.column_stack([1 - outlier, outlier])
+        return (probability, self._confidence(anomaly)) if return_confidence else probability
+
+    def predict_confidence(self, X: Any) -> Array:
+        """Probability (n,) that a row X would keep its label under another training set (Perini et al., 2020)."""
+        return self._confidence(self.decision_function(X))
+
+    def _confidence(self, anomaly: Array) -> Array:
+        flagged = self.contamination_
+        return calibration.prediction_confidence(self.decision_scores_, anomaly, self.threshold_, flagged)
+
+    # ── calibration ──
+
+    def calibrate(self, X: Any) -> Self:
+        """Take rows X (m, d) that were not trained on, and are normal, for p-values and false-positive rates."""
+        self.calibration_scores_ = self.decision_function(X)
+        return self
+
+    def set_threshold(
+        self,
+        *,
+        contamination: float | None = None,
+        quantile: float | None = None,
+        false_positive_rate: float | None = None,
+        confidence: float | None = 0.95,
+    ) -> FalsePositiveThreshold | None:
+        """Choose `threshold_` anew, in one of three ways; `labels_` follow.
+
+        Parameters
+        ----------
+        contamination : fraction of the training rows to flag, as in `fit`
+        quantile : of the training scores; ``contamination=q`` is ``quantile=1 - q``
+        false_positive_rate : required rate among normal rows, by the calibration rows
+        confidence : probability with which that rate is kept; None: it is kept on average
+
+        Returns
+        -------
+        FalsePositiveThreshold or None
+            For a false-positive rate: what n rows guarantee, and whether they suffice; print it.
+
+        Warns
+        -----
+        UserWarning
+            If the calibration rows do not suffice for the rate, with the number that would.
+        """
+        check_is_fitted(self, "model_")
+        ways = {"contamination": contamination, "quantile": quantile, "false_positive_rate": false_positive_rate}
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) != 1:
+            raise InvalidInput(f"pass one of `{'`, `'.join(ways)}`; got {' and '.join(given) or 'none'}.")
+        statement = None
+        if false_positive_rate is not None:
+            normal = self._calibration("a false-positive rate")
+            statement = calibration.false_positive_threshold(normal, false_positive_rate, confidence=confidence)
+            if not statement.sufficient:
+                warnings.warn(str(statement), UserWarning, stacklevel=2)
+            threshold = statement.threshold
+        else:
+            q = 1 - _contamination(contamination) if contamination is not None else quantile
+            threshold = calibration.quantile_threshold(self.decision_scores_, float(q or 0.0))
+        self.threshold_ = threshold
+        self.labels_ = (self.decision_scores_ > threshold).astype(np.int64)
+        self.contamination_ = float(self.labels_.mean()) if contamination is None else float(contamination)
+        return statement
+
+    def p_values(self, X: Any) -> Array:
+        """Conformal p-values (n,) of rows X (n, d): (1 + #{calibration scores ≥ s}) / (m + 1).
+
+        For a normal row P(p ≤ t) ≤ t for every t. Needs `calibrate`, or ``calibration_fraction`` in `fit`.
+        """
+        check_is_fitted(self, "model_")
+        normal = self._calibration("a p-value")
+        return calibration.conformal_p_values(normal, self.decision_function(X))
+
+    def select(self, X: Any, fdr: float = 0.1) -> NDArray[np.bool_]:
+        """Rows of X (n, d) to report, such that on average at most a fraction `fdr` of them is normal.
+
+        Benjamini and Hochberg's procedure on `p_values`: the rows are tested together, so that the answer for
+        one depends on the others. Returns a boolean array (n,).
+        """
+        return calibration.benjamini_hochberg(self.p_values(X), fdr)
+
+    def _calibration(self, what: str) -> Array:
+        if self.calibration_scores_ is None:
+            raise InvalidInput(
+                f"{what} needs rows that were not trained on: call `calibrate` with normal rows, or fit with "
+                "`calibration_fraction` above 0."
+            )
+        return self.calibration_scores_
+
+    # ── explanation ──
+
+    def explain(self, X: Any) -> Any:
+        """Why: residual and contribution of each feature, and the terms of the score; see `scoring.explain`.
+
+        Returns a frame of the kind of X (pandas for arrays), one line for each row and feature.
+        `pyscore.scoring.plots.plot_explanation` draws the lines of one row.
+        """
+        check_is_fitted(self, "model_")
+        x = self._rows(X)
+        table = pd.DataFrame(x, columns=list(self.model_.standardiser.columns), index=frames.index_of(X))
+        lines = explain(self.model_, table, self.score_name, backend=self._engine(), seed=self.seed_)
+        return frames.like(lines, X)
+
+    # ── files ──
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write model, scaler, threshold and training scores as safetensors, atomically; `load` reads them.
+
+        `FittedModel.load` and the command line read the file, too. Callbacks are not written.
+        """
+        from pyscore.detectors.model_file import state_of
+
+        check_is_fitted(self, "model_")
+        state_of(self).save(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a file of `save`: a detector that scores to the same bits.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, corrupt or foreign, or holds a model without a detector.
+        """
+        from pyscore.detectors.model_file import restore
+
+        return restore(cls, FittedModel.load(path), path)
+
+    # ── input ──
+
+    def _rows(self, X: Any, *, reset: bool = False) -> Array:
+        """Rows as float64, with scikit-learn's checks of shape and names and this library's of values."""
+        frames.check_numeric(X)
+        least = 2 if reset else 1
+        x = validate_data(
+            self, X, reset=reset, dtype=np.float64, ensure_all_finite=False,
+            ensure_min_samples=least, ensure_min_features=least,
+        )  # fmt: skip
+        check.finite("X", x, limit=LARGEST, columns=self._columns(x.shape[1]))
+        return x
+
+    def _columns(self, d: int) -> tuple[str, ...]:
+        """Names of the columns, x0, x1, … if they have none."""
+        return tuple(map(str, getattr(self, "feature_names_in_", [f"x{i}" for i in range(d)])))
+
+
+class Parts(NamedTuple):
+    """Indices of the rows for training, validation and calibration, each ascending."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    calibration: NDArray[np.int64]
+
+
+def split_rows(n: int, seed: int, calibration_fraction: float, validation_fraction: float) -> Parts:
+    """Split n rows at random; the parts of both fractions are rounded, and hold at least 2 rows if not 0."""
+    sizes = []
+    for name, fraction in (
+        ("calibration_fraction", calibration_fraction),
+        ("validation_fraction", validation_fraction),
+    ):
+        if not 0 <= fraction < 1:
+            raise InvalidInput(f"`{name}` must be at least 0 and below 1; got {fraction!r}.")
+        sizes.append(max(2, round(n * fraction)) if fraction else 0)
+    held = sum(sizes)
+    if n - held < 2:
+        raise InvalidInput(
+            f"`calibration_fraction` and `validation_fraction` leave {max(0, n - held)} of {n} rows to train on; "
+            "at least 2 are needed. Lower them, or bring more rows."
+        )
+    order = sampling.generator(seed, "validation").permutation(n) if held else np.arange(n)
+    calibration_rows, validation_rows, train_rows = np.split(order, [sizes[0], held])
+    return Parts(np.sort(train_rows), np.sort(validation_rows), np.sort(calibration_rows))
+
+
+def _seed(random_state: Any) -> int:
+    """Return an integer seed: itself, or drawn from a generator or from fresh entropy."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    return check.integer("random_state", random_state, at_least=0)
+
+
+def _contamination(value: Any) -> float:
+    if not 0.0 < check.real("contamination", value, above=0.0) <= 0.5:
+        raise InvalidInput(f"`contamination` must be above 0 and at most 0.5; got {value!r}.")
+    return float(value)
+
+
+def _combined(callbacks: Callback | Sequence[Callback] | None) -> Callback | None:
+    """One callback that calls all."""
+    if callbacks is None or callable(callbacks):
+        return callbacks
+    each: list[Callable[[int, int, float], None]] = list(callbacks)
+    if not all(map(callable, each)):
+        raise InvalidInput(f"`callbacks` must be callable, or a sequence of callables; got {callbacks!r}.")
+
+    def call_all(done: int, total: int, loss: float) -> None:
+        for callback in each:
+            callback(done, total, loss)
+
+    return call_all if each else None

@@ -1,0 +1,72 @@
+"""What the models are compared with: the baselines, on the same splits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pyscore.data.datasets import Split
+from pyscore.detectors.baselines import BASELINES
+from pyscore.experiment.grid import StackTask
+from pyscore.experiment.runs import split_of
+from pyscore.experiment.store import Store, write_rows
+from pyscore.reference import roc_auc
+
+__all__ = ["BASELINE_SCHEMA", "baseline_areas", "write_baselines"]
+
+NAMES = {
+    "knn": "kNN",
+    "isolation_forest": "isolation forest",
+    "pca": "PCA reconstruction",
+    "ppca": "PPCA",
+}
+"""Names in the files → those of `BASELINES`."""
+
+BASELINE_SCHEMA = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("difficulty", pa.string()),
+        ("split", pa.int64()),
+        ("train_convention", pa.string()),
+        ("score", pa.string()),
+        ("auc_train", pa.float64()),
+        ("auc_test", pa.float64()),
+    ]
+)
+
+
+def baseline_areas(split: Split, seed: int = 0) -> pd.DataFrame:
+    """One row a baseline: ``score``, ``auc_train``, ``auc_test``; fitted to the contaminated training rows.
+
+    A training row takes part in its own score (its nearest neighbour is itself).
+    """
+    n = len(split.x_train)
+    everything = np.concatenate([split.x_train, split.x_test])
+    rows = []
+    for name, shown in NAMES.items():
+        scores = BASELINES[shown](split.x_train, everything, seed)
+        train, test = roc_auc(scores[:n], split.y_train), roc_auc(scores[n:], split.y_test)
+        rows.append({"score": name, "auc_train": train, "auc_test": test})
+    return pd.DataFrame(rows)
+
+
+def write_baselines(task: StackTask, store: Store) -> bool:
+    """Write the file of a task's dataset and split, unless it is there or another process makes it.
+
+    Returns whether it was written.
+    """
+    convention = task.options.train_convention.name
+    stem = f"{task.dataset}-{task.split}" + ("" if convention == "ORIGINAL" else f"-{convention}")
+    path = store.part("baselines") / f"{stem}.parquet"
+    if path.is_file():
+        return False
+    facts: dict[str, Any] = {"dataset": task.dataset, "difficulty": task.difficulty, "split": task.split}
+    with store.claim(stem) as ours:
+        if not ours or path.is_file():
+            return False
+        areas = baseline_areas(split_of(task), seed=task.split)
+        write_rows(path, areas.assign(**facts, train_convention=convention), BASELINE_SCHEMA)
+    return True

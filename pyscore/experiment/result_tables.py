@@ -1,0 +1,462 @@
+"""The small tables that the results page is made of, computed once from a run and kept as CSV files.
+
+Everything on the page comes from a `Summary`, so that the committed tables are enough to make it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pyscore._core.files import write_json
+from pyscore.convention import Convention, get_convention
+from pyscore.data.tables import write_table
+from pyscore.errors import DataUnavailable, InvalidInput
+from pyscore.experiment.run_reader import CONFIG, MODEL, Study, base_name, main_grid, sweep_rows
+from pyscore.experiment.selection import CRITERIA, GROUP, SELECTIONS, references, select, usable
+from pyscore.experiment.term_analysis import COLUMNS as ANATOMY
+from pyscore.experiment.term_analysis import SAMPLED
+
+__all__ = [
+    "SAMPLE",
+    "SEARCHING",
+    "Setting",
+    "Summary",
+    "read_summary",
+    "selectable",
+    "settings",
+    "summarise",
+    "write_summary",
+]
+
+TRAINING = ("train_convention", "steps", "learning_rate")
+DIFFICULTY = "easy"  # the paper's
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """How models were trained, and by which convention they were scored."""
+
+    train_convention: str
+    steps: int
+    learning_rate: float
+    convention: str
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows of a table that belong to this setting."""
+        chosen = np.ones(len(frame), dtype=bool)
+        for f in fields(self):
+            chosen &= (frame[f.name] == getattr(self, f.name)).to_numpy()
+        return frame[chosen]
+
+    @property
+    def label(self) -> str:
+        """What the page calls it: "trained / scored"."""
+        usual = (self.steps, self.learning_rate) == (10_000, 1e-4)
+        rest = "" if usual else f" ({self.steps:,} steps, rate {self.learning_rate:g})"
+        return f"{self.train_convention} / {self.convention}{rest}"
+
+    @property
+    def slug(self) -> str:
+        """The label as part of a file name."""
+        return "-".join("".join(c if c.isalnum() else " " for c in self.label.lower()).split())
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One DataFrame a CSV file; see the function that makes each."""
+
+    selected: pd.DataFrame
+    runs: pd.DataFrame
+    failures: pd.DataFrame
+    sweep: pd.DataFrame
+    ablation: pd.DataFrame
+    baselines: pd.DataFrame
+    goodness: pd.DataFrame
+    signal: pd.DataFrame
+    anatomy: pd.DataFrame
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    _matrices: dict[tuple[Setting, str], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+
+    def matrix(self, setting: Setting, criterion: str) -> pd.DataFrame:
+        """Mean test AUC over the splits, datasets by scores; baselines are columns, too.
+
+        A score has no value on a dataset where one of the splits that were run has none: means over different
+        splits cannot be compared. Baselines are averaged over the splits that the models have.
+        """
+        if (setting, criterion) not in self._matrices:
+            self._matrices[setting, criterion] = self._matrix(setting, criterion)
+        return self._matrices[setting, criterion].copy()
+
+    def beside(self, setting: Setting) -> pd.DataFrame:
+        """Baselines on the data as the setting standardises them (a file that does not say is for all)."""
+        trained = self.baselines["train_convention"]
+        return self.baselines[trained.isna() | (trained == setting.train_convention)]
+
+    def _matrix(self, setting: Setting, criterion: str) -> pd.DataFrame:
+        rows = setting.of(self.selected)
+        rows = rows[rows["criterion"] == criterion].dropna(subset="auc_test")
+        splits = rows[["dataset", "split"]].drop_duplicates()
+        beside = self.beside(setting).merge(splits, on=["dataset", "split"]).dropna(subset="auc_test")
+        both = pd.concat([frame[["dataset", "split", "score", "auc_test"]] for frame in (rows, beside)])
+        table = both.groupby(["dataset", "score"])["auc_test"].agg(["mean", "size"]).reset_index()
+        needed = table["dataset"].map(splits.groupby("dataset").size())
+        return table[table["size"] == needed].pivot(index="dataset", columns="score", values="mean")
+
+
+def settings(summary: Summary) -> list[Setting]:
+    """Every setting with results, the paper's own first, then those with more datasets."""
+    columns = [f.name for f in fields(Setting)]
+    counts = summary.selected.groupby(columns)["dataset"].nunique().rename("datasets").reset_index()
+    found = {
+        Setting(str(r["train_convention"]), int(r["steps"]), float(r["learning_rate"]), str(r["convention"])): int(
+            r["datasets"]
+        )
+        for r in counts.to_dict("records")
+    }
+
+    def order(setting: Setting) -> tuple[Any, ...]:
+        usual = (setting.steps, setting.learning_rate) == (10_000, 1e-4)
+        original = setting.train_convention == "ORIGINAL"
+        return (not (usual and original), -found[setting], *(
+            name != "ORIGINAL" for name in (setting.train_convention, setting.convention)), setting)  # fmt: skip
+
+    return sorted(found, key=order)
+
+
+# ── from the run ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def selectable(study: Study) -> pd.DataFrame:
+    """Return the rows that models are selected from: of the grid, without the splits that the run is still at."""
+    return complete_splits(main_grid(_paper_difficulty(study.models)))
+
+
+def _paper_difficulty(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["difficulty"].fillna(DIFFICULTY) == DIFFICULTY]
+
+
+def summarise(study: Study, anatomy: pd.DataFrame | str = "not asked for") -> Summary:
+    """Reduce a run to its summary; `anatomy` is what `term_analysis` found, or why there is nothing."""
+    easy, ablation = _paper_difficulty(study.models), _paper_difficulty(study.ablation)
+    everything = main_grid(easy)
+    grid = complete_splits(everything)
+    parts = pd.DataFrame(columns=list(ANATOMY)) if isinstance(anatomy, str) else anatomy
+    return Summary(
+        selected=_with_sampled(_with_costly(_selected(grid), ablation), parts),
+        runs=_runs(everything, grid),
+        failures=_failures(easy),
+        sweep=_sweep(complete_splits(sweep_rows(easy))),
+        ablation=_ablation(everything, ablation),
+        baselines=study.baselines.sort_values(
+            ["dataset", "split", "train_convention", "score"], ignore_index=True
+        ),
+        goodness=_goodness(grid),
+        signal=_signal(grid),
+        anatomy=parts,
+        manifest={
+            **_facts(study.manifest),
+            "unread": list(study.unread),
+            "anatomy": anatomy if isinstance(anatomy, str) else "",
+            "rows_of_other_difficulties": len(study.models) - len(easy),
+            "pyscore": sorted(study.models["version"].dropna().unique()),
+            "backends": sorted(study.models["backend"].dropna().unique()),
+        },
+    )
+
+
+def complete_splits(rows: pd.DataFrame) -> pd.DataFrame:
+    """Leave out splits of a dataset that have fewer models than its fullest split: the run is still at them.
+
+    A model selected out of a part of the grid, its small half, say, is not comparable to one selected out of all.
+    """
+    by = ["dataset", *TRAINING]
+    counts = _unique_models(rows).groupby([*by, "split"]).size()
+    full = counts == counts.groupby(by).transform("max")
+    keys = pd.MultiIndex.from_frame(rows[[*by, "split"]])
+    return rows[full.reindex(keys).to_numpy(dtype=bool)]
+
+
+def _selected(rows: pd.DataFrame) -> pd.DataFrame:
+    """The model that each criterion selects, and median and highest test AUC of all."""
+    parts = [*(select(rows, criterion) for criterion in CRITERIA), references(rows)]
+    measures = ["criterion", "auc_train", "auc_test", "mean_log_density", *CONFIG, "candidates", "tied"]
+    columns = [*GROUP, *measures]
+    return _in_order([part.reindex(columns=columns) for part in parts])
+
+
+def _in_order(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of frames of the same columns together, by group and criterion."""
+    # Frames that lack a column altogether would make pandas guess its dtype.
+    together = pd.concat([part.astype(object) for part in parts], ignore_index=True)
+    return together.infer_objects().sort_values([*GROUP, "criterion"], kind="stable", ignore_index=True)
+
+
+SEARCHING = ("projected", "corrected", "laplace")
+"""Scores that search for a minimum at every row: measured of models that were selected by `proposed` alone."""
+
+
+def _with_costly(selected: pd.DataFrame, ablation: pd.DataFrame) -> pd.DataFrame:
+    """Add the scores of `SEARCHING`, where measured, of the model that each criterion selects by `proposed`."""
+    rows = usable(ablation[(ablation["switched"] == "") & ablation["score"].isin(SEARCHING)])
+    models = selected[selected["score"] == "proposed"].drop(
+        columns=["score", "auc_train", "auc_test", "mean_log_density"]
+    )
+    key = [name for name in (*GROUP, *CONFIG) if name != "score"]
+    measured = rows[[*key, "score", "auc_train", "auc_test", "mean_log_density"]]
+    if measured.empty:
+        return selected
+    found = models.merge(measured, on=key)
+    present = set(selected["score"])
+    found = found[~found["score"].isin(present)]
+    if found.empty:
+        return selected
+    return _in_order([selected, found[selected.columns]])
+
+
+SAMPLE = "proposed_sampled"
+"""`proposed` on the rows of `SEARCHING`, which is what these are to be compared with: a sample has another AUC."""
+
+
+def _with_sampled(selected: pd.DataFrame, anatomy: pd.DataFrame) -> pd.DataFrame:
+    """Add `SAMPLE`, where the terms of the selected models were taken apart."""
+    found = anatomy[anatomy["term"] == SAMPLED]
+    if found.empty:
+        return selected
+    found = found.assign(score=SAMPLE, auc_test=found["auc"]).reindex(columns=selected.columns)
+    return _in_order([selected, found])
+
+
+def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says of machine, code and versions: its own fields, and those of its runs."""
+    found: dict[str, Any] = {}
+    for entry in (manifest, *(run for run in manifest.get("runs", {}).values() if isinstance(run, dict))):
+        for name in ("machine", "commit", "python", "date", "command", "versions"):
+            value = entry.get(name)
+            items = [f"{k} {v}" for k, v in value.items()] if isinstance(value, dict) else [value] if value else []
+            found[name] = sorted({*found.get(name, []), *map(str, items)})
+    return {name: values for name, values in found.items() if values}
+
+
+def _unique_models(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.drop_duplicates(list(MODEL))
+
+
+def _runs(rows: pd.DataFrame, complete: pd.DataFrame) -> pd.DataFrame:
+    """Models trained and failed of each dataset, split and training, their time, and if the split is used."""
+    by = ["dataset", "split", *TRAINING]
+    scored, lost = _scored_and_lost(rows)
+    grouped = _unique_models(scored).groupby(by)
+    table = grouped.agg(models=("seed", "size"), seconds_train=("seconds_train", "sum"))
+    # A model is scored once a convention; its rows all carry that time.
+    once = scored.drop_duplicates([*MODEL, "convention"])
+    table["seconds_score"] = once.groupby(by)["seconds_score"].sum()
+    failed = _unique_models(lost).groupby(by).size().rename("failed")
+    table = table.join(failed, how="outer").fillna(0)
+    table["used"] = table.index.isin(pd.MultiIndex.from_frame(complete[by])).astype(int)
+    return table.astype({"models": int, "failed": int}).reset_index()
+
+
+def _scored_and_lost(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of models that have a score, and of those whose every row is a failure."""
+    alive = rows["failure"].isna().groupby([rows[name] for name in MODEL], dropna=False).transform("any")
+    return rows[alive], rows[~alive]
+
+
+def _failures(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many models of each dataset and training failed, or have no value of a score, by reason."""
+    _, lost = _scored_and_lost(rows)
+    by = ["dataset", *TRAINING, "failure", "score"]
+    whole = _unique_models(lost).assign(score="all")
+    part = rows[rows["failure"].notna() & ~rows.index.isin(lost.index)].drop_duplicates(
+        [*MODEL, "score", "failure"]
+    )
+    counted = [frame.groupby(by).size().rename("models").reset_index() for frame in (whole, part)]
+    return pd.concat(counted, ignore_index=True) if len(part) else counted[0]
+
+
+def _sweep(rows: pd.DataFrame) -> pd.DataFrame:
+    """Test AUCs by latent dimension, one row a model of Figure 3."""
+    chosen = usable(rows)
+    chosen = chosen[chosen["score"].isin(["reconstruction", "prior", "joint", "proposed"])]
+    columns = ["latent_dim", "split", "beta", "c", *TRAINING, "convention", "score", "auc_test"]
+    return chosen[columns].sort_values(columns[:-1], ignore_index=True)
+
+
+def _goodness(rows: pd.DataFrame) -> pd.DataFrame:
+    """Goodness of fit of the prior over the models of each dataset."""
+    once = rows[rows["failure"].isna()].drop_duplicates([*MODEL, "convention"])
+    by = ["dataset", *TRAINING, "convention"]
+    tested = once.dropna(subset="p_value").groupby(by)
+    table = tested.agg(
+        models=("p_value", "size"),
+        mmd=("mmd", "median"),
+    )
+    passed = tested["p_value"].agg(list).reset_index()
+    shares = [_passed(get_convention(r["convention"].lower()), r["p_value"]) for r in passed.to_dict("records")]
+    table["accepted"] = pd.Series(shares, index=table.index, dtype=float)
+    classifier = once.dropna(subset="train_disc").groupby(by)["train_disc"].median().rename("train_disc")
+    return table.join(classifier, how="outer").reset_index()
+
+
+def _passed(convention: Convention, p_values: list[float]) -> float:
+    """Share of the models that the test does not reject at 5 %; a rank is large where the fit is bad."""
+    p = np.array(p_values)
+    return float((p <= 0.95).mean() if convention.p_value == "rank" else (p > 0.05).mean())
+
+
+def _signal(rows: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's correlation, over the models, of what is (or could be) selected by with the test AUC.
+
+    ``mmd`` and ``train_disc`` are the prior's goodness of fit, signed so that + means: the better it fits, the
+    higher the AUC.
+    """
+    fit = usable(rows).dropna(subset="auc_test")
+    fit = fit.assign(mmd=-fit["mmd"])
+    by = list(GROUP)
+    names = {
+        "supervised": "auc_train",
+        "unsupervised": "mean_log_density",
+        "mmd": "mmd",
+        "train_disc": "train_disc",
+    }
+    ranks = fit[[*names.values(), "auc_test"]].groupby([fit[name] for name in by]).rank()
+    frame = pd.concat([fit[by], ranks], axis=1)
+    table = pd.DataFrame({name: _correlation(frame, by, column, "auc_test") for name, column in names.items()})
+    table["models"] = frame.groupby(by).size()
+    return table.reset_index()
+
+
+def _correlation(frame: pd.DataFrame, by: list[str], x: str, y: str) -> pd.Series:
+    """Pearson's correlation within groups; NaN where a column is constant."""
+    pair = frame.dropna(subset=[x, y])
+    a, b = (pair[c] - pair.groupby(by)[c].transform("mean") for c in (x, y))
+    keys = [pair[c] for c in by]
+    products = [series.groupby(keys).sum() for series in (a * b, a * a, b * b)]
+    scale = (products[1] * products[2]) ** 0.5
+    return products[0] / scale.where(scale > 0)
+
+
+# ── ablation ─────────────────────────────────────────────────────────────────────────────────────────────
+
+ALL = "all training fields"
+"""What stands in `switched` for models that were trained by EXACT instead of ORIGINAL."""
+_SAME = [name for name in MODEL if name != "train_convention"]
+
+
+def _ablation(rows: pd.DataFrame, ablation: pd.DataFrame) -> pd.DataFrame:
+    """Change of the test AUC when one field of the convention is switched: per model, and of the selected ones.
+
+    Switched rows are matched with rows of the same configuration and split under the convention that they vary;
+    positive = the switched field is better.
+    """
+    by = ["train_convention", "convention", "switched", "score", "dataset"]
+    columns = [*by, "splits", "models", "mean_change", "supervised_change", "unsupervised_change"]
+    named = ablation["switched"].fillna("") != ""
+    exact = ablation[~named & (ablation["train_convention"] == "EXACT")]
+    varied = pd.concat(
+        [_with_base(ablation[named]), _with_base(exact).assign(switched=ALL, base_train="ORIGINAL")]
+    )
+    if varied.empty:
+        return pd.DataFrame(columns=columns)
+    base = _with_base(pd.concat([ablation[ablation["switched"].fillna("") == ""][rows.columns], rows]))
+    key = [*_SAME, "score", "base_train", "base_scoring"]
+    base = base[(base["base_train"] == base["train_convention"]) & (base["base_scoring"] == base["convention"])]
+    base = usable(base).drop_duplicates(key)
+    pairs = usable(varied).merge(base, on=key, suffixes=("", "_base"), validate="many_to_one")
+    tables = [_changes(part, base.columns) for _, part in pairs.groupby("switched", sort=True)]
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    together = pd.concat(tables, ignore_index=True)
+    return together.rename(columns={"base_train": "train_convention", "base_scoring": "convention"})[
+        columns
+    ].sort_values(by, ignore_index=True)
+
+
+def _with_base(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(
+        base_train=rows["train_convention"].map(base_name), base_scoring=rows["convention"].map(base_name)
+    )
+
+
+def _changes(pairs: pd.DataFrame, columns: pd.Index) -> pd.DataFrame:
+    """Mean change over models and, for both selections, over splits, of one switched field."""
+    group = ["base_train", "base_scoring", "score", "dataset", "split"]
+    key = ["base_train", "base_scoring", *_SAME, "score"]
+    before = pairs[[c if c in key else f"{c}_base" for c in columns]].set_axis(columns, axis=1)
+    after = pairs[list(columns)]
+    table = (pairs["auc_test"] - pairs["auc_test_base"]).groupby([pairs[g] for g in group]).agg(["mean", "size"])
+    table = table.set_axis(["mean_change", "models"], axis=1)
+    for criterion in SELECTIONS:
+        chosen = [select(side, criterion, group).set_index(group)["auc_test"] for side in (after, before)]
+        table[f"{criterion}_change"] = chosen[0] - chosen[1]
+    over = table.reset_index().groupby(group[:-1])
+    result = over[["mean_change", "supervised_change", "unsupervised_change"]].mean()
+    result["splits"], result["models"] = over.size(), over["models"].sum()
+    return result.reset_index().assign(switched=pairs["switched"].iloc[0])
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────
+
+_TEXT = {"dataset", "train_convention", "convention", "score", "criterion", "failure", "switched", "term"}
+_WHOLE = {"split", "steps", "models", "failed", "splits", "used"}
+_TABLES = tuple(f.name for f in fields(Summary) if f.init and f.name != "manifest")
+
+
+def write_summary(folder: str | os.PathLike[str], summary: Summary) -> None:
+    """Write one CSV file a table, and summary.json."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _TABLES:
+        write_table(folder / f"{name}.csv", getattr(summary, name))
+    write_json(folder / "summary.json", summary.manifest)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Columns in fixed types, numbers to the last bit, an empty field is missing."""
+    from pyarrow import csv
+
+    names = path.read_text("utf-8").partition("\n")[0].split(",")
+    options = csv.ConvertOptions(
+        column_types={
+            name: "string" if name in _TEXT else "int64" if name in _WHOLE else "float64" for name in names
+        },
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    return csv.read_csv(path, convert_options=options).to_pandas()
+
+
+def read_summary(folder: str | os.PathLike[str]) -> Summary:
+    """Read what `write_summary` wrote, to the same bits.
+
+    Raises
+    ------
+    DataUnavailable
+        If a file is missing.
+    InvalidInput
+        If one cannot be parsed.
+    """
+    folder = Path(folder)
+
+    def read(name: str, parse: Callable[[Path], Any]) -> Any:
+        path = folder / name
+        if not path.is_file():
+            raise DataUnavailable(
+                f"there is no file {str(path)!r}. Pass a folder that `pyscore results` wrote its tables to."
+            )
+        try:
+            return parse(path)
+        except ValueError as error:
+            raise InvalidInput(f"cannot parse {str(path)!r}: {error}.") from error
+
+    tables = {name: read(f"{name}.csv", _read_csv) for name in _TABLES}
+    return Summary(**tables, manifest=read("summary.json", lambda path: json.loads(path.read_text("utf-8"))))

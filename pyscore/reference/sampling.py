@@ -1,0 +1,189 @@
+"""Random draws: every one comes from here, seeded by counters, or is injected from outside.
+
+A generator is made anew for each (seed, stream, index), so that a draw depends neither on how many draws
+came before nor on what else is computed: a run resumes, and a model trained in a stack repeats, to the bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyscore._core import checks as check
+from pyscore._core.checks import Array
+from pyscore.errors import NumericalWarning
+
+__all__ = [
+    "TrainingDraws",
+    "VMFDraws",
+    "accept_epsilon",
+    "draw_vmf",
+    "generator",
+    "glorot_uniform",
+    "glorot_uniform_from",
+    "unit_interval",
+]
+
+ROUNDS = 10_000
+"""Proposals of a row before the sampler gives up."""
+
+STREAMS = {
+    "initialise": 0, "train": 1, "importance": 2, "goodness": 3, "validation": 4,
+    "known_anomalies": 20, "costly_rows": 21, "classifier": 22,
+    "toy": 50,
+    "projection": 60,
+    "manifold": 70,
+    "unreliable": 40, "baselines": 41,
+}  # fmt: skip
+
+
+def generator(seed: int, stream: str, index: int = 0) -> np.random.Generator:
+    """Return the Philox generator of one (seed, stream, index)."""
+    check.integer("seed", seed, at_least=0)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, STREAMS[stream], index])))
+
+
+class VMFDraws(NamedTuple):
+    """What `reference.sample_vmf` needs beside mu and kappa."""
+
+    epsilon: Array
+    """(n,) accepted draws of Beta((k−1)/2, (k−1)/2)."""
+    v: Array
+    """(n, k−1) draws of N(0, I)."""
+
+
+def accept_epsilon(epsilon: Array, u: Array, kappa: Array, k: int) -> NDArray[np.bool_]:
+    """Wood's rule: accept ε if (k−1) log t − t + D ≥ log u.
+
+    t = 2ab/(1−(1−b)ε), a = (k−1+2κ+c)/4, b = (k−1)/(c+2κ), c = √(4κ²+(k−1)²), D = 4ab/(1+b) − (k−1) log(k−1).
+    Original: `isaccepted` (svae.jl).
+    """
+    c = np.sqrt(4 * kappa**2 + (k - 1) ** 2)
+    b = (k - 1) / (c + 2 * kappa)
+    a = (k - 1 + 2 * kappa + c) / 4
+    bound = 4 * a * b / (1 + b) - (k - 1) * np.log(k - 1)
+    t = 2 * a * b / (1 - (1 - b) * epsilon)
+    with np.errstate(divide="ignore"):
+        accepted: NDArray[np.bool_] = (k - 1) * np.log(t) - t + bound >= np.log(u)
+    return accepted
+
+
+def draw_vmf(kappa: Array, k: int, rng: np.random.Generator) -> VMFDraws:
+    """Draw ε by rejection and v from N(0, I), for concentrations `kappa` (n,).
+
+    Warns
+    -----
+    NumericalWarning
+        If a draw is not accepted after 10,000 rounds (the original prints a line and goes on, too).
+    """
+    kappa = np.asarray(kappa, dtype=np.float64)
+    n = len(kappa)
+    epsilon = np.empty(n)
+    open_rows = np.arange(n)
+    for _ in range(ROUNDS):
+        proposal = rng.beta(0.5 * (k - 1), 0.5 * (k - 1), open_rows.size)
+        accepted = accept_epsilon(proposal, rng.random(open_rows.size), kappa[open_rows], k)
+        epsilon[open_rows] = proposal
+        open_rows = open_rows[~accepted]
+        if open_rows.size == 0:
+            break
+    else:
+        _warn_unaccepted(open_rows.size)
+    return VMFDraws(epsilon, rng.standard_normal((n, k - 1)))
+
+
+@dataclass(frozen=True)
+class TrainingDraws:
+    """The draws of one training step, each addressed by (seed, step, purpose): nothing depends on an order.
+
+    Words come from Philox with the key (seed, stream) and the counter (·, purpose, step, 0). The compiled
+    trainer (`pyscore.kernels.cpu._philox`) computes the same words wherever it needs them.
+    """
+
+    seed: int
+    step: int
+
+    def batch(self, rows: int, size: int) -> NDArray[np.int64]:
+        """Indices (size,) of the rows of the batch, with replacement: ⌊word·rows/2⁶⁴⌋."""
+        return _below(self._words(0, size), rows)
+
+    def components(self, p: int, size: int) -> NDArray[np.int64]:
+        """Indices (size,) of the prior components."""
+        return _below(self._words(1, size), p)
+
+    def vmf(self, kappa: Array, k: int) -> VMFDraws:
+        """Draw ε and v from one normal vector g of k: ε = (1 + g₀/‖g‖)/2 is Beta((k−1)/2, (k−1)/2), v is the rest.
+
+        Warns
+        -----
+        NumericalWarning
+            See `draw_vmf`.
+        """
+        kappa = np.asarray(kappa, dtype=np.float64)
+        epsilon, v = np.empty(len(kappa)), np.empty((len(kappa), k - 1))
+        open_rows = np.arange(len(kappa))
+        for attempt in range(ROUNDS):
+            g, u = self._proposals(2 + attempt, len(kappa), k)
+            g, u = g[open_rows], u[open_rows]
+            epsilon[open_rows] = 0.5 * (1 + g[:, 0] / np.sqrt(np.sum(g * g, axis=1)))
+            v[open_rows] = g[:, 1:]
+            accepted = accept_epsilon(epsilon[open_rows], u, kappa[open_rows], k)
+            open_rows = open_rows[~accepted]
+            if open_rows.size == 0:
+                break
+        else:
+            _warn_unaccepted(open_rows.size)
+        return VMFDraws(epsilon, v)
+
+    def _proposals(self, purpose: int, n: int, k: int) -> tuple[Array, Array]:
+        """Normals (n, k) by Box and Muller and uniform numbers (n,), from whole blocks of four words a row."""
+        pairs = (k + 1) // 2
+        width = -(-(2 * pairs + 1) // 4) * 4
+        u = unit_interval(self._words(purpose, n * width)).reshape(n, width)
+        radius, angle = np.sqrt(-2 * np.log(u[:, 0 : 2 * pairs : 2])), 2 * np.pi * u[:, 1 : 2 * pairs : 2]
+        g = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=2).reshape(n, 2 * pairs)
+        return g[:, :k], u[:, 2 * pairs]
+
+    def _words(self, purpose: int, count: int) -> NDArray[np.uint64]:
+        key = np.array([self.seed, STREAMS["train"]], dtype=np.uint64)
+        counter = np.array([0, purpose, self.step, 0], dtype=np.uint64)
+        return np.random.Philox(key=key, counter=counter).random_raw(count)
+
+
+def unit_interval(words: NDArray[np.uint64]) -> Array:
+    """Numbers of (0, 1), never an end: (⌊word/2¹¹⌋ + ½)/2⁵³."""
+    out: Array = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return out
+
+
+def _below(words: NDArray[np.uint64], bound: int) -> NDArray[np.int64]:
+    """⌊word·bound/2⁶⁴⌋ for bound < 2³²: uniform up to bound/2⁶⁴."""
+    low, high = words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)
+    carried = high * np.uint64(bound) + ((low * np.uint64(bound)) >> np.uint64(32))
+    return (carried >> np.uint64(32)).astype(np.int64)
+
+
+def _warn_unaccepted(rows: int) -> None:
+    import warnings
+
+    warnings.warn(
+        f"the vMF sampler accepted nothing in {ROUNDS:,} rounds for {rows} row(s); their last proposals are "
+        "used. Is kappa finite?",
+        NumericalWarning,
+        stacklevel=3,
+    )
+
+
+def glorot_uniform_from(u: Array) -> Array:
+    """Weights (u − ½)·√(24/(in+out)) from uniform draws u (out, in): Flux's `glorot_uniform`."""
+    scale = u.dtype.type(np.sqrt(u.dtype.type(24 / sum(u.shape))))
+    out: Array = (u - u.dtype.type(0.5)) * scale
+    return out
+
+
+def glorot_uniform(rng: np.random.Generator, outputs: int, inputs: int) -> Array:
+    """Weights (outputs, inputs) uniform in ±√(6/(in+out))."""
+    return glorot_uniform_from(rng.random((outputs, inputs)))

@@ -1,0 +1,147 @@
+"""Unit vectors: their normalisation, the reflection that takes e1 to mu, and the tangents of the sphere."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pyscore._core import checks as check
+from pyscore._core.checks import Array, Latent
+from pyscore.convention import EXACT, Convention
+from pyscore.errors import ShapeError
+
+__all__ = ["EPS", "EPS32", "householder", "move", "normalize", "sample_vmf", "tangent_frame"]
+
+EPS = float(np.finfo(np.float64).eps)
+EPS32 = float(np.finfo(np.float32).eps)
+
+
+def normalize(v: ArrayLike, *, convention: Convention = EXACT) -> Array:
+    """Rows of unit norm: v / √(Σ v² [+ eps]).
+
+    Parameters
+    ----------
+    v : (n, k) array
+    convention : Convention
+        `norm_eps`: ``"machine"`` adds the machine epsilon inside the root.
+
+    Returns
+    -------
+    (n, k) array. Under ``norm_eps="none"`` a row of zeros, which has no direction, becomes e1.
+
+    Notes
+    -----
+    Original: `normalizecolumns` (utils.jl), which has the epsilon.
+    """
+    v = check.matrix("v", v, "k")
+    if convention.norm_eps == "machine":
+        return v / np.sqrt(np.sum(v * v, axis=1, keepdims=True) + EPS)
+    # A power of two changes no bit of the result, and keeps the squares from under- and overflowing.
+    scaled = np.ldexp(v, -np.frexp(np.max(np.abs(v), axis=1, keepdims=True, initial=0.0))[1])
+    squares = np.sum(scaled * scaled, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        unit: Array = scaled / np.sqrt(squares)
+    unit[squares[:, 0] == 0] = np.eye(1, v.shape[1])
+    return unit
+
+
+def householder(z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) -> Array:
+    """Reflection that takes e1 to mu, applied to z: z − 2(z·r)r with r = normalize(e1 − mu).
+
+    Parameters
+    ----------
+    z, mu : (n, k) arrays, rows of `mu` of unit norm
+    convention : Convention
+        `norm_eps`: with the epsilon the reflection is not orthogonal near mu = e1; without it mu = e1 gives
+        the identity.
+
+    Returns
+    -------
+    (n, k) array.
+
+    Notes
+    -----
+    Original: `householderrotation` (svae.jl). Without the epsilon the first entry of e1 − mu is evaluated as
+    Σ_{i>1} mu_i² / (1 + mu_1), the same number on the sphere: the rounding of 1 − mu_1 would move the image of e1
+    by eps/|e1 − mu|, up to 1e-8.
+    """
+    mu = check.matrix("mu", mu, "k")
+    z = check.matrix("z", z, mu.shape[1])
+    u = np.eye(1, mu.shape[1]) - mu
+    if convention.norm_eps == "none":
+        ring = np.sum(mu[:, 1:] ** 2, axis=1)
+        u[:, 0] = np.where(mu[:, 0] > 0, ring / (1 + np.abs(mu[:, 0])), u[:, 0])
+    r = np.where(np.any(u != 0, axis=1, keepdims=True), normalize(u, convention=convention), 0.0)
+    return z - 2 * np.sum(z * r, axis=1, keepdims=True) * r
+
+
+def tangent_frame(z: ArrayLike) -> Array:
+    """Orthonormal basis of the tangent space at z: last k−1 columns of the reflection that takes e1 to z.
+
+    Parameters
+    ----------
+    z : (n, k) array, rows of unit norm (they are normalised again, exactly)
+
+    Returns
+    -------
+    (n, k, k−1) array.
+    """
+    unit = normalize(z)
+    n, k = unit.shape
+    basis = np.broadcast_to(np.eye(k)[1:], (n, k - 1, k)).reshape(-1, k)
+    reflected = householder(basis, np.repeat(unit, k - 1, axis=0))
+    return np.swapaxes(reflected.reshape(n, k - 1, k), 1, 2)
+
+
+def sample_vmf(
+    mu: ArrayLike, kappa: ArrayLike, epsilon: ArrayLike, v: ArrayLike, *, convention: Convention = EXACT
+) -> Array:
+    """Sample of vMF(mu, kappa) from accepted draws: reflect [w, √(1−w²)·v/|v|] by the one that takes e1 to mu.
+
+    w = (1 − (1+b)ε) / (1 − (1−b)ε) with b = (√(4κ²+(k−1)²) − 2κ) / (k−1).
+
+    Parameters
+    ----------
+    mu : (n, k) array, rows of unit norm, k ≥ 2
+    kappa : (n,) array
+    epsilon : (n,) array
+        Accepted draws of Beta((k−1)/2, (k−1)/2) (see `pyscore.reference.sampling` for the rejection step).
+    v : (n, k−1) array
+        Draws of N(0, I), not yet normalised.
+    convention : Convention
+        `norm_eps`: ``"machine"`` puts 10·eps(Float32) under the root and eps into both normalisations.
+
+    Returns
+    -------
+    (n, k) array.
+
+    Notes
+    -----
+    Wood's rejection sampler, Davidson 2018, algorithm 1. Original: `samplez` (svae.jl). b is evaluated as
+    (k−1)/(√(4κ²+(k−1)²)+2κ), w as (1−ε−bε)/(1−ε+bε) and √(1−w²) as 2√(bε(1−ε))/(1−ε+bε): the same numbers
+    without the cancellation.
+    """
+    mu = check.matrix("mu", mu, "k")
+    n, k = mu.shape
+    if k < 2:
+        raise ShapeError(f"`mu` must have at least 2 columns; got shape {mu.shape}.")
+    kappa = check.vector("kappa", kappa, n)
+    epsilon = check.vector("epsilon", epsilon, n)
+    v = check.array("v", v, (n, k - 1))
+    b = (k - 1) / (np.sqrt(4 * kappa**2 + (k - 1) ** 2) + 2 * kappa)
+    rest, pull = 1 - epsilon, b * epsilon
+    w = (rest - pull) / (rest + pull)
+    if convention.norm_eps == "machine":
+        radius = np.sqrt((1 - w) * (1 + w) + 10 * EPS32)
+    else:
+        radius = 2 * np.sqrt(pull * rest) / (rest + pull)
+    ring = radius[:, None] * normalize(v, convention=convention)
+    return householder(np.column_stack([w, ring]), mu, convention=convention)
+
+
+def move(z: Array, step: Array, latent: Latent) -> Array:
+    """Retract a step: z + step, or the exponential map of the sphere along a tangent step."""
+    if latent == "euclidean":
+        return z + step
+    angle = np.linalg.norm(step, axis=1, keepdims=True)
+    return normalize(np.cos(angle) * z + np.sinc(angle / np.pi) * step)

@@ -1,0 +1,380 @@
+"""Scores of tables larger than memory: read, standardised and scored block by block, on all cores, in order.
+
+One thread reads and decodes, a pool scores, the caller's thread writes, and bounded queues lie between them, so
+that memory depends on the size of a block and the number of threads alone. With the numba backend a row's scores
+are the same to the bit whatever the blocks, the threads and the places where a run was resumed.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from pyscore import reference
+from pyscore._core import checks as check
+from pyscore._core.checks import Array
+from pyscore.backends import get_backend
+from pyscore.convention import Convention
+from pyscore.data.kept_columns import check_writable
+from pyscore.data.read_options import ReadOptions
+from pyscore.data.table_files import (
+    BLOCK_BYTES,
+    CHUNK,
+    Block,
+    InputFile,
+    Source,
+    find_files,
+    inspect_all,
+    read_blocks,
+    tell_notes,
+)
+from pyscore.errors import InvalidInput, NumericalWarning
+from pyscore.scoring import scores as scoring
+from pyscore.scoring.fitted import FittedModel, Impute
+from pyscore.scoring.prepared_rows import standardised_rows
+from pyscore.scoring.resumable_output import Parts, open_parts
+
+__all__ = ["Progress", "Scored", "Scorer", "StreamResult", "open_input", "score_files", "scored_blocks"]
+
+READ_AHEAD = 2
+"""Blocks that are read while those before them are scored and written."""
+PART_ROWS, PART_BYTES, PART_SECONDS = 1 << 20, 1 << 24, 15.0
+"""A part is closed after so many rows, or so much, or so long: what a killed run may lose, and what is held. Each
+part costs the disk two waits, one to be safe and one to be deleted, as long as tens of thousands of rows take."""
+
+
+Progress = Callable[[int, float | None], None]
+"""Is told how many rows are done, and how many there are (estimated where files do not say; None: unknown)."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one block."""
+
+    table: pa.RecordBatch
+    """Columns kept, then one float64 column a score."""
+    file: int
+    end: int
+    """Row of the file after the last one."""
+    share: float
+    singular: Array
+    """Numbers of the rows of the file whose Jacobian is singular to working precision."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """All that is needed to score a block; it can be sent to another process."""
+
+    fitted: FittedModel
+    names: tuple[str, ...]
+    convention: Convention
+    backend: str = "numba"
+    seed: int = 0
+    impute: Impute | None = None
+    keep: tuple[str, ...] = ()
+    sigma2: float | Literal["residual"] = 1.0
+    projection: bool = False
+    """Whether the columns of `projection_report` are written, too."""
+
+    def __post_init__(self) -> None:
+        names = scoring.check_names(self.names or None, self.convention)
+        object.__setattr__(self, "names", tuple(dict.fromkeys(names)))
+        object.__setattr__(self, "keep", tuple(dict.fromkeys(self.keep)))
+        self.fitted.require_imputer(self.impute)
+        check.integer("seed", self.seed, at_least=0)
+        get_backend(self.backend)
+        self.fitted.noise_variance(self.sigma2)
+        if clash := [name for name in self.keep if name in self.written]:
+            raise InvalidInput(f"`keep` has a column {clash[0]!r}, which is the name of a result, too. Rename it.")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns to be read."""
+        return tuple(dict.fromkeys((*self.fitted.standardiser.columns, *self.keep)))
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Columns that are computed."""
+        return self.names + (scoring.PROJECTION_COLUMNS if self.projection else ())
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the scores, besides the rows."""
+        from pyscore._core.version import __version__
+
+        return {
+            "model": self.fitted.digest(),
+            "scores": list(self.names),
+            "convention": self.convention.to_dict(),
+            "backend": [self.backend, str(get_backend(self.backend).dtype)],
+            "seed": self.seed,
+            "impute": self.impute,
+            "keep": list(self.keep),
+            "sigma2": float(np.asarray(self.fitted.noise_variance(self.sigma2))),
+            "projection": self.projection,
+            "pyscore version": __version__,
+        }
+
+    def __call__(self, block: Block) -> Scored:
+        """Score a block."""
+        engine, names = get_backend(self.backend), self.names
+        once = scoring.passes_once(names, engine, self.convention) and not self.projection
+        imputer = self.fitted.require_imputer(self.impute)
+        x = standardised_rows(block, self.fitted, imputer, engine.dtype if once else np.dtype(np.float64))
+        model, variance = self.fitted.model, self.fitted.noise_variance(self.sigma2)
+        step = len(x) if once else CHUNK
+        pieces, singular = [], []
+        for start in range(0, len(x), step):
+            with reference.singular_rows() as rows:
+                terms = scoring.terms_checked(
+                    model, x[start : start + step], names, engine, self.convention, self.seed, variance
+                )
+            piece = scoring.sums(terms, names)
+            if self.projection:
+                report = scoring.projection_report(
+                    model, x[start : start + step], convention=self.convention, backend=engine
+                )
+                piece |= {name: report[name].to_numpy() for name in scoring.PROJECTION_COLUMNS}
+            pieces.append(piece)
+            singular += [block.first + start + r for r in rows]
+        columns = [block.batch.column(name) for name in self.keep]
+        columns += [pa.array(np.concatenate([p[name] for p in pieces])) for name in self.written]
+        table = pa.RecordBatch.from_arrays(columns, names=[*self.keep, *self.written])
+        bad = np.unique(np.concatenate(singular)) if singular else np.empty(0, np.int64)
+        return Scored(table, block.file, block.first + len(x), block.share, bad)
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """What `score_files` did."""
+
+    path: Path
+    rows: int
+    resumed: int
+    """Rows that an earlier run had scored."""
+    restarted: str | None
+    """Why parts that were there could not be used."""
+    singular: int
+
+
+def open_input(source: Source, scorer: Scorer, reading: ReadOptions | None = None) -> list[InputFile]:
+    """Find the files of a source and look at their columns; raises as `find_files` and `inspect`."""
+    files = inspect_all(find_files(source), scorer.fitted.standardiser.columns, scorer.keep, reading)
+    tell_notes(files)
+    if not any(file.rows is None or file.rows for file in files):
+        raise InvalidInput(f"the table {_named(source)} is empty: 0 rows.")
+    return files
+
+
+def _named(source: Source) -> str:
+    return repr(os.fspath(source)) if isinstance(source, str | os.PathLike) else ", ".join(map(repr, source))
+
+
+def score_files(
+    fitted: FittedModel,
+    source: Source,
+    target: str | os.PathLike[str],
+    names: Iterable[str] | str | None = ("proposed",),
+    *,
+    convention: Convention | None = None,
+    backend: str = "numba",
+    seed: int = 0,
+    impute: Impute | None = None,
+    reading: ReadOptions | None = None,
+    keep: Sequence[str] = (),
+    sigma2: float | Literal["residual"] = 1.0,
+    projection: bool = False,
+    threads: int | None = None,
+    block_rows: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> StreamResult:
+    """Score the rows of tables on disk, in bounded memory.
+
+    Parameters
+    ----------
+    fitted : FittedModel
+    source : path
+        A Parquet, CSV or Arrow file, a folder of them, or a pattern such as ``data/*.parquet``; or a list of
+        such. Columns are found by name.
+    target : path
+        A .parquet, .csv or .arrow file; or a folder, which gets the parts as they are written.
+    names : names of scores, one name, or None for all that the convention defines
+    convention, backend, seed
+        See `score_table`; the convention is the model's by default.
+    impute : {"median"}, optional
+        Fill missing values with the medians learnt at fit; by default they are an error.
+    reading : ReadOptions, optional
+        How tables of text are read: delimiter, decimal mark, encoding, …
+    keep : names of columns to carry along, identifiers say
+    sigma2 : float or "residual"
+        See `FittedModel.scores`.
+    projection : bool
+        Whether to write the columns of `scores.projection_report`, too.
+    threads : int, optional
+        Threads that score (numba); by default as many as Numba has.
+    block_rows : int, optional
+        Rows a block, rounded up to a multiple of 1,024; by default 4 MB of them.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers score, and read what is Parquet: they must see the same paths.
+    progress : callable (rows, total), optional
+
+    Returns
+    -------
+    StreamResult
+
+    Raises
+    ------
+    InvalidInput
+        Naming file, row and column of what is missing, no number or not finite; if another run is at the target;
+        or if the input changes under way.
+
+    Notes
+    -----
+    A run that was killed is taken up where it was by the same call, if model, input and options are the same.
+    """
+    names = (names,) if isinstance(names, str) else tuple(names or ())
+    scorer = Scorer(
+        fitted, names, convention or fitted.convention, backend, seed, impute, tuple(keep), sigma2, projection
+    )
+    files = open_input(source, scorer, reading)
+    if files[0].kept:
+        check_writable(files[0].kept, _suffix(target))
+    identity = {**scorer.identity(), "input": [file.identity() for file in files]}
+    identity["reading"] = (reading or ReadOptions()).identity()
+    with open_parts(target, identity) as parts:
+        restarted = parts.resume()
+        before = parts.rows
+        start = (parts.done[-1].file, parts.done[-1].row) if parts.done else (0, 0)
+        blocks = scored_blocks(scorer, files, start, threads, block_rows, scheduler)
+        _write(parts, blocks, functools.partial(_tell, progress, files))
+        if changed := [file.path for file in files if not file.unchanged()]:
+            raise InvalidInput(f"{changed[0]!r} changed while it was read. Run again once it is complete.")
+        if not parts.done:
+            raise InvalidInput(f"the table {_named(source)} is empty: 0 rows.")
+        parts.finish()
+    singular = sum(part.singular for part in parts.done)
+    if singular:
+        warnings.warn(
+            f"the Jacobian of {singular} of {parts.rows} rows is singular to working precision: their log-volume "
+            "is −inf or rounding noise. Scores rank rows of volume −inf as most anomalous.",
+            NumericalWarning,
+            stacklevel=2,
+        )
+    return StreamResult(parts.target, parts.rows, before, restarted, singular)
+
+
+def _suffix(target: str | os.PathLike[str]) -> str:
+    """Kind of file that is written; a folder gets parts in Parquet."""
+    text = os.fspath(target)
+    folder = text.endswith(("/", os.sep)) or os.path.isdir(text)
+    return ".parquet" if folder else Path(text).suffix.lower()
+
+
+def _write(parts: Parts, blocks: Iterator[Scored], tell: Callable[[int, Scored], None]) -> None:
+    """Gather blocks to parts."""
+    held: list[Scored] = []
+    rows, size, since = 0, 0, time.monotonic()
+
+    def close(*, last: bool = False) -> None:
+        singular = sum(len(block.singular) for block in held)
+        table = pa.Table.from_batches([block.table for block in held])
+        parts.write(table, file=held[-1].file, row=held[-1].end, singular=singular, last=last)
+
+    for block in blocks:
+        held.append(block)
+        rows, size = rows + block.table.num_rows, size + block.table.nbytes
+        if rows >= PART_ROWS or size >= PART_BYTES or time.monotonic() - since > PART_SECONDS:
+            close()
+            held, rows, size, since = [], 0, 0, time.monotonic()
+        tell(parts.rows + rows, block)
+    if held:
+        close(last=True)
+
+
+def _tell(progress: Progress | None, files: Sequence[InputFile], rows: int, block: Scored) -> None:
+    """Report progress; files that do not know their rows are taken to have as many a byte as those read."""
+    if progress is None:
+        return
+    known = [file.rows for file in files if file.rows is not None]
+    if len(known) == len(files):
+        progress(rows, sum(known))
+        return
+    read = sum(file.size for file in files[: block.file]) + block.share * files[block.file].size
+    progress(rows, rows * sum(file.size for file in files) / read if read else None)
+
+
+def scored_blocks(
+    scorer: Scorer,
+    files: Sequence[InputFile],
+    start: tuple[int, int] = (0, 0),
+    threads: int | None = None,
+    block_rows: int | None = None,
+    scheduler: str | None = None,
+) -> Iterator[Scored]:
+    """Yield the scores of the rows of files, block by block, in order; see `score_files`."""
+    d = len(scorer.fitted.standardiser.columns)
+    rows = block_rows or BLOCK_BYTES // (8 * d)
+    rows = -(-max(1, rows) // CHUNK) * CHUNK
+    if scheduler is not None:
+        from pyscore.scoring.dask import scored_on_cluster
+
+        yield from scored_on_cluster(scorer, files, start, rows, scheduler)
+        return
+    workers = _workers(scorer.backend, threads)
+    blocks = _ahead(read_blocks(files, scorer.columns, rows, start=start, threads=workers > 1), READ_AHEAD)
+    first = next(blocks, None)
+    if first is None:
+        return
+    yield scorer(first)  # alone: kernels are compiled and weights packed once, before threads share them
+    pool = ThreadPoolExecutor(workers, "pyscore-score", initializer=_one_thread_each, initargs=(scorer.backend,))
+    try:
+        waiting: deque[Any] = deque()
+        for block in blocks:
+            waiting.append(pool.submit(scorer, block))
+            if len(waiting) > workers + 2:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ahead(items: Iterator[Block], count: int) -> Iterator[Block]:
+    """Yield items, of which up to `count` are made in a thread of its own before they are asked for."""
+    pool = ThreadPoolExecutor(1, "pyscore-read")  # one thread: items are made one after the other, in order
+    try:
+        waiting = deque(pool.submit(next, items, None) for _ in range(count))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, items, None))
+            yield item
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _workers(backend: str, threads: int | None) -> int:
+    """Threads that score: all cores for kernels that leave the GIL; one for backends with threads of their own."""
+    if threads is not None:
+        check.integer("threads", threads, at_least=1)
+    if backend != "numba":
+        return 1
+    from numba import get_num_threads
+
+    return threads or get_num_threads()
+
+
+def _one_thread_each(backend: str) -> None:
+    if backend == "numba":
+        from numba import set_num_threads
+
+        set_num_threads(1)  # of this thread: blocks are shared out, not tiles

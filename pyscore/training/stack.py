@@ -1,0 +1,182 @@
+"""Training many models of one shape at once: the paper's grid is 12,480 small models.
+
+A model's result does not depend on what it is stacked with: its draws are a function of its own seed, and its
+arithmetic is its own. On the CPU each model runs through compiled code inside a core's cache
+(`pyscore.kernels.cpu.train`), one model a thread; ``backend="torch"`` trains the stack as one model of batched
+matrix products (`pyscore.training.torch_stack`), which is what a GPU wants.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from pyscore._core import checks as check
+from pyscore._core.checks import Array
+from pyscore.errors import InvalidInput, TrainingDiverged
+from pyscore.reference.model import SVAE
+from pyscore.training.train import BACKENDS, TrainConfig
+
+__all__ = ["BACKENDS", "StackMember", "cores", "part_of", "train_stack"]
+
+SHARED = ("steps", "batch_size", "learning_rate", "convention")
+"""Fields of `TrainConfig` that a stack has in common."""
+
+Progress = Callable[[int, int], None]
+"""Called with (model-steps done, model-steps in all)."""
+
+
+class StackMember(NamedTuple):
+    """One model of a stack."""
+
+    model: SVAE | None
+    """None if training failed."""
+    failure: str | None
+    """What went wrong and at which step."""
+    history: pd.DataFrame
+    """One row a step: ``loss``, ``mse``, ``mmd``, before the update."""
+
+
+def train_stack(
+    x: ArrayLike,
+    configs: Sequence[TrainConfig],
+    *,
+    latent_dim: int = 4,
+    hidden_dim: int = 32,
+    n_components: int = 4,
+    activation: str = "swish",
+    dtype: Any = np.float32,
+    backend: str = "numba",
+    device: str = "cpu",
+    threads: int | None = None,
+    callback: Progress | None = None,
+) -> list[StackMember]:
+    """Draw and train one model for each configuration, all of one shape and on the same rows.
+
+    Parameters
+    ----------
+    x : (n, d) array
+        Training rows, standardised.
+    configs : sequence of TrainConfig
+        `beta`, `c` and `seed` may vary; the rest has to agree.
+    latent_dim, hidden_dim, n_components, activation, dtype
+        As in `pyscore.training.train.train`, whose models these are: same seed, same start, same draws, parameters
+        equal to rounding.
+    backend : {"numba", "torch"}
+        Compiled code on the CPU, bit-equal whatever the stack and the number of threads; or batched products
+        on `device`, equal to rounding.
+    device : str
+        Of the torch backend.
+    threads : int, optional
+        Models trained at the same time by the numba backend; by default one a core.
+    callback : callable, optional
+        Called now and then with model-steps done and in all.
+
+    Returns
+    -------
+    list of StackMember, in the order of `configs`
+        A model whose loss is not finite is reported there and does not stop the others.
+
+    Raises
+    ------
+    InvalidInput, ShapeError
+        If the data or a size cannot be used, or the configurations differ in more than `beta`, `c` and `seed`.
+    """
+    check.choice("backend", backend, BACKENDS)
+    if backend == "numba" and device != "cpu":
+        raise InvalidInput(f"`device` must be 'cpu' with backend='numba'; got {device!r}. Use backend='torch'.")
+    x = check.matrix("x", x, dtype=check.floating("dtype", dtype))
+    if len(x) < 2:
+        raise InvalidInput(f"`x` must have at least 2 rows to train on; got {len(x)}.")
+    check.finite("x", x, limit=check.LARGEST)
+    configs = _agreeing(configs)
+    models = [
+        SVAE.initialise(
+            x.shape[1], latent_dim, hidden_dim, n_components, activation=activation, seed=config.seed, dtype=dtype
+        )
+        for config in configs
+    ]
+    if not models:
+        return []
+    if backend == "torch":
+        from pyscore.training.torch_stack import train_batched
+
+        return train_batched(x, models, configs, device, callback)
+    return _train_compiled(x, models, configs, threads, callback)
+
+
+def _agreeing(configs: Sequence[TrainConfig]) -> list[TrainConfig]:
+    configs = list(configs)
+    for index, config in enumerate(configs):
+        if not isinstance(config, TrainConfig):
+            raise InvalidInput(f"`configs` must hold TrainConfig objects; got {config!r} at {index}.")
+        for field in SHARED:
+            first, this = getattr(configs[0], field), getattr(config, field)
+            if first != this:
+                raise InvalidInput(
+                    f"`configs` of one stack must agree in `{field}`; got {first!r} and, at {index}, {this!r}. "
+                    "Train them as two stacks."
+                )
+    return configs
+
+
+def _train_compiled(
+    x: Array, models: list[SVAE], configs: list[TrainConfig], threads: int | None, callback: Progress | None
+) -> list[StackMember]:
+    workers = cores() if threads is None else check.integer("threads", threads, at_least=1)
+    done, stop = [0] * len(models), threading.Event()
+    total = sum(config.steps for config in configs)
+    with ThreadPoolExecutor(workers, thread_name_prefix="pyscore-train") as pool:
+        jobs: list[Future[StackMember]] = [
+            pool.submit(_train_one, x, model, config, done, index, stop)
+            for index, (model, config) in enumerate(zip(models, configs, strict=True))
+        ]
+        try:
+            pending = set(jobs)
+            while pending:
+                finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                for job in finished:
+                    job.result()  # an error of one model (not a divergence) ends the stack
+                if callback is not None:
+                    callback(sum(done), total)
+        except BaseException:
+            stop.set()
+            for job in jobs:
+                job.cancel()
+            raise
+    return [job.result() for job in jobs]
+
+
+def _train_one(
+    x: Array, model: SVAE, config: TrainConfig, done: list[int], index: int, stop: threading.Event
+) -> StackMember:
+    from pyscore.training.compiled import CompiledTrainer
+
+    run = CompiledTrainer(model, x, config)
+    try:
+        while run.step_count < config.steps and not stop.is_set():
+            run.advance(min(run.step_count + run.stride, config.steps))
+            done[index] = run.step_count
+    except TrainingDiverged as failure:
+        done[index] = config.steps
+        return StackMember(None, str(failure), run.history())
+    return StackMember(run.model(), None, run.history())
+
+
+def part_of(callback: Progress | None, stack: int, stacks: int) -> Progress | None:
+    """Progress of one stack as a part of that of all, which are of one size."""
+    if callback is None:
+        return None
+    return lambda done, total: callback(stack * total + done, stacks * total)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
