@@ -134,7 +134,7 @@ def test_the_table_names_every_function_of_the_protocol():
     from pyscore.backends._protocol import Backend
 
     functions = {name for name in vars(Backend) if not name.startswith("_") and callable(getattr(Backend, name))}
-    others = {"encode", "run_pass", "project", "laplace"}
+    others = {"encode", "run_pass", "project", "laplace", "importance"}
     assert functions - set(BY_NAME) == others, (
         "encode and the iterations have tests of their own, run_pass the scores'"
     )

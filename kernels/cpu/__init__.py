@@ -9,6 +9,7 @@ from pyscore.kernels.cpu._network import Packed, pack
 from pyscore.kernels.cpu.adam_descent import Descent, adam_descent
 from pyscore.kernels.cpu.decoder_log_volume import DecoderVolume, decoder_log_volume
 from pyscore.kernels.cpu.encoder_log_volume import EncoderVolume, encoder_log_volume, pack_encoder
+from pyscore.kernels.cpu.importance import Estimate, importance
 from pyscore.kernels.cpu.kernel_mean import kernel_mean
 from pyscore.kernels.cpu.kernel_sums import KernelSums, kernel_sums
 from pyscore.kernels.cpu.log_likelihood import log_likelihood
@@ -25,6 +26,7 @@ __all__ = [
     "DecoderVolume",
     "Descent",
     "EncoderVolume",
+    "Estimate",
     "KernelSums",
     "MMDGradient",
     "Minimum",
@@ -35,6 +37,7 @@ __all__ = [
     "damped_newton",
     "decoder_log_volume",
     "encoder_log_volume",
+    "importance",
     "kernel_mean",
     "kernel_sums",
     "log_likelihood",

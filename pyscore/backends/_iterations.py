@@ -1,20 +1,28 @@
-"""What takes many steps a row, as the reference does it: projection and posterior mode, in float64 NumPy.
+"""What takes many steps a row: projection and posterior mode as the reference does them, and importance sampling.
 
 A backend that has nothing faster inherits `ReferenceIterations`; one that has is measured against it.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from numpy.typing import ArrayLike
 
 from pyscore import reference
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore.convention import EXACT, Convention
+from pyscore.errors import InvalidInput
+from pyscore.reference import sampling
 from pyscore.reference.minimise import damped_newton, negative_log_joint
 from pyscore.reference.model import SVAE
+from pyscore.reference.sampling import VMFDraws
 
-__all__ = ["ReferenceIterations", "laplace", "project"]
+__all__ = ["IMPORTANCE_DRAWS", "ReferenceIterations", "check_draws", "laplace", "project"]
+
+IMPORTANCE_DRAWS = 100
 
 
 def project(
@@ -44,8 +52,60 @@ def laplace(model: SVAE, x: Array, z: Array, sigma2: float, convention: Conventi
     return reference.log_laplace(-value, hessian)
 
 
+def check_draws(draws: VMFDraws, n: int, k: int) -> int:
+    """Return the number of draws a row of injected draws, or raise."""
+    epsilon = check.vector("draws.epsilon", draws.epsilon, "n·s")
+    if n == 0 or epsilon.size == 0 or epsilon.size % n:
+        raise InvalidInput(
+            f"`draws.epsilon` must hold s draws for each of the {n} rows; got {epsilon.size} values in all."
+        )
+    check.array("draws.v", draws.v, (epsilon.size, k - 1))
+    return epsilon.size // n
+
+
 class ReferenceIterations:
-    """`project` and `laplace` of the reference, for backends that have none of their own."""
+    """`project` and `laplace` of the reference, and `importance` by the backend's own functions on arrays."""
+
+    def importance(
+        self: Any,
+        model: SVAE,
+        x: ArrayLike,
+        sigma2: ArrayLike = 1.0,
+        *,
+        seed: int = 0,
+        draws: VMFDraws | None = None,
+        convention: Convention = EXACT,
+    ) -> Array:
+        """See `Backend.importance`; in blocks of rows of bounded size."""
+        x = check.matrix("x", x, model.input_dim)
+        mu, kappa = self.encode(model, x, convention=convention)
+        components = self.encode(model, model.pseudo_inputs, convention=convention)
+        _, kappa_drawn = model.encode(x, convention=convention)  # the same draws on every backend
+        n, k = mu.shape
+        s = IMPORTANCE_DRAWS if draws is None else check_draws(draws, n, k)
+        result: Array = np.empty(n, self.dtype)
+        block = max(1, 2_000_000 // (s * model.input_dim))
+        for start in range(0, n, block):
+            rows = slice(start, min(n, start + block))
+            m = rows.stop - start
+            repeat = np.repeat(mu[rows], s, axis=0), np.repeat(kappa[rows], s)
+            if draws is None:
+                pick = sampling.importance_draws(sampling.row_keys(x[rows]), kappa_drawn[rows], k, s, seed)
+            else:
+                pick = VMFDraws(draws.epsilon[start * s : rows.stop * s], draws.v[start * s : rows.stop * s])
+            z = self.sample_vmf(*repeat, *pick, convention=convention)
+            likelihood = self.log_likelihood(
+                np.repeat(x[rows], s, axis=0), self.decode(model, z), sigma2, convention=convention
+            )
+            result[rows] = self.log_importance(
+                likelihood.reshape(m, s),
+                self.log_prior(z, *components, convention=convention).reshape(m, s),
+                np.sum(z * repeat[0], axis=1).reshape(m, s),
+                kappa[rows],
+                k,
+                convention=convention,
+            )
+        return result
 
     def project(
         self, model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention = EXACT

@@ -16,6 +16,7 @@ from pyscore._core.checks import Array
 from pyscore.convention import EXACT, Convention
 from pyscore.reference import Projection
 from pyscore.reference.model import SVAE
+from pyscore.reference.sampling import VMFDraws
 
 __all__ = ["Backend", "Pass", "compose_pass"]
 
@@ -108,6 +109,18 @@ class Backend(Protocol):
 
     def encoder_log_volume(self, model: SVAE, x: ArrayLike, *, convention: Convention = EXACT) -> Array:
         """Log-volume (n,) of mu at x (n, d), ambient or tangent by `convention.encoder_jacobian`."""
+
+    def importance(
+        self,
+        model: SVAE,
+        x: ArrayLike,
+        sigma2: ArrayLike = 1.0,
+        *,
+        seed: int = 0,
+        draws: VMFDraws | None = None,
+        convention: Convention = EXACT,
+    ) -> Array:
+        """Importance-sampling estimate (n,) of log p(x), from injected draws or those of the seed and the row."""
 
     def project(
         self, model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention = EXACT

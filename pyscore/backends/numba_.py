@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ from pyscore import reference
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore.backends._compiled import CompiledBackend, log_two_pi
+from pyscore.backends._iterations import IMPORTANCE_DRAWS, check_draws
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import InvalidInput
 from pyscore.kernels import cpu
+from pyscore.reference import sampling
 from pyscore.reference.minimise import BETAS, beta_power
 from pyscore.reference.model import SVAE
+from pyscore.reference.sampling import VMFDraws
 
 __all__ = ["NumbaBackend", "create", "probe"]
 
@@ -40,6 +44,45 @@ class NumbaBackend(CompiledBackend):
 
     def __init__(self, dtype: np.dtype[Any] | None) -> None:
         super().__init__(dtype, cpu)
+
+    def importance(
+        self,
+        model: SVAE,
+        x: ArrayLike,
+        sigma2: ArrayLike = 1.0,
+        *,
+        seed: int = 0,
+        draws: VMFDraws | None = None,
+        convention: Convention = EXACT,
+    ) -> Array:
+        """See `Backend.importance`; draws, decoder passes and their sum in one kernel, in this backend's dtype."""
+        rows = check.matrix("x", x, model.input_dim)
+        x = rows.astype(self.dtype, copy=False)
+        mu, kappa = self.encode(model, x, convention=convention)
+        outer, count = convention.importance == "outer_sum", IMPORTANCE_DRAWS
+        if draws is None:
+            stream = sampling.STREAMS["importance"]
+            source: Any = (sampling.row_keys(rows), seed, stream, count)
+            # What is drawn is decided in float64: the same draws on every backend.
+            drawn = kappa if self.dtype == np.float64 else self._wide.encode(model, rows, convention=convention)[1]
+        else:
+            count, source, drawn = check_draws(draws, *mu.shape), tuple(draws), kappa
+        found = cpu.importance(
+            self._network(model, "decoder"), model.activation, x, mu, kappa, self._prior(model, convention),
+            source, drawn, sigma2=sigma2, log_two_pi=log_two_pi(model.input_dim, convention),
+            norm_eps=reference.EPS if convention.norm_eps == "machine" else 0.0, outer=outer,
+        )  # fmt: skip
+        if found.unaccepted:
+            sampling.warn_unaccepted(found.unaccepted)
+        if outer:
+            with np.errstate(divide="ignore", over="ignore"):
+                return self._round(np.log(np.exp(found.weight) * np.exp(found.prior)))
+        normaliser = reference.log_vmf_normaliser(kappa, model.latent_dim)
+        return self._round(found.weight - normaliser - np.log(count))
+
+    @functools.cached_property
+    def _wide(self) -> NumbaBackend:
+        return NumbaBackend(np.dtype(np.float64))
 
     def project(
         self, model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention = EXACT

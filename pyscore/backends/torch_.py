@@ -14,11 +14,13 @@ from pyscore import reference
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore.backends import torch_functions as tf
+from pyscore.backends import torch_newton as tn
 from pyscore.backends._iterations import ReferenceIterations
 from pyscore.backends._last_model import LastModel
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import BackendUnavailable, InvalidInput
+from pyscore.reference.minimise import BETAS, beta_power
 from pyscore.reference.model import SVAE
 
 __all__ = ["TorchBackend", "create", "probe"]
@@ -228,6 +230,55 @@ class TorchBackend(ReferenceIterations):
             )  # fmt: skip
 
         return self._volume(len(x), jacobian, warn=tangent)
+
+    def project(
+        self, model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention = EXACT
+    ) -> reference.Projection:
+        """See `Backend.project`; all rows of a block take their steps together, in this backend's dtype."""
+        x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
+        start, _ = self.encode(model, x, convention=convention)
+        decoder = layers(self._parameters(model), "decoder", 4)
+        if convention.projection == "adam":  # on the mean over all rows: they make one block
+            powers = [[beta_power(beta, t) for t in range(steps + 1)] for beta in BETAS]
+            z, norm = tn.adam_descent(self._in(x), self._in(start), decoder, model.activation, powers)
+            return reference.Projection(self._out(z), self._out(norm), np.full(len(x), steps))
+        start = reference.normalize(start).astype(self.dtype)
+        found = [
+            tn.damped_newton(self._in(x[rows]), self._in(start[rows]), decoder, model.activation, steps=steps)
+            for rows in self._blocks(max(len(x), 1))
+        ]
+        parts = zip(*(f[:4] for f in found), strict=True)
+        z, _, norm, count = (self._out(torch.cat(part)) for part in parts)
+        return reference.Projection(z, norm, count)
+
+    def laplace(
+        self, model: SVAE, x: ArrayLike, z: ArrayLike, sigma2: float = 1.0, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `Backend.laplace`; all rows of a block take their steps together, in this backend's dtype."""
+        x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
+        z = check.array("z", z, (len(x), model.latent_dim))
+        z = reference.normalize(z).astype(self.dtype)
+        variance = check.real("sigma2", sigma2, above=0.0)
+        mu, kappa = model.encode_pseudo_inputs(convention=convention)
+        log_weight = np.zeros(len(mu))
+        if convention.prior_density == "unit_kappa":
+            kappa = np.ones(len(mu))
+        else:
+            log_weight = reference.log_vmf_normaliser(kappa, model.latent_dim)
+        prior = tn.Mixture(*map(self._in, (mu, kappa, log_weight - np.log(len(mu)))))
+        zero = np.zeros((1, model.input_dim))
+        offset = -float(reference.log_likelihood(zero, zero, variance, convention=convention)[0])
+        decoder = layers(self._parameters(model), "decoder", 4)
+        found = [
+            tn.damped_newton(
+                self._in(x[rows]), self._in(z[rows]), decoder, model.activation,
+                precision=1 / variance, offset=offset, prior=prior,
+            )
+            for rows in self._blocks(max(len(x), 1))
+        ]  # fmt: skip
+        value = self._out(torch.cat([f.value for f in found]))
+        hessian = self._out(torch.cat([f.hessian for f in found]))
+        return reference.log_laplace(-value, hessian).astype(self.dtype)
 
     def run_pass(
         self,

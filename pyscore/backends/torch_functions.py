@@ -39,10 +39,11 @@ Layer = tuple[Tensor, Tensor]
 
 
 class Activation(NamedTuple):
-    """An elementwise function and its derivative."""
+    """An elementwise function with its first two derivatives."""
 
     value: Callable[[Tensor], Tensor]
     first: Callable[[Tensor], Tensor]
+    second: Callable[[Tensor], Tensor]
 
 
 def _swish_first(a: Tensor) -> Tensor:
@@ -50,9 +51,25 @@ def _swish_first(a: Tensor) -> Tensor:
     return s + a * s * torch.sigmoid(-a)
 
 
+def _swish_second(a: Tensor) -> Tensor:
+    s, complement = torch.sigmoid(a), torch.sigmoid(-a)
+    return s * complement * (2 + a * (complement - s))
+
+
+def _normal_density(a: Tensor) -> Tensor:
+    return torch.exp(-0.5 * a * a) * 0.3989422804014327
+
+
 def _gelu_first(a: Tensor) -> Tensor:
-    density = torch.exp(-0.5 * a * a) * 0.3989422804014327
-    return 0.5 * torch.erfc(-a * 0.7071067811865476) + a * density
+    return 0.5 * torch.erfc(-a * 0.7071067811865476) + a * _normal_density(a)
+
+
+def _sigmoid_first(a: Tensor) -> Tensor:
+    return torch.sigmoid(a) * torch.sigmoid(-a)
+
+
+def _elu_slope(a: Tensor, above: float) -> Tensor:
+    return torch.where(a > 0, above, torch.exp(a.clamp(max=0)))
 
 
 def _tanh_first(a: Tensor) -> Tensor:
@@ -60,17 +77,25 @@ def _tanh_first(a: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "swish": Activation(F.silu, _swish_first),
-    "relu": Activation(torch.relu, lambda a: (a > 0).to(a.dtype)),
+    "swish": Activation(F.silu, _swish_first, _swish_second),
+    "relu": Activation(torch.relu, lambda a: (a > 0).to(a.dtype), torch.zeros_like),
     "leaky_relu": Activation(
-        lambda a: F.leaky_relu(a, 0.01), lambda a: torch.where(a > 0, torch.ones_like(a), 0.01)
+        lambda a: F.leaky_relu(a, 0.01),
+        lambda a: torch.where(a > 0, torch.ones_like(a), 0.01),
+        torch.zeros_like,
     ),
-    "elu": Activation(F.elu, lambda a: torch.where(a > 0, torch.ones_like(a), torch.exp(a.clamp(max=0)))),
-    "gelu": Activation(lambda a: 0.5 * a * torch.erfc(-a * 0.7071067811865476), _gelu_first),
-    "tanh": Activation(torch.tanh, _tanh_first),
-    "sigmoid": Activation(torch.sigmoid, lambda a: torch.sigmoid(a) * torch.sigmoid(-a)),
-    "softplus": Activation(lambda a: torch.logaddexp(a, torch.zeros_like(a)), torch.sigmoid),
-    "identity": Activation(lambda a: a, torch.ones_like),
+    "elu": Activation(F.elu, lambda a: _elu_slope(a, 1.0), lambda a: _elu_slope(a, 0.0)),
+    "gelu": Activation(
+        lambda a: 0.5 * a * torch.erfc(-a * 0.7071067811865476),
+        _gelu_first,
+        lambda a: (2 - a * a) * _normal_density(a),
+    ),
+    "tanh": Activation(torch.tanh, _tanh_first, lambda a: -2 * torch.tanh(a) * _tanh_first(a)),
+    "sigmoid": Activation(
+        torch.sigmoid, _sigmoid_first, lambda a: _sigmoid_first(a) * (torch.sigmoid(-a) - torch.sigmoid(a))
+    ),
+    "softplus": Activation(lambda a: torch.logaddexp(a, torch.zeros_like(a)), torch.sigmoid, _sigmoid_first),
+    "identity": Activation(lambda a: a, torch.ones_like, torch.zeros_like),
 }
 
 

@@ -6,8 +6,9 @@ came before nor on what else is computed: a run resumes, and a model trained in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,17 @@ __all__ = [
     "generator",
     "glorot_uniform",
     "glorot_uniform_from",
+    "importance_draws",
+    "row_keys",
     "unit_interval",
 ]
 
 ROUNDS = 10_000
 """Proposals of a row before the sampler gives up."""
+
+_HASH_START, _HASH_FACTOR = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)
+_PHILOX_M = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
+_PHILOX_W = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 
 STREAMS = {
     "initialise": 0, "train": 1, "importance": 2, "goodness": 3, "validation": 4,
@@ -91,8 +98,80 @@ def draw_vmf(kappa: Array, k: int, rng: np.random.Generator) -> VMFDraws:
         if open_rows.size == 0:
             break
     else:
-        _warn_unaccepted(open_rows.size)
+        warn_unaccepted(open_rows.size)
     return VMFDraws(epsilon, rng.standard_normal((n, k - 1)))
+
+
+def row_keys(x: Array) -> NDArray[np.uint64]:
+    """Return a key (n,) for each row of x (n, d), of its values: xor, multiply and shift, column by column."""
+    bits = (np.asarray(x, dtype=np.float64) + 0.0).view(np.uint64)  # −0 is 0
+    keys = np.full(len(bits), _HASH_START, np.uint64)
+    for column in bits.T:
+        keys = (keys ^ column) * _HASH_FACTOR
+        keys ^= keys >> np.uint64(32)
+    return keys
+
+
+def importance_draws(keys: NDArray[np.uint64], kappa: Array, k: int, s: int, seed: int) -> VMFDraws:
+    """Draw ε (n·s,) and v (n·s, k−1), s draws a row: a function of (seed, key, κ) of the row, whatever its batch.
+
+    The numbers are those of `TrainingDraws.vmf`, a row's draw i in the place of row i there, with Philox's key
+    (seed, key of the row) and the counter (·, round, stream, 0). `pyscore.kernels.cpu._draws` computes the same.
+
+    Warns
+    -----
+    NumericalWarning
+        See `draw_vmf`.
+    """
+    kappa = np.repeat(np.asarray(kappa, dtype=np.float64), s)
+    keys, draw = np.repeat(keys, s), np.tile(np.arange(s, dtype=np.uint64), len(keys))
+    epsilon, v = np.empty(len(kappa)), np.empty((len(kappa), k - 1))
+    pairs = (k + 1) // 2
+    blocks = (2 * pairs + 4) // 4
+    open_rows = np.arange(len(kappa))
+    for attempt in range(ROUNDS):
+        first = draw[open_rows] * np.uint64(blocks) + np.uint64(1)
+        words = [
+            philox((first + np.uint64(b), attempt, STREAMS["importance"], 0), (seed, keys[open_rows]))
+            for b in range(blocks)
+        ]
+        u = unit_interval(np.stack([word for block in words for word in block], axis=1))
+        g = box_muller(u, pairs)[:, :k]
+        epsilon[open_rows] = 0.5 * (1 + g[:, 0] / np.sqrt(np.sum(g * g, axis=1)))
+        v[open_rows] = g[:, 1:]
+        accepted = accept_epsilon(epsilon[open_rows], u[:, 2 * pairs], kappa[open_rows], k)
+        open_rows = open_rows[~accepted]
+        if open_rows.size == 0:
+            break
+    else:
+        warn_unaccepted(open_rows.size)
+    return VMFDraws(epsilon, v)
+
+
+def philox(counter: Sequence[Any], key: Sequence[Any]) -> list[NDArray[np.uint64]]:
+    """Return the four words of Philox 4×64-10 (Salmon, Moraes, Dror, Shaw 2011) at counters and keys."""
+    c0, c1, c2, c3, k0, k1 = np.broadcast_arrays(*(np.asarray(c, np.uint64) for c in (*counter, *key)))
+    with np.errstate(over="ignore"):
+        for _ in range(10):
+            (h0, l0), (h1, l1) = _product(_PHILOX_M[0], c0), _product(_PHILOX_M[1], c2)
+            c0, c1, c2, c3 = h1 ^ c1 ^ k0, l1, h0 ^ c3 ^ k1, l0
+            k0, k1 = k0 + _PHILOX_W[0], k1 + _PHILOX_W[1]
+    return [c0, c1, c2, c3]
+
+
+def _product(a: np.uint64, b: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Upper and lower 64 bits of a·b, from products of halves."""
+    half, low = np.uint64(32), np.uint64(0xFFFFFFFF)
+    a_high, a_low, b_high, b_low = a >> half, a & low, b >> half, b & low
+    middle = a_high * b_low + (a_low * b_low >> half)
+    other = a_low * b_high + (middle & low)
+    return a_high * b_high + (middle >> half) + (other >> half), a * b
+
+
+def box_muller(u: Array, pairs: int) -> Array:
+    """Normals (n, 2·pairs) from the first 2·pairs columns of uniform numbers."""
+    radius, angle = np.sqrt(-2 * np.log(u[:, 0 : 2 * pairs : 2])), 2 * np.pi * u[:, 1 : 2 * pairs : 2]
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=2).reshape(len(u), 2 * pairs)
 
 
 @dataclass(frozen=True)
@@ -135,7 +214,7 @@ class TrainingDraws:
             if open_rows.size == 0:
                 break
         else:
-            _warn_unaccepted(open_rows.size)
+            warn_unaccepted(open_rows.size)
         return VMFDraws(epsilon, v)
 
     def _proposals(self, purpose: int, n: int, k: int) -> tuple[Array, Array]:
@@ -143,9 +222,7 @@ class TrainingDraws:
         pairs = (k + 1) // 2
         width = -(-(2 * pairs + 1) // 4) * 4
         u = unit_interval(self._words(purpose, n * width)).reshape(n, width)
-        radius, angle = np.sqrt(-2 * np.log(u[:, 0 : 2 * pairs : 2])), 2 * np.pi * u[:, 1 : 2 * pairs : 2]
-        g = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=2).reshape(n, 2 * pairs)
-        return g[:, :k], u[:, 2 * pairs]
+        return box_muller(u, pairs)[:, :k], u[:, 2 * pairs]
 
     def _words(self, purpose: int, count: int) -> NDArray[np.uint64]:
         key = np.array([self.seed, STREAMS["train"]], dtype=np.uint64)
@@ -166,7 +243,8 @@ def _below(words: NDArray[np.uint64], bound: int) -> NDArray[np.int64]:
     return (carried >> np.uint64(32)).astype(np.int64)
 
 
-def _warn_unaccepted(rows: int) -> None:
+def warn_unaccepted(rows: int) -> None:
+    """Issue the NumericalWarning of `draw_vmf` for so many draws."""
     import warnings
 
     warnings.warn(

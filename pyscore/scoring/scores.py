@@ -6,7 +6,6 @@ explanations need them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -19,10 +18,10 @@ from pyscore import reference
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore.backends import Backend, get_backend
+from pyscore.backends._iterations import IMPORTANCE_DRAWS
 from pyscore.convention import EXACT, Convention, get_convention
 from pyscore.data.dataframes import rows_without_names
 from pyscore.errors import InvalidInput
-from pyscore.reference import sampling
 from pyscore.reference.model import SVAE
 from pyscore.reference.sampling import VMFDraws
 
@@ -39,7 +38,6 @@ __all__ = [
     "score_terms",
 ]
 
-IMPORTANCE_DRAWS = 100
 LARGEST = check.LARGEST
 
 
@@ -282,7 +280,8 @@ def _terms(
         run = engine.run_pass(model, x, encoded, sigma2=sigma2, convention=convention)
         table |= _signed(run, convention)
     if "importance" in wanted:
-        table["importance"] = _importance(model, x, engine, sigma2, convention, seed, draws)
+        estimate = engine.importance(model, x, sigma2, seed=seed, draws=draws, convention=convention)
+        table["importance"] = np.asarray(estimate, np.float64)
     if any(term.startswith("projected") or term in ("corrected", "laplace") for term in wanted):
         table |= _at_projection(model, x, frozenset(wanted), engine, sigma2, convention)
     return {term: table[term] for term in wanted}
@@ -303,67 +302,6 @@ def _signed(run: dict[str, Array], convention: Convention) -> dict[str, Array]:
         for key in run
         if key in sign
     }
-
-
-def _importance(
-    model: SVAE,
-    x: Array,
-    engine: Backend,
-    sigma2: ArrayLike,
-    convention: Convention,
-    seed: int,
-    draws: VMFDraws | None,
-) -> Array:
-    """Importance-sampling estimate over IMPORTANCE_DRAWS draws a row, in blocks of rows of bounded size."""
-    mu, kappa = engine.encode(model, x, convention=convention)
-    components = engine.encode(model, model.pseudo_inputs, convention=convention)
-    _, kappa_drawn = model.encode(x, convention=convention)  # the same draws on every backend
-    n, k = mu.shape
-    s = IMPORTANCE_DRAWS if draws is None else check_draws(draws, n, k)
-    result = np.empty(n)
-    block = max(1, 2_000_000 // (s * model.input_dim))
-    for start in range(0, n, block):
-        rows = slice(start, min(n, start + block))
-        m = rows.stop - start
-        repeat = np.repeat(mu[rows], s, axis=0), np.repeat(kappa[rows], s)
-        if draws is None:
-            pick = _row_draws(x[rows], kappa_drawn[rows], k, s, seed)
-        else:
-            pick = VMFDraws(draws.epsilon[start * s : rows.stop * s], draws.v[start * s : rows.stop * s])
-        z = engine.sample_vmf(*repeat, *pick, convention=convention)
-        likelihood = engine.log_likelihood(
-            np.repeat(x[rows], s, axis=0), engine.decode(model, z), sigma2, convention=convention
-        )
-        result[rows] = engine.log_importance(
-            likelihood.reshape(m, s),
-            engine.log_prior(z, *components, convention=convention).reshape(m, s),
-            np.sum(z * repeat[0], axis=1).reshape(m, s),
-            kappa[rows],
-            k,
-            convention=convention,
-        )
-    return result
-
-
-def check_draws(draws: VMFDraws, n: int, k: int) -> int:
-    """Return the number of draws a row of injected draws, or raise."""
-    epsilon = check.vector("draws.epsilon", draws.epsilon, "n·s")
-    if n == 0 or epsilon.size == 0 or epsilon.size % n:
-        raise InvalidInput(
-            f"`draws.epsilon` must hold s draws for each of the {n} rows; got {epsilon.size} values in all."
-        )
-    check.array("draws.v", draws.v, (epsilon.size, k - 1))
-    return epsilon.size // n
-
-
-def _row_draws(x: Array, kappa: Array, k: int, s: int, seed: int) -> VMFDraws:
-    """Draws of each row from a generator of its own, seeded by the row's values: its batch does not matter."""
-    rows = []
-    for row, value in zip(x, kappa, strict=True):
-        digest = hashlib.blake2b(row.tobytes(), digest_size=8).digest()
-        rng = sampling.generator(seed, "importance", int.from_bytes(digest, "little"))
-        rows.append(sampling.draw_vmf(np.full(s, value), k, rng))
-    return VMFDraws(np.concatenate([r.epsilon for r in rows]), np.concatenate([r.v for r in rows]))
 
 
 def project(

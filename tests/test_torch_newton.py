@@ -1,0 +1,77 @@
+"""Projection and posterior mode of the torch backend, in batches, against the reference's one definition."""
+
+import numpy as np
+import pytest
+import torch
+from closeness import assert_close
+from kernel_specs import D, gaussian, model
+
+from pyscore import reference
+from pyscore.backends import _iterations, get_backend
+from pyscore.backends import torch_functions as tf
+from pyscore.convention import EXACT, ORIGINAL
+from pyscore.reference import network
+from pyscore.scoring.scores import project, score
+
+CURVED = ["swish", "tanh", "gelu", "softplus"]
+
+
+@pytest.mark.parametrize("name", network.ACTIVATIONS)
+def test_derivatives_of_the_activations(name):
+    a = np.concatenate([np.linspace(-12, 12, 241), [-60.0, 60.0]])
+    wanted, got = network.ACTIVATIONS[name], tf.ACTIVATIONS[name]
+    for part in ("value", "first", "second"):
+        values = getattr(got, part)(torch.from_numpy(a)).numpy()
+        assert_close(values, getattr(wanted, part)(a), 16, 1 + np.abs(a), np.float64, f"{name} {part}")
+
+
+@pytest.mark.parametrize("activation", CURVED)
+def test_projection(activation, rng):
+    m, x = model(np.float64, activation=activation), 2 * gaussian(rng, 300, D, np.float64)
+    want, got = project(m, x), project(m, x, backend=get_backend("torch", dtype="float64"))
+    near, far = (np.sum((x - m.decode(z)) ** 2, axis=1) for z in (got.z, want.z))
+    same = np.abs(near - far) <= 1e-9 * (1 + far)
+    assert same.mean() >= 0.97  # a row with two minima may go to the other
+    start = np.sum((x - m.decode(m.encode(x)[0])) ** 2, axis=1)
+    assert (near <= start * (1 + 1e-12)).all()
+    assert np.median(np.abs(got.iterations - want.iterations)) <= 2
+    assert (got.gradient_norm[got.iterations < 100] < 1e-5).all()
+
+
+@pytest.mark.parametrize("activation", CURVED)
+def test_laplace(activation, rng):
+    m, x = model(np.float64, activation=activation), gaussian(rng, 200, D, np.float64)
+    z = project(m, x).z
+    got = get_backend("torch", dtype="float64").laplace(m, x, z, 0.3)
+    want = _iterations.laplace(m, x, z, 0.3, EXACT)
+    same = np.abs(got - want) <= 1e-8 * (1 + np.abs(want))
+    assert same.mean() >= 0.97
+
+
+def test_blocks_and_company_cost_rounding_only(rng, monkeypatch):
+    from pyscore.backends import torch_
+
+    backend = get_backend("torch", dtype="float64")
+    m, x = model(np.float64), gaussian(rng, 60, D, np.float64)
+    whole = score(m, x, "laplace", backend=backend)
+    monkeypatch.setattr(torch_, "BLOCK_ROWS", 7)
+    assert_close(score(m, x, "laplace", backend=backend), whole, 64, 100 + np.abs(whole))
+
+
+def test_the_originals_steps(rng):
+    m, x = model(np.float64), gaussian(rng, 40, D, np.float64)
+    got = project(m, x, convention=ORIGINAL, backend=get_backend("torch", dtype="float64"))
+    want = project(m, x, convention=ORIGINAL)
+    assert_close(got.z, want.z, 64, 2.0)
+    assert_close(got.gradient_norm, want.gradient_norm, 64, 10 + np.abs(x).sum(axis=1))
+    assert (got.iterations == 100).all()
+
+
+def test_no_rows_and_no_steps(rng):
+    backend = get_backend("torch", dtype="float64")
+    m, x = model(np.float64), gaussian(rng, 3, D, np.float64)
+    assert project(m, x[:0], backend=backend).z.shape == (0, m.latent_dim)
+    assert backend.laplace(m, x[:0], np.empty((0, m.latent_dim))).shape == (0,)
+    still = project(m, x, steps=0, backend=backend)
+    assert_close(still.z, reference.normalize(m.encode(x)[0]), 64, 10.0)
+    assert (still.iterations == 0).all()
