@@ -1,6 +1,6 @@
-"""Projection and posterior mode on torch tensors: all rows of a block step together, and leave when they are done.
+"""Projection and posterior mode on torch tensors: the rows of a block step together, and leave when they are done.
 
-The steps and the rule that ends them are those of `reference.minimise.damped_newton`. The network runs in the dtype
+The steps and the rule that ends them are those of `reference.minimise.damped_newton`. The network runs in the type
 of its tensors; what is small (gradients and Hessians along the sphere) is float64.
 """
 
