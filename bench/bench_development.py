@@ -24,7 +24,7 @@ from pyscore.detectors.baselines import BASELINES
 from pyscore.detectors.ensemble import StackEnsemble
 from pyscore.reference import roc_auc
 from pyscore.scoring.scores import score
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 MOST_NORMAL, MOST_ANOMALOUS = 2500, 600
 BESIDE = ("kNN", "isolation forest")

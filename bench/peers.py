@@ -35,7 +35,7 @@ from pyscore.reference import roc_auc
 from pyscore.reference.network import mlp_jacobian
 from pyscore.reference.sampling import generator
 from pyscore.scoring import fitted
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 __all__ = ["PYOD", "peer_rows"]
 

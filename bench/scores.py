@@ -32,7 +32,7 @@ from pyscore.reference import roc_auc
 from pyscore.reference.model import SVAE
 from pyscore.scoring import fitted
 from pyscore.scoring.scores import available_scores, score, score_terms
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 __all__ = [
     "JuliaLoop",

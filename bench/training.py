@@ -18,9 +18,9 @@ from pyscore.bench.kernels import KERNEL, rows_of
 from pyscore.bench.record import Row
 from pyscore.convention import ORIGINAL
 from pyscore.reference.model import SVAE, parameter_shapes
+from pyscore.training.config import TrainConfig
 from pyscore.training.stack import train_stack
 from pyscore.training.torch_trainer import Trainer
-from pyscore.training.train import TrainConfig
 
 __all__ = ["SHAPES", "bare_products", "training_rows"]
 

@@ -16,7 +16,7 @@ from pyscore._core.files import atomic_write
 from pyscore.scoring.plots import COLOURS, save_figure
 from pyscore.studies import exact_density as ed
 from pyscore.studies.manifolds import Ellipsoid, Manifold, Parabola, SwissRoll, circle, ellipse, sphere
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "exact-density.md"

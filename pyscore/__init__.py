@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pyscore.reference.model import SVAE
     from pyscore.scoring.fitted import FittedModel, fit
     from pyscore.scoring.scores import SCORES, score, score_table, score_terms
+    from pyscore.training.config import TrainConfig
     from pyscore.training.stack import train_stack
-    from pyscore.training.train import TrainConfig, train
+    from pyscore.training.train import train
 
 __all__ = [
     "EXACT",
@@ -52,7 +53,7 @@ _LAZY = {
     "SVAEDetector": "detectors.svae",
     "FittedModel": "scoring.fitted",
     "ManifoldScorer": "detectors.manifold",
-    "TrainConfig": "training.train",
+    "TrainConfig": "training.config",
     "available_backends": "backends",
     "fit": "scoring.fitted",
     "get_backend": "backends",

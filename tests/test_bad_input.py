@@ -19,7 +19,8 @@ from pyscore.reference.network import mlp
 from pyscore.reference.sampling import VMFDraws, generator
 from pyscore.scoring.fitted import FittedModel, fit
 from pyscore.scoring.scores import available_scores, score, score_table
-from pyscore.training.train import TrainConfig, train
+from pyscore.training.config import TrainConfig
+from pyscore.training.train import train
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((8, 4))

@@ -14,8 +14,8 @@ from pyscore.experiment.goodness import goodness_of_fit, known_anomaly_rows, mea
 from pyscore.reference.model import SVAE
 from pyscore.reference.sampling import VMFDraws
 from pyscore.scoring.scores import score_terms
+from pyscore.training.config import TrainConfig
 from pyscore.training.torch_trainer import Trainer
-from pyscore.training.train import TrainConfig
 
 EPS, EPS32 = np.finfo(np.float64).eps, np.finfo(np.float32).eps
 RNG = np.random.default_rng(0)

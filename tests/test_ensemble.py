@@ -10,7 +10,7 @@ from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.reference import roc_auc
 from pyscore.reference.model import SVAE
 from pyscore.scoring.scores import score_terms
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 GRID = {"latent_dims": (2,), "betas": (0.1, 1.0), "cs": (0.1,)}
 SMALL = {"grid": GRID, "hidden_dim": 8, "n_components": 2}

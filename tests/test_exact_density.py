@@ -18,7 +18,7 @@ from pyscore.reference.minimise import riemannian
 from pyscore.scoring import scores
 from pyscore.studies import exact_density as ed
 from pyscore.studies import manifolds as mf
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 EPS = np.finfo(float).eps
 GRID = 2e-8

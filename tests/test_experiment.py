@@ -31,8 +31,8 @@ from pyscore.experiment.store import read_results
 from pyscore.kernels.cpu import kernel_sums
 from pyscore.reference import sampling
 from pyscore.reference.model import SVAE
+from pyscore.training.config import TrainConfig
 from pyscore.training.stack import train_stack
-from pyscore.training.train import TrainConfig
 
 BOTH = (ORIGINAL, EXACT)
 

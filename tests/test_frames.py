@@ -25,7 +25,7 @@ from pyscore.reference.model import SVAE
 from pyscore.scoring.explain import explain
 from pyscore.scoring.fitted import FittedModel, fit
 from pyscore.scoring.scores import projection_report, score, score_table
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 NAMES = ("a", "b", "c")
 X = np.array([[0.5, 10.0, -3.0], [1.5, 12.0, -4.0], [2.0, 9.0, -1.0], [-1.0, 11.0, -2.0]])

@@ -27,7 +27,7 @@ from pyscore.errors import InvalidInput, ModelFileError
 from pyscore.reference.model import SVAE
 from pyscore.scoring import fitted
 from pyscore.scoring.fitted import FittedModel, fit
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 COLUMNS = ("a", "κ, µ", '"quoted"')
 

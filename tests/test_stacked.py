@@ -13,9 +13,10 @@ from pyscore.reference.model import SVAE
 from pyscore.reference.network import ACTIVATIONS
 from pyscore.reference.sampling import STREAMS, TrainingDraws
 from pyscore.training.compiled import step_options
+from pyscore.training.config import TrainConfig
 from pyscore.training.stack import train_stack
 from pyscore.training.torch_trainer import Trainer
-from pyscore.training.train import TrainConfig, train
+from pyscore.training.train import train
 
 SHAPES = [(30, 9, 64, 16, 100), (7, 2, 20, 1, 33), (10, 4, 32, 4, 100), (3, 3, 5, 2, 2), (40, 5, 17, 20, 31)]
 """d, k, h, p, batch size: the paper's, and ones that are no multiple of anything."""

@@ -21,8 +21,8 @@ from pyscore.data.preprocessing import Standardiser
 from pyscore.errors import InvalidInput, ModelFileError, WriteError
 from pyscore.reference.model import SVAE
 from pyscore.scoring.fitted import FittedModel
+from pyscore.training.config import TrainConfig
 from pyscore.training.torch_trainer import Trainer
-from pyscore.training.train import TrainConfig
 
 # ── atomic_write ─────────────────────────────────────────────────────────────────────────────────────────
 

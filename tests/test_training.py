@@ -10,8 +10,10 @@ from pyscore.convention import ORIGINAL
 from pyscore.errors import InvalidInput, ModelFileError, TrainingDiverged
 from pyscore.reference.model import SVAE
 from pyscore.training.compiled import CompiledTrainer
+from pyscore.training.config import BACKENDS, TrainConfig
+from pyscore.training.draws import RandomDraws
 from pyscore.training.torch_trainer import Trainer
-from pyscore.training.train import BACKENDS, RandomDraws, TrainConfig, new_run, train
+from pyscore.training.train import new_run, train
 
 
 @pytest.fixture(scope="module")

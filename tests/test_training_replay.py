@@ -12,8 +12,8 @@ import pytest
 from closeness import assert_close
 
 from pyscore.convention import ORIGINAL
+from pyscore.training.config import TrainConfig
 from pyscore.training.torch_trainer import Trainer
-from pyscore.training.train import TrainConfig
 
 RUNS = golden.cases("model_")
 RATE = 1e-4

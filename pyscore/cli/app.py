@@ -113,7 +113,7 @@ def fit(
     from pyscore.cli.output import emit, training_progress
     from pyscore.data.tables import read_rows
     from pyscore.scoring import fitted
-    from pyscore.training.train import TrainConfig
+    from pyscore.training.config import TrainConfig
 
     impute = reading.impute
     keep = () if label is None else (label,)
@@ -293,7 +293,7 @@ def evaluate(
         return
     if len(sources) > 1:
         raise InvalidInput(f"`evaluate` trains on one dataset at a time; got {', '.join(sources[:8])}.")
-    from pyscore.training.train import TrainConfig
+    from pyscore.training.config import TrainConfig
 
     config = TrainConfig(
         beta=beta, c=c, steps=steps, learning_rate=learning_rate, convention=get_convention(convention or "exact")

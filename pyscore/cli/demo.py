@@ -15,7 +15,8 @@ from pyscore.detectors import evaluation
 from pyscore.detectors.baselines import BASELINES
 from pyscore.scoring import plots, scores
 from pyscore.scoring.fitted import FittedModel, estimate_variance
-from pyscore.training.train import TrainConfig, train
+from pyscore.training.config import TrainConfig
+from pyscore.training.train import train
 
 __all__ = ["run_demo"]
 

@@ -18,8 +18,8 @@ from pyscore.detectors import evaluation
 from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.scoring.fitted import FittedModel
 from pyscore.scoring.scores import residual_variance
+from pyscore.training.config import TrainConfig
 from pyscore.training.stack import train_stack
-from pyscore.training.train import TrainConfig
 
 __all__ = ["dataset", "saved_model"]
 

@@ -236,7 +236,7 @@ def pyod_deep_svdd(train: Array, seed: int) -> Scorer:
 def stack_ensemble(train: Array, seed: int, *, trim: float = 0.1) -> Scorer:
     """36 models of three latent dimensions that vote, without a tenth of the rows; see `detectors.ensemble`."""
     from pyscore.detectors.ensemble import StackEnsemble
-    from pyscore.training.train import TrainConfig
+    from pyscore.training.config import TrainConfig
 
     return StackEnsemble.fit(train, TrainConfig(seed=seed), trim=trim).decision_function
 

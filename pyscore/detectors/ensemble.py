@@ -36,8 +36,8 @@ from pyscore.detectors.calibration import conformal_p_values
 from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.reference.model import SVAE
 from pyscore.scoring.scores import score_terms
-from pyscore.training.stack import Progress, part_of, train_stack
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import Progress, TrainConfig, part_of
+from pyscore.training.stack import train_stack
 
 __all__ = ["GRID", "Member", "StackEnsemble", "tail"]
 

@@ -27,8 +27,9 @@ from pyscore.reference import sampling
 from pyscore.scoring import scores
 from pyscore.scoring.explain import explain
 from pyscore.scoring.fitted import FittedModel, estimate_variance
+from pyscore.training.config import Callback, TrainConfig
 from pyscore.training.early_stopping import train_early_stopping
-from pyscore.training.train import Callback, TrainConfig, train
+from pyscore.training.train import train
 
 __all__ = ["SVAEDetector"]
 

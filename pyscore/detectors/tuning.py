@@ -30,8 +30,8 @@ from pyscore.convention import Convention
 from pyscore.errors import TrainingDiverged
 from pyscore.reference.model import SVAE
 from pyscore.scoring import scores
-from pyscore.training.stack import Progress, part_of, train_stack
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import Progress, TrainConfig, part_of
+from pyscore.training.stack import train_stack
 
 __all__ = ["CRITERION_ROWS", "GRID", "Choice", "choose", "held_out_log_density"]
 

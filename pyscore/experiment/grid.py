@@ -15,7 +15,7 @@ from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.data import datasets as data
 from pyscore.errors import InvalidInput
 from pyscore.experiment.grids import GRIDS, Grid
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 __all__ = ["GRIDS", "Grid", "Options", "StackTask", "model_seed", "tasks_of"]
 

@@ -21,8 +21,8 @@ from pyscore.experiment.grid import StackTask
 from pyscore.experiment.measures import CHEAP, COSTLY, MEASURES, NOT_MEASURABLE, Meter, Rows
 from pyscore.experiment.schema import SCHEMA
 from pyscore.reference.model import SVAE
-from pyscore.training.stack import StackMember, cores, train_stack
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import StackMember, TrainConfig, cores
+from pyscore.training.stack import train_stack
 
 __all__ = [
     "Place",

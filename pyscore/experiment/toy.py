@@ -15,7 +15,8 @@ from pyscore.errors import ModelFileError
 from pyscore.reference import sampling
 from pyscore.reference.model import SVAE
 from pyscore.scoring.scores import score_terms
-from pyscore.training.train import Callback, TrainConfig, train
+from pyscore.training.config import Callback, TrainConfig
+from pyscore.training.train import train
 
 __all__ = [
     "TOY",

@@ -25,7 +25,7 @@ from pyscore.reference.model import SVAE
 from pyscore.scoring import scores as scoring
 
 if TYPE_CHECKING:  # training loads torch, which scoring can do without
-    from pyscore.training.train import Callback, TrainConfig
+    from pyscore.training.config import Callback, TrainConfig
 
 __all__ = ["FittedModel", "Impute", "fit"]
 
@@ -338,7 +338,8 @@ def fit(
         If the table has text, NaN (unless imputed), infinite or huge values, fewer than 2 rows, or nothing that
         varies.
     """
-    from pyscore.training.train import TrainConfig, train
+    from pyscore.training.config import TrainConfig
+    from pyscore.training.train import train
 
     if impute is not None:
         check.choice("impute", impute, ("median",))

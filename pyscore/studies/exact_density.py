@@ -33,7 +33,7 @@ from pyscore.studies.manifolds import (
     ellipse,
     sphere,
 )
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 __all__ = [
     "MANIFOLDS",

@@ -13,7 +13,8 @@ from pyscore.kernels.cpu._activations import activation_code
 from pyscore.reference.minimise import BETAS, beta_power
 from pyscore.reference.model import SVAE
 from pyscore.reference.sampling import STREAMS
-from pyscore.training.train import TrainConfig, TrainingRun
+from pyscore.training.config import TrainConfig
+from pyscore.training.run import TrainingRun
 
 __all__ = ["CompiledTrainer", "step_options"]
 

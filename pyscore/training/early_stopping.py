@@ -11,7 +11,8 @@ from pyscore import reference
 from pyscore._core.checks import Array
 from pyscore.reference import sampling
 from pyscore.reference.model import SVAE
-from pyscore.training.train import Callback, TrainConfig, new_run
+from pyscore.training.config import Callback, TrainConfig
+from pyscore.training.train import new_run
 
 __all__ = ["CHECK_EVERY", "EarlyStopped", "ValidationLoss", "train_early_stopping"]
 

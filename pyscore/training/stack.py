@@ -8,40 +8,24 @@ matrix products (`pyscore.training.torch_stack`), which is what a GPU wants.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.reference.model import SVAE
-from pyscore.training.train import BACKENDS, TrainConfig
+from pyscore.training.config import BACKENDS, Progress, StackMember, TrainConfig, cores
 
-__all__ = ["BACKENDS", "StackMember", "cores", "part_of", "train_stack"]
+__all__ = ["train_stack"]
 
 SHARED = ("steps", "batch_size", "learning_rate", "convention")
 """Fields of `TrainConfig` that a stack has in common."""
-
-Progress = Callable[[int, int], None]
-"""Called with (model-steps done, model-steps in all)."""
-
-
-class StackMember(NamedTuple):
-    """One model of a stack."""
-
-    model: SVAE | None
-    """None if training failed."""
-    failure: str | None
-    """What went wrong and at which step."""
-    history: pd.DataFrame
-    """One row a step: ``loss``, ``mse``, ``mmd``, before the update."""
 
 
 def train_stack(
@@ -168,15 +152,3 @@ def _train_one(
         done[index] = config.steps
         return StackMember(None, str(failure), run.history())
     return StackMember(run.model(), None, run.history())
-
-
-def part_of(callback: Progress | None, stack: int, stacks: int) -> Progress | None:
-    """Progress of one stack as a part of that of all, which are of one size."""
-    if callback is None:
-        return None
-    return lambda done, total: callback(stack * total + done, stacks * total)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

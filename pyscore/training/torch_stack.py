@@ -14,8 +14,7 @@ from pyscore.reference.minimise import BETAS, beta_power
 from pyscore.reference.model import SVAE
 from pyscore.reference.network import KAPPA_MAX
 from pyscore.reference.sampling import STREAMS
-from pyscore.training.stack import Progress, StackMember
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import Progress, StackMember, TrainConfig
 
 __all__ = ["Stack", "train_batched"]
 

@@ -11,7 +11,9 @@ from pyscore._core.checks import Array
 from pyscore.backends import torch_functions as tf
 from pyscore.reference.minimise import BETAS, beta_power
 from pyscore.reference.model import SVAE
-from pyscore.training.train import Draws, RandomDraws, StepDraws, TrainConfig, TrainingRun
+from pyscore.training.config import TrainConfig
+from pyscore.training.draws import Draws, RandomDraws, StepDraws
+from pyscore.training.run import TrainingRun
 
 __all__ = ["Trainer"]
 

@@ -10,7 +10,7 @@ from pyscore.bench.harness import WARM_UP, has_peak_memory
 from pyscore.bench.record import base_of
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.scoring.fitted import fit
-from pyscore.training.train import TrainConfig
+from pyscore.training.config import TrainConfig
 
 
 @pytest.fixture(scope="module")

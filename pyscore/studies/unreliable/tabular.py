@@ -33,7 +33,8 @@ from pyscore.studies.unreliable.adversarial import (
     search,
 )
 from pyscore.studies.unreliable.bounded import decoder_range_bound
-from pyscore.training.train import TrainConfig, train
+from pyscore.training.config import TrainConfig
+from pyscore.training.train import train
 
 __all__ = ["CRITERIA", "MODELS", "Effort", "Result", "run_dataset", "svae_error"]
 

@@ -1,0 +1,172 @@
+"""A model in training, whatever takes its steps: the loop, the history, the checkpoints."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from pyscore._core import checks as check
+from pyscore._core.checks import Array
+from pyscore._core.files import read_tensors, write_tensors
+from pyscore.errors import InvalidInput, ModelFileError, TrainingDiverged
+from pyscore.reference.model import SVAE
+from pyscore.training.config import Callback, TrainConfig, Trained
+
+__all__ = ["TrainingRun"]
+
+CHECKPOINT_VERSION = 2
+
+
+class TrainingRun(abc.ABC):
+    """A model in training: parameters, ADAM's moments and the step count; see `new_run`.
+
+    Parameters
+    ----------
+    model : SVAE
+        Where to start; its dtype is the dtype of training.
+    x : (n, d) array
+        Training rows, standardised.
+    config : TrainConfig
+
+    Raises
+    ------
+    InvalidInput, ShapeError
+        If `x` is empty, has NaN or infinite values or the wrong width.
+    """
+
+    backend: ClassVar[str]
+    stride: ClassVar[int]
+    """Steps taken between two calls of a callback."""
+
+    def __init__(self, model: SVAE, x: ArrayLike, config: TrainConfig | None = None) -> None:
+        self.config = config or TrainConfig()
+        x = check.matrix(
+            "x", x, model.input_dim, dtype=model.dtype, why=f"The model has {model.input_dim} features."
+        )
+        if len(x) < 2:
+            raise InvalidInput(f"`x` must have at least 2 rows to train on; got {len(x)}.")
+        check.finite("x", x, limit=check.LARGEST)
+        self._rows = x
+        self._activation = model.activation
+        self.step_count = 0
+        self._history: list[tuple[float, float, float]] = []
+
+    # ── what an engine does ──
+
+    @abc.abstractmethod
+    def advance(self, until: int) -> None:
+        """Take steps until `until` have been taken in all.
+
+        Raises
+        ------
+        TrainingDiverged
+            If the loss is NaN or infinite; parameters are those before the step.
+        """
+
+    @abc.abstractmethod
+    def model(self) -> SVAE:
+        """Return the parameters as they are now."""
+
+    @abc.abstractmethod
+    def _state(self) -> dict[str, Array]:
+        """Return what a checkpoint holds beside the history: values, m, v."""
+
+    @abc.abstractmethod
+    def _restore(self, state: dict[str, Array]) -> None:
+        """Set what `_state` returned, after `step_count` steps."""
+
+    # ── the run ──
+
+    def run(
+        self,
+        steps: int | None = None,
+        *,
+        callback: Callback | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: int = 1000,
+    ) -> Trained:
+        """Train up to `steps` steps in all (by default the configuration's).
+
+        With `checkpoint`, a file of that name is resumed from if it is there, written every so many steps, and
+        left at the end: an interrupted run goes on to the same bits.
+        """
+        total = self.config.steps if steps is None else check.integer("steps", steps, at_least=0)
+        if checkpoint is not None and Path(checkpoint).exists():
+            self.load_checkpoint(checkpoint)
+        while self.step_count < total:
+            here = self.step_count
+            # Multiples, so that a resumed run stops where an uninterrupted one does.
+            self.advance(min(here - here % self.stride + self.stride, here - here % every + every, total))
+            if callback is not None:
+                callback(self.step_count, total, self.last_loss)
+            if checkpoint is not None and (self.step_count % every == 0 or self.step_count == total):
+                self.save_checkpoint(checkpoint)
+        return Trained(self.model(), self.history())
+
+    @property
+    def last_loss(self) -> float:
+        """Loss before the last step; NaN at the start."""
+        return self._history[-1][0] if self._history else float("nan")
+
+    def history(self) -> pd.DataFrame:
+        """Return one row a step: loss, mse, mmd."""
+        return pd.DataFrame(self._history, columns=["loss", "mse", "mmd"])
+
+    def _diverged(self, what: str) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"{what} at step {self.step_count}. Lower `learning_rate` ({self.config.learning_rate:g}) or `beta` "
+            f"({self.config.beta:g}), or look for outliers in the data."
+        )
+
+    # ── checkpoints ──
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with: configuration (but for its length), data, architecture, engine."""
+        config = {k: v for k, v in self.config.to_dict().items() if k != "steps"}
+        data = hashlib.sha256(self._rows.tobytes()).hexdigest()
+        return {
+            "config": json.loads(json.dumps(config)),
+            "data": data,
+            "activation": self._activation,
+            "backend": self.backend,
+        }
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters, moments, step count and history."""
+        history = np.array(self._history, dtype=np.float64).reshape(-1, 3)
+        header = {"step": self.step_count, **self._identity()}
+        write_tensors(path, "checkpoint", CHECKPOINT_VERSION, header, {**self._state(), "history": history})
+
+    def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a checkpoint of the same configuration, data and engine.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is damaged.
+        InvalidInput
+            If it belongs to another configuration, other data, another architecture or engine.
+        """
+        header, arrays = read_tensors(path, "checkpoint", CHECKPOINT_VERSION, unsigned=(1,))
+        state, mine = self._state(), self._identity()
+        same_size = all(arrays.get(name, np.empty(0)).shape == state[name].shape for name in state)
+        differ = [key for key in mine if header.get(key) != mine[key]] + ([] if same_size else ["architecture"])
+        if differ:
+            raise InvalidInput(
+                f"`checkpoint` {str(path)!r} belongs to another run: its {', '.join(differ)} differ. "
+                "Delete it, or name another file."
+            )
+        step, history = header.get("step"), arrays.get("history", np.empty(0))
+        if type(step) is not int or history.shape != (step, 3):
+            raise ModelFileError(f"{str(path)!r} is not a valid checkpoint: its step count or history is damaged.")
+        self.step_count = step
+        self._history = [tuple(row) for row in history.tolist()]
+        self._restore({name: arrays[name] for name in state})
