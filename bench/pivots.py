@@ -146,7 +146,7 @@ def _error(row: Row, _: Row | None = None) -> str:
 def _auc(row: Row, base: Row) -> str:
     if "auc" not in row.facts:
         return ""
-    return f"{row.facts['auc']:.4f}" if row is base or not row.facts["auc equal"] else "equal"
+    return f"{row.facts['auc']:.4f}" if row is base or not row.facts.get("auc equal") else "equal"
 
 
 def _memory(row: Row, _: Row) -> str:
@@ -280,7 +280,7 @@ def auc_losses(rows: Sequence[Row]) -> list[str]:
             by_dataset.setdefault(_dataset(row), {})[row.contestant] = row.facts["auc"]
     better: dict[str, list[str]] = {}
     for dataset, auc in by_dataset.items():
-        ours = max(value for name, value in auc.items() if name.startswith("pyscore"))
+        ours = max((value for name, value in auc.items() if name.startswith("pyscore")), default=np.inf)
         for name, value in auc.items():
             if value > ours:
                 better.setdefault(name, []).append(f"{dataset} ({value:.3f} beside {ours:.3f})")

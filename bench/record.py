@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from pyscore._core import files as storage
+from pyscore._core.plain_files import read_json
 from pyscore.bench import harness
+from pyscore.bench.record_schema import check_record
 from pyscore.errors import InvalidInput
 
-__all__ = ["BACKEND_SUITES", "Record", "Row", "base_of", "describe", "groups", "merge", "read", "write"]
+__all__ = ["BACKEND_SUITES", "Record", "Row", "base_of", "describe", "groups", "merge", "of_json", "read", "write"]
 
 FORMAT, VERSION = "pyscore.bench", 1
 BACKEND_SUITES = ("scores", "datasets")
@@ -234,21 +236,27 @@ def read(path: str | os.PathLike[str]) -> Record:
     InvalidInput
         If the file is missing, no JSON, or no record of measurements of this version.
     """
+    name = str(path)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InvalidInput(
-            f"`{path}` must be a JSON file of `pyscore bench`; it cannot be read: {error}."
-        ) from None
+        content = read_json(path)
+    except InvalidInput as error:
+        raise InvalidInput(f"`{name}` must be a JSON file of `pyscore bench`; it cannot be read: {error}.") from error
+    return of_json(content, name)
+
+
+def of_json(content: Any, name: str) -> Record:
+    """Return the record that JSON holds; ``name`` is what messages call the file.
+
+    Raises
+    ------
+    InvalidInput
+        If it is no record of measurements of this version, or a field is not what it must be.
+    """
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
         raise InvalidInput(
-            f"`{path}` must be a file of `pyscore bench --json`, version {VERSION}; it is not. Measure again."
+            f"`{name}` must be a file of `pyscore bench --json`, version {VERSION}; it is not. Measure again."
         )
-    try:
-        rows = [Row(**{name: entry[name] for name in Row.__slots__ if name in entry}) for entry in content["rows"]]
-        others = {name: content[name] for name in Record.__slots__ if name != "rows"}
-        if not all(row.seconds for row in rows):
-            raise ValueError("a row without times")
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(f"`{path}` is a damaged file of measurements: {error!r}. Measure again.") from None
+    check_record(content, name)
+    rows = [Row(**{name: entry[name] for name in Row.__slots__ if name in entry}) for entry in content["rows"]]
+    others = {name: content[name] for name in Record.__slots__ if name != "rows" and name in content}
     return Record(rows=rows, **others)

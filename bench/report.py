@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
 import itertools
-import json
 import math
 import os
 import re
@@ -16,9 +17,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pyscore._core.files import atomic_write
+from pyscore._core.foreign_errors import as_invalid
+from pyscore._core.plain_files import read_json, read_plain
+from pyscore._core.schema import check, fields, flag, listing, mapping, number, optional, scalar, text
+from pyscore._core.text import one_line, printable
 from pyscore.bench import pivots, record, tables
 from pyscore.bench.record import Record, Row
-from pyscore.bench.report_plots import element, inline_svg, is_line_art, parse, rates, scaling
+from pyscore.bench.report_plots import check_svg, inline_svg, rates, scaling
 from pyscore.errors import DataUnavailable, InvalidInput
 
 __all__ = ["Findings", "build_report", "collect", "write_report"]
@@ -88,47 +93,26 @@ def collect(folder: str | os.PathLike[str]) -> Findings:
             found.summaries[folder.name if place == "." else place] = path.parent
             continue
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path, follow=False)
             if isinstance(content, dict) and content.get("format") == record.FORMAT:
-                found.records[name] = _check_record(name, record.read(path))
+                found.records[name] = record.of_json(content, name)
             elif isinstance(content, dict) and {"rows", "bit_equal"} <= set(content):
-                found.verify[name] = _check_verify(name, content)
+                check(content, VERIFY, name, "`pyscore verify`", "Verify again.")
+                found.verify[name] = content
             else:
                 found.unused.append(f"{name}: neither of `pyscore bench` nor of `pyscore verify`")
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, InvalidInput) as error:
+        except InvalidInput as error:
             found.unused.append(f"{name}: {error}")
     return found
 
 
-def _check_record(name: str, found: Record) -> Record:
-    """Return a record whose parts are what the page is made of, or raise InvalidInput."""
-    for part in ("machine", "versions", "compile_seconds"):
-        if not isinstance(getattr(found, part), dict):
-            raise InvalidInput(f"`{name}` is a damaged file of measurements: no table of {part}. Measure again.")
-    if missing := {"processor", "cpus", "platform", "threads"} - set(found.machine):
-        lacking = ", ".join(sorted(missing))
-        raise InvalidInput(f"`{name}` is a damaged file of measurements: machine lacks {lacking}. Measure again.")
-    return found
-
-
-VERIFY_COLUMNS = {"function": str, "backend": str, "dtype": str, "ok": bool}
-
-
-def _check_verify(name: str, content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a file of `pyscore verify`, or raise InvalidInput."""
-    rows, equal = content["rows"], content["bit_equal"]
-    wrong = None
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        wrong = "`rows` must be a list of at least one check"
-    elif lacking := [
-        key for key, kind in VERIFY_COLUMNS.items() if not all(isinstance(row.get(key), kind) for row in rows)
-    ]:
-        wrong = f"not every row has {', '.join(lacking)}"
-    elif not isinstance(equal, dict) or not all(isinstance(each, list) for each in equal.values()):
-        wrong = "`bit_equal` must map each backend to a list of functions"
-    if wrong is not None:
-        raise InvalidInput(f"`{name}` is a damaged file of `pyscore verify`: {wrong}. Verify again.")
-    return content
+CHECK = fields(
+    {"function": text(200), "backend": text(200), "dtype": text(200), "ok": flag},
+    dict.fromkeys(("error", "bound", "ulp", "golden"), optional(number(finite=False))),
+    rest=scalar,
+)
+VERIFY = fields({"rows": listing(CHECK, least=1), "bit_equal": mapping(listing(text(200)))})
+"""A file of `pyscore verify --json`."""
 
 
 def build_report(folder: str | os.PathLike[str]) -> str:
@@ -139,16 +123,43 @@ def build_report(folder: str | os.PathLike[str]) -> str:
     names = (f"figure-{number}" for number in itertools.count(1))
     environment = Environment(
         loader=PackageLoader("pyscore.bench"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        autoescape=True,
+        autoescape=True, finalize=_shown,
     )  # fmt: skip
     environment.filters["code"] = _code
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").render(
         measurements=[_measurement(name, each, names) for name, each in found.records.items()],
-        experiments=[_experiment(name, path, names) for name, path in found.summaries.items()],
+        experiments=[_experiment(name, path) for name, path in found.summaries.items()],
         agreement=[_agreement(name, each) for name, each in found.verify.items()],
         unused=found.unused,
         folder=Path(folder).name,
+        policy=POLICY_PLACE,
     )
+    return page.replace(POLICY_PLACE, _policy(page), 1)
+
+
+POLICY_PLACE = "<!-- policy -->"
+
+
+def _policy(page: str) -> str:
+    """Return the policy by which a browser runs the page's own script and style, and asks nobody for anything."""
+
+    def own(tag: str) -> str:
+        return " ".join(
+            f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+            for text in re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[:1]
+        )
+
+    # The plots carry their colours in style attributes, which a policy allows or forbids as a whole.
+    rules = (
+        "default-src 'none'", f"script-src {own('script')}", f"style-src-elem {own('style')}",
+        "style-src-attr 'unsafe-inline'", "img-src data:", "base-uri 'none'", "form-action 'none'",
+    )  # fmt: skip
+    return f'<meta http-equiv="Content-Security-Policy" content="{"; ".join(rules)}">'
+
+
+def _shown(value: Any) -> Any:
+    """Return what the template prints: a character that a browser obeys (one reverses text) is its escape."""
+    return value if hasattr(value, "__html__") or not isinstance(value, str) else printable(value)
 
 
 def write_report(folder: str | os.PathLike[str], output: str | os.PathLike[str]) -> str:
@@ -225,44 +236,48 @@ def _plots(rows: list[Row], names: Iterator[str]) -> list[str]:
 
 # ── the experiment ──
 
+MOST_SVG = 20_000_000
+"""Bytes."""
 EXPERIMENT_TABLES = {
     "verdicts": "The paper's claims, and what came out",
     "auc": "Test AUC by setting, selection, dataset and score",
 }
 
 
-def _experiment(name: str, folder: Path, names: Iterator[str]) -> dict[str, Any]:
+def _experiment(name: str, folder: Path) -> dict[str, Any]:
     found, figures, missing = [], [], []
     for stem, caption in EXPERIMENT_TABLES.items():
+        path = folder / f"{stem}.csv"
+        if not os.path.lexists(path):
+            missing.append(path.name)
+            continue
         try:
-            found.append(frame_table(caption, pd.read_csv(folder / f"{stem}.csv")))
-        except FileNotFoundError:
-            missing.append(f"{stem}.csv")
-        except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-            missing.append(f"{stem}.csv ({error})")
+            found.append(frame_table(caption, _read_csv(path)))
+        except InvalidInput as error:
+            missing.append(f"{path.name} ({error})")
     paths = sorted(folder.glob("*.svg"))
     for path in paths:
         try:
-            figures.append(_figure(path, names))
-        except (InvalidInput, UnicodeDecodeError) as error:
+            figures.append(_figure(path))
+        except InvalidInput as error:
             missing.append(f"{path.name} ({error})")
     if not paths:
         missing.append("figures (*.svg)")
     return {"name": name, "tables": found, "figures": figures, "missing": missing}
 
 
-def _figure(path: Path, names: Iterator[str]) -> dict[str, str | None]:
-    """Return a figure with its title: line art as an element in the page's colours, others as an image."""
-    title = path.stem.replace("-", " ").replace("_", " ")
-    root = parse(path.read_text(encoding="utf-8"))
-    if is_line_art(root):
-        return {"title": title, "svg": element(root, next(names), title), "uri": None}
-    return {"title": title, "svg": None, "uri": _data_uri(path)}
+def _read_csv(path: Path) -> pd.DataFrame:
+    data = read_plain(path, follow=False)
+    with as_invalid("it is no table", ValueError, OverflowError):
+        return pd.read_csv(io.BytesIO(data))
 
 
-def _data_uri(path: Path) -> str:
-    """Return a figure as a data URI: inside an image its identifiers cannot meet those of another."""
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+def _figure(path: Path) -> dict[str, str]:
+    """Return a figure of a file with its title, as an image: it cannot run, call out or leave its frame."""
+    data = read_plain(path, follow=False, most=MOST_SVG)
+    check_svg(data)
+    uri = "data:image/svg+xml;base64," + base64.b64encode(data).decode("ascii")
+    return {"title": path.stem.replace("-", " ").replace("_", " "), "uri": uri}
 
 
 # ── agreement ──
@@ -291,8 +306,8 @@ NUMBER = re.compile(r"-?(?:inf|\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?=$|[×~ !%])")
 
 def frame_table(caption: str, frame: pd.DataFrame, *, short: bool = False) -> Table:
     """Turn a DataFrame into a table of cells; columns of numbers, or of text that is numbers, sort as numbers."""
-    columns = [str(column) for column in frame.columns]
-    cells = [[_cell(value, short=short) for value in frame[column]] for column in frame.columns]
+    columns = [one_line(column) for column in frame.columns]
+    cells = [[_cell(value, short=short) for value in frame.iloc[:, place]] for place in range(frame.shape[1])]
     numeric = [_is_numeric(column) for column in cells]
     rows = [list(row) for row in zip(*cells, strict=True)]
     right = [
@@ -335,4 +350,4 @@ def _code(text: str) -> str:
     """Return text for the page, what stands between backticks as code."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))

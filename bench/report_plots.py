@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from xml.etree.ElementTree import Element, ParseError, fromstring, tostring
+from xml.etree.ElementTree import Element, fromstring, tostring
 
 import numpy as np
 from matplotlib import rc_context
@@ -14,12 +14,13 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from pyscore._core.text import figure_text, one_line
 from pyscore.bench.record import Row, groups
 from pyscore.bench.tables import slope
 from pyscore.errors import InvalidInput
 from pyscore.scoring.plots import COLOURS
 
-__all__ = ["draw_scaling", "element", "inline_svg", "is_line_art", "parse", "rates", "scaling"]
+__all__ = ["check_svg", "draw_scaling", "element", "inline_svg", "rates", "scaling"]
 
 MARKERS = "osD^vPX*"
 
@@ -39,10 +40,23 @@ def rates(rows: Sequence[Row], title: str) -> Figure:
         low, high = ([row.count / np.percentile(row.seconds, q) for row in mine] for q in (75, 25))
         colour, marker = _look(index)
         axes.hlines(places, low, high, color=colour)
-        axes.scatter([row.rate for row in mine], places, marker=marker, label=name, s=34, color=colour, zorder=3)
-    axes.set(xscale="log", title=title, xlabel="a second (further right is faster)", ylim=(len(works) - 0.5, -0.5))
+        axes.scatter(
+            [row.rate for row in mine],
+            places,
+            marker=marker,
+            label=figure_text(name),
+            s=34,
+            color=colour,
+            zorder=3,
+        )
+    axes.set(
+        xscale="log",
+        title=figure_text(title),
+        xlabel="a second (further right is faster)",
+        ylim=(len(works) - 0.5, -0.5),
+    )
     _few_ticks(axes.xaxis)
-    axes.set_yticks(range(len(works)), [work for _, work in works])
+    axes.set_yticks(range(len(works)), [figure_text(work) for _, work in works])
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=min(3, len(names)), frameon=False, fontsize=9)
     return figure
@@ -86,13 +100,19 @@ def draw_scaling(axes: Axes, rows: Sequence[Row], axis: str) -> None:
     for index, name in enumerate(dict.fromkeys(row.contestant for row in rows)):
         mine = sorted((row for row in rows if row.contestant == name), key=lambda row: row.facts["size"])
         exponent = slope(mine)
-        label = name if np.isnan(exponent) else f"{name}, slope {exponent:.2f}"
+        label = figure_text(name) + ("" if np.isnan(exponent) else f", slope {exponent:.2f}")
         colour, marker = _look(index)
         axes.plot(
             [row.facts["size"] for row in mine], [row.median for row in mine],
             marker=marker, color=colour, label=label,
         )  # fmt: skip
-    axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="seconds", title=f"Time over {axis}")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel=figure_text(axis),
+        ylabel="seconds",
+        title=f"Time over {figure_text(axis)}",
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False, fontsize=9)
 
@@ -100,61 +120,58 @@ def draw_scaling(axes: Axes, rows: Sequence[Row], axis: str) -> None:
 def inline_svg(figure: Figure, name: str, description: str) -> str:
     """Return a figure as an <svg> element without prolog, metadata or background, described for screen readers.
 
-    ``name`` must be unique in the page: what `element` says.
+    ``name`` must be unique in the page: see `element`. Only for figures that were drawn here: one of a file may
+    hold anything, and belongs in an image.
     """
     target = io.StringIO()
     # The salt makes identifiers equal from run to run.
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
-    return element(parse(target.getvalue()), name, description)
+    return element(fromstring(target.getvalue()), name, one_line(description))
 
 
-# ── SVG files as a part of the page ──
+# ── SVG as a part of the page ──
 
-MATPLOTLIB_STYLE = "*{stroke-linejoin: round; stroke-linecap: butt}"
-"""In a page it would apply to all figures; the page's own style sheet has it."""
-DRAWING = frozenset({
-    "svg", "g", "defs", "use", "symbol", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon",
-    "text", "tspan", "title", "desc", "clipPath", "pattern", "marker", "linearGradient", "radialGradient", "stop",
-})  # fmt: skip
-"""Elements that only draw."""
 DROPPED = ("metadata", "style")
+"""matplotlib's style would apply to all figures of a page; the page's own style sheet has it."""
+MOST_DEPTH = 200
+"""Levels of elements in a figure of a file; matplotlib makes ten."""
 
 
-def parse(text: str) -> Element:
-    """Read an SVG file.
+def check_svg(data: bytes) -> None:
+    """Check that a file is SVG that a browser can draw; nothing is kept of it.
 
     Raises
     ------
     InvalidInput
-        If it is not well-formed, or not SVG.
+        If it is not well-formed, defines entities, nests too deeply, or is not SVG.
     """
+    from xml.parsers.expat import ExpatError, ParserCreate
+
+    open_elements: list[str] = []
+
+    def start(name: str, _: dict[str, str]) -> None:
+        if not open_elements and name.rpartition(":")[2] != "svg":
+            raise InvalidInput(
+                f"a figure must be an <svg> element, and is <{one_line(name)[:40]}>. Draw it again."
+            )
+        open_elements.append(name)
+        if len(open_elements) > MOST_DEPTH:
+            raise InvalidInput(f"a figure must nest at most {MOST_DEPTH} elements. Draw it again.")
+
+    def entity(*_: object) -> None:
+        raise InvalidInput("a figure must define no entities of XML. Draw it again.")
+
+    parser = ParserCreate()
+    parser.StartElementHandler = start
+    parser.EndElementHandler = lambda _: open_elements.pop()
+    parser.EntityDeclHandler = entity
     try:
-        root = fromstring(text)
-    except ParseError as error:
+        parser.Parse(data, True)
+    except (ExpatError, ValueError, LookupError) as error:  # the last two: an encoding that Python does not have
+        if isinstance(error, InvalidInput):
+            raise
         raise InvalidInput(f"a figure must be well-formed SVG; it is not: {error}. Draw it again.") from None
-    if _local(root.tag) != "svg":
-        raise InvalidInput(f"a figure must be an <svg> element, and is <{_local(root.tag)}>. Draw it again.")
-    return root
-
-
-def is_line_art(root: Element) -> bool:
-    """Whether a figure is lines, areas and text: no raster, script or style sheet, nothing from elsewhere."""
-    metadata = {child for each in root.iter() if _local(each.tag) == "metadata" for child in each.iter()}
-    for each in root.iter():
-        if each in metadata:
-            continue
-        tag = _local(each.tag)
-        if tag == "style" and (each.text or "").strip() == MATPLOTLIB_STYLE:
-            continue
-        if tag not in DRAWING:
-            return False
-        for key, value in each.attrib.items():
-            if _local(key).startswith("on") or re.search(r"url\((?!#)", value):
-                return False
-            if _local(key) == "href" and not value.startswith("#"):
-                return False
-    return True
 
 
 def element(root: Element, name: str, description: str) -> str:

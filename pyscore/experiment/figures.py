@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pyscore._core.text import figure_text
 from pyscore.experiment.significance import Ranking
 from pyscore.experiment.toy import WINDOW, Maps
 from pyscore.scoring.plots import COLOURS
@@ -102,7 +103,7 @@ def auc_boxes(
         axis.set_title(f"model selection: {criterion}", fontsize=11, loc="left")
         axis.grid(axis="y", color="0.92", lw=0.8)
         axis.set_axisbelow(True)
-    axes[-1].set_xticks(range(len(datasets)), datasets, rotation=25, ha="right")
+    axes[-1].set_xticks(range(len(datasets)), list(map(figure_text, datasets)), rotation=25, ha="right")
     handles, labels = axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside upper right", ncols=len(handles), frameon=False)
@@ -149,7 +150,7 @@ def latent_sweep(sweep: pd.DataFrame, beside: dict[str, float] | None = None) ->
     figure = Figure(figsize=(8, 3.9), layout="constrained")
     axis = figure.subplots()
     for (name, value), dashes in zip((beside or {}).items(), LINES, strict=False):
-        axis.axhline(value, ls=dashes, lw=1.2, color=GREY, label=name, zorder=1)
+        axis.axhline(value, ls=dashes, lw=1.2, color=GREY, label=figure_text(name), zorder=1)
     dims = sorted(sweep["latent_dim"].unique())
     for name, shift in zip(PAIR, (-0.17, 0.17), strict=True):
         rows = sweep[sweep["score"] == name]
@@ -207,7 +208,7 @@ def critical_difference(ranks: Ranking, labels: dict[str, str], bold: str = "pro
         edge, align = (0.75, "right") if on_left else (k + 0.25, "left")
         colour = COLOURS[1] if name == bold else GREY
         axis.plot([rank, rank, edge], [0, y, y], color=colour, lw=1.6 if name == bold else 0.9, clip_on=False)
-        text = f"{labels.get(str(name), str(name))}  {rank:.2f}"
+        text = f"{figure_text(labels.get(str(name), str(name)))}  {rank:.2f}"
         axis.text(
             edge + (-0.08 if on_left else 0.08), y, text, ha=align, va="center", fontsize=10, clip_on=False,
             color=COLOURS[1] if name == bold else "k", fontweight="bold" if name == bold else "normal",
@@ -252,7 +253,7 @@ def ablation_changes(changes: pd.DataFrame, labels: dict[str, str] | None = None
         axis.set_axisbelow(True)
     figure.supxlabel("change of test AUC; right of 0: the value after the arrow is better", fontsize=10)
     axes[0].set_ylim(-0.6, len(order) - 0.4)
-    axes[0].set_yticks(range(len(order)), [(labels or {}).get(name, name) for name in order])
+    axes[0].set_yticks(range(len(order)), [figure_text((labels or {}).get(name, name)) for name in order])
     axes[0].plot([], [], ls="", marker="o", mfc="w", mec=COLOURS[0], label="one dataset")
     axes[0].plot([], [], ls="", marker="D", color=COLOURS[1], label="mean")
     figure.legend(loc="outside upper right", ncols=2, frameon=False)
@@ -275,14 +276,14 @@ def paired_settings(matrices: dict[str, pd.DataFrame], datasets: Sequence[str], 
     for label, matrix, score, colour, marker in series:
         values = matrix.reindex(index=list(datasets), columns=[score])[score].to_numpy(np.float64)
         points.append(values)
-        axis.plot(values, y, ls="", marker=marker, ms=7, mfc=colour, mec="w", label=label, zorder=3)
+        axis.plot(values, y, ls="", marker=marker, ms=7, mfc=colour, mec="w", label=figure_text(label), zorder=3)
     stacked = np.array(points)
     some = np.isfinite(stacked).any(axis=0)
     low, high = np.nanmin(stacked[:, some], axis=0), np.nanmax(stacked[:, some], axis=0)
     axis.hlines(y[some], low, high, color="0.8", lw=2.5)
-    axis.set_yticks(y, list(datasets))
+    axis.set_yticks(y, list(map(figure_text, datasets)))
     axis.set_xlabel("mean test AUC")
-    axis.set_title(title, fontsize=11, loc="left")
+    axis.set_title(figure_text(title), fontsize=11, loc="left")
     axis.grid(axis="x", color="0.92", lw=0.8)
     axis.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from pyscore._core.checks import Array
 from pyscore._core.files import atomic_write
+from pyscore._core.text import figure_text, one_line
 from pyscore.errors import InvalidInput
 from pyscore.reference import roc_auc
 from pyscore.reference.roc import roc_curve
@@ -65,7 +66,7 @@ def roc_and_densities(
     labels = np.asarray(labels)
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    figure.suptitle(title)
+    figure.suptitle(figure_text(title))
     _roc(left, curves, labels)
     _densities(right, *score, labels)
     return figure
@@ -74,7 +75,12 @@ def roc_and_densities(
 def _roc(axes: Axes, curves: Mapping[str, Array], labels: Array) -> None:
     ranked = sorted(curves.items(), key=lambda item: -roc_auc(item[1], labels))
     for (name, values), colour in zip(ranked, COLOURS, strict=False):
-        axes.plot(*roc_curve(values, labels), label=f"{name}  {roc_auc(values, labels):.3f}", color=colour, lw=1.8)
+        axes.plot(
+            *roc_curve(values, labels),
+            label=f"{figure_text(name)}  {roc_auc(values, labels):.3f}",
+            color=colour,
+            lw=1.8,
+        )
     axes.plot([0, 1], [0, 1], color="0.7", lw=1, ls=":")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.set_title("ROC curves on the test rows", fontsize=11)
@@ -88,8 +94,8 @@ def _densities(axes: Axes, name: str, values: Array, labels: Array) -> None:
     for label, colour, text in ((0, NORMAL, "normal"), (1, ANOMALY, "anomaly")):
         chosen = np.clip(finite[labels == label], low, high)
         axes.hist(chosen, bins=list(bins), density=True, alpha=0.55, color=colour, label=f"{text} ({len(chosen)})")
-    axes.set(xlabel=f"{name}: log-density, nats (higher = more normal)", ylabel="density of rows")
-    axes.set_title(f"Distribution of `{name}`", fontsize=11)
+    axes.set(xlabel=f"{figure_text(name)}: log-density, nats (higher = more normal)", ylabel="density of rows")
+    axes.set_title(f"Distribution of `{figure_text(name)}`", fontsize=11)
     axes.legend(frameon=False, loc="upper left")
 
 
@@ -121,7 +127,9 @@ def plot_explanation(lines: Any, *, typical: Mapping[str, float] | None = None, 
     bars = min(len(ranked), top + 1)
     figure = Figure(figsize=(11, 1.9 + 0.36 * max(5, bars)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
-    figure.suptitle(f"Row {lines['row'].iloc[0]}: log-density {_signed(lines['score'].iloc[0], 1)} nats")
+    figure.suptitle(
+        f"Row {figure_text(lines['row'].iloc[0])}: log-density {_signed(lines['score'].iloc[0], 1)} nats"
+    )
     _contributions(left, ranked, top)
     _terms(right, lines.iloc[0, 7:].astype(float), typical)
     return figure
@@ -153,7 +161,7 @@ def _terms(axes: Axes, terms: pd.Series[float], typical: Mapping[str, float] | N
     values = terms - pd.Series({**typical, "score": sum(typical.values())}) if typical else terms
     values = values[terms.index]
     finite = values.where(np.isfinite(values), np.sign(values) * np.abs(values[np.isfinite(values)]).max())
-    labels = [TERMS.get(name, name) if name != "score" else "sum" for name in values.index]
+    labels = [TERMS.get(name, figure_text(name)) if name != "score" else "sum" for name in values.index]
     place = np.arange(len(values))
     colour = [ANOMALY if v < 0 else NORMAL for v in values[:-1]] + [GREY]
     axes.barh(place, finite, color=colour, height=0.62)
@@ -180,7 +188,8 @@ def _terms(axes: Axes, terms: pd.Series[float], typical: Mapping[str, float] | N
 
 
 def _short(name: str, most: int = 28) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    name = one_line(name)
+    return figure_text(name if len(name) <= most else f"{name[: most - 1]}…")
 
 
 def _signed(value: float, digits: int) -> str:
