@@ -240,7 +240,9 @@ def read(path: str | os.PathLike[str]) -> Record:
     try:
         content = read_json(path)
     except InvalidInput as error:
-        raise InvalidInput(f"`{name}` must be a JSON file of `pyscore bench`; it cannot be read: {error}.") from error
+        raise InvalidInput(
+            f"`{name}` must be a JSON file of `pyscore bench`; it cannot be read: {error}."
+        ) from error
     return of_json(content, name)
 
 
