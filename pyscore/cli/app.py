@@ -795,6 +795,7 @@ def main(arguments: list[str] | None = None) -> Any:
     debug = DEBUG in arguments or os.environ.get("PYSCORE_DEBUG") == "1"
     output.ready_streams()
     warnings.showwarning = _show
+    warnings.filterwarnings("always", category=TableNote)  # a note is no error where warnings are
     try:
         return app(
             [argument for argument in arguments if argument != DEBUG], exit_on_error=False, print_error=False,

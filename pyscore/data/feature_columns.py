@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pyscore.errors import InvalidInput
 
-__all__ = ["own_features"]
+__all__ = ["left_out", "own_features"]
 
 
 def own_features(
@@ -40,29 +40,40 @@ def own_features(
     InvalidInput
         If a name comes twice, or a column has none and is not recognised.
     """
-    notes, left = [], set(others)
-    features: list[str] = []
+    left = left_out(path, names, index, types, first_rows, void_end)
+    kept = set(others)
+    left = {place: note for place, note in left.items() if names[place] not in kept}
+    features = [name for place, name in enumerate(names) if place not in left and name not in kept]
     for place, name in enumerate(names):
-        if name in left:
-            continue
-        if void_end and place == len(names) - 1:
-            notes.append(f"the last column of {path!r} is empty and has no name; it is left out.")
-        elif name in index:
-            notes.append(f"column {name!r} of {path!r} is the index of the rows (pandas); it is left out.")
-        elif place == 0 and _unnamed(name) and _is_index(types, first_rows):
-            called = f" (called {name!r})" if name else ""
-            notes.append(
-                f"the first column of {path!r} has no name{called}: it numbers the rows, and is left out."
-            )
-        elif not name.strip():
+        if place not in left and not name.strip():
             raise InvalidInput(
                 f"column {place + 1} of {path!r} has no name. Give it one in the header, or take the column out."
             )
-        else:
-            features.append(name)
     if twice := [name for name, count in Counter(features).items() if count > 1]:
         raise InvalidInput(f"{path!r} has the column {twice[0]!r} more than once. Rename one of them.")
-    return tuple(features), tuple(notes)
+    return tuple(features), tuple(left.values())
+
+
+def left_out(
+    path: str,
+    names: Sequence[str],
+    index: Sequence[str] = (),
+    types: Sequence[pa.DataType] | None = None,
+    first_rows: Sequence[Sequence[str]] = (),
+    void_end: bool = False,
+) -> dict[int, str]:
+    """Places of columns that are no features by their form, and why; arguments as of `own_features`."""
+    left = {
+        place: f"column {name!r} of {path!r} is the index of the rows (pandas); it is left out."
+        for place, name in enumerate(names)
+        if name in index
+    }
+    if names and _unnamed(names[0]) and _is_index(types, first_rows):
+        called = f" (called {names[0]!r})" if names[0] else ""
+        left[0] = f"the first column of {path!r} has no name{called}: it numbers the rows, and is left out."
+    if void_end:
+        left[len(names) - 1] = f"the last column of {path!r} is empty and has no name; it is left out."
+    return left
 
 
 def _unnamed(name: str) -> bool:

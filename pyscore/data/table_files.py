@@ -24,7 +24,7 @@ from pyscore._core.fingerprints import fingerprint, state
 from pyscore.data import text_tables
 from pyscore.data.arrow_numbers import is_number, plain_type
 from pyscore.data.compressed import COMPRESSED, READ_ERRORS, member_of
-from pyscore.data.feature_columns import own_features
+from pyscore.data.feature_columns import left_out, own_features
 from pyscore.data.kept_columns import unified
 from pyscore.data.read_options import ReadOptions, TableNote
 from pyscore.data.text_tables import TextForm
@@ -266,7 +266,11 @@ def _inspect_text(
     file = replace(file, form=form, rows=0 if form.empty else None)
     if features is None:
         features, notes = own_features(path, form.names, keep, (), None, form.first_rows, form.void_end)
-        file = replace(file, notes=notes)
+    else:
+        left = left_out(path, form.names, (), None, form.first_rows, form.void_end)
+        wanted = {*features, *keep}
+        notes = tuple(note for place, note in left.items() if form.names[place] not in wanted)
+    file = replace(file, notes=notes)
     place = _places(path, form.names, [*features, *keep])
     found = text_tables.column_types(path, form, [place[name] for name in features])
     types: dict[str, pa.DataType] = {}

@@ -111,8 +111,7 @@ def look(path: str, kind: str, options: ReadOptions, expected: Sequence[str] = (
 
 
 def _nulls(options: ReadOptions) -> tuple[str, ...]:
-    texts = dict.fromkeys((*MISSING, *options.null))
-    return tuple(dict.fromkeys(form for text in texts for form in (text, f" {text}", f"{text} ", f" {text} ")))
+    return tuple(dict.fromkeys((*MISSING, *options.null)))  # few: Arrow keeps them once a column
 
 
 def _mark(path: str) -> str | None:
