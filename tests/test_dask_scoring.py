@@ -69,6 +69,18 @@ def test_what_is_wrong_is_said_before_anything_is_computed(frame):
         score_dask(small(), ddf.assign(prior=1.0), "prior", keep=["prior"])
 
 
+def test_labels_of_columns_may_be_integers(frame, expected):
+    counted = frame.rename(columns={"a": 0, "b": 1, "c": 2, "id": 3})
+    scaler = small().standardiser
+    model = FittedModel(small().model, Standardiser(scaler.mean, scaler.deviation, ("0", "1", "2")), EXACT)
+    for keep in ([3], ["3"], ["3", "3"]):
+        out = score_dask(model, dd.from_pandas(counted, npartitions=2), ["proposed", "proposed"], keep=keep)
+        computed = out.compute(scheduler="synchronous")
+        assert list(out.columns) == list(computed.columns) == [3, "proposed"]
+        np.testing.assert_array_equal(computed[3], frame["id"])
+        np.testing.assert_array_equal(computed["proposed"], expected["proposed"])
+
+
 def test_missing_values_are_named_or_filled(frame):
     gaps = frame.copy()
     gaps.iloc[2000, 0] = np.nan  # column c

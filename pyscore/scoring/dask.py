@@ -94,9 +94,9 @@ def score_dask(
 
 
 def _kept(frame: pd.DataFrame, keep: list[str]) -> pd.DataFrame:
-    """Columns by the texts of their labels, which become their names."""
+    """Columns by the texts of their labels."""
     place = {str(label): j for j, label in enumerate(frame.columns)}
-    return frame.iloc[:, [place[name] for name in keep]].set_axis(keep, axis=1)
+    return frame.iloc[:, [place[name] for name in keep]]
 
 
 def _score_partition(frame: pd.DataFrame, fitted: FittedModel, *, keep: list[str], **options: Any) -> pd.DataFrame:
