@@ -1,4 +1,4 @@
-"""Figures and tables of the pages: python docs/make_pages.py [tables] [figures] [scaling].
+"""Figures and tables of the pages: python docs/make_pages.py [tables] [figures] [scaling] [rooms].
 
 A table stands in its page between two comments that name it. `tests/test_docs.py` holds every table to what is
 computed here; the figures are of the toy model of the results page, docs/results/toy.safetensors, and of the
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from pyscore import convention, reference
 from pyscore._core.files import atomic_write
@@ -33,8 +34,20 @@ from pyscore.scoring.plots import COLOURS, save_figure
 from pyscore.scoring.scores import SCORES, score_terms
 
 DOCS = Path(__file__).parent
-README = DOCS.parent / "README.md"
-RESULTS = DOCS.parent / "bench" / "results.json"
+ROOT = DOCS.parent
+README = ROOT / "README.md"
+RESULTS = ROOT / "bench" / "results.json"
+ROOMS = (
+    "cli", "bench", "experiment", "studies", "detectors", "scoring", "training", "data", "backends", "kernels",
+    "reference", "_core", "convention", "errors",
+)  # fmt: skip
+"""Folders of the code, from top to bottom; the contracts in pyproject.toml are the same list."""
+FLOORS = (
+    ("cli",), ("bench",), ("experiment", "studies"), ("detectors",), ("scoring",), ("training",),
+    ("data", "backends"), ("reference",), ("_core",), ("convention", "errors"),
+)  # fmt: skip
+"""The same, floor by floor; kernels and julia stand beside them."""
+EQUATION = re.compile(r"Equation \(\d+\)|Section [\d.]+\d|Davidson 2018|Sutherland 2017|Tolstikhin 2018")
 SIDE = 161
 SHOWN_NATS = 12.0
 POINTS = {"A": (0.25, 0.5), "B": (1.0, 1.6)}
@@ -165,6 +178,37 @@ def draw_volume(toy: Toy) -> Figure:
     return figure
 
 
+def rooms() -> None:
+    """Draw the folders of architecture.md."""
+    save_figure(draw_rooms(), DOCS / "images" / "rooms.png")
+
+
+def draw_rooms() -> Figure:
+    """Folders as boxes, floor by floor: what stands higher imports what stands lower."""
+    figure = Figure(figsize=(8.6, 5.4), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    height = len(FLOORS)
+    for floor, names in enumerate(FLOORS):
+        width = 6.0 / len(names)
+        for i, name in enumerate(names):
+            _box(axes, i * width, height - floor, width, name, COLOURS[0])
+    _box(axes, 6.6, 4, 2.0, "kernels", COLOURS[1])
+    _box(axes, 6.6, 5, 2.0, "julia", COLOURS[2])
+    axes.annotate("", (6.5, 4.4), (6.0, 4.4), arrowprops={"arrowstyle": "->"})
+    axes.annotate("", (6.5, 5.3), (6.0, 4.6), arrowprops={"arrowstyle": "->"})
+    axes.annotate("imports", (-0.35, 0.9), (-0.35, height + 0.7), ha="center", fontsize=9,
+                  arrowprops={"arrowstyle": "->"})  # fmt: skip
+    axes.set(xlim=(-0.8, 8.8), ylim=(0.7, height + 1.1))
+    axes.set_axis_off()
+    return figure
+
+
+def _box(axes: Axes, left: float, bottom: float, width: float, name: str, colour: str) -> None:
+    box = (left + 0.04, bottom + 0.06)
+    axes.add_patch(Rectangle(box, width - 0.08, 0.84, facecolor=colour, alpha=0.18, edgecolor=colour))
+    axes.text(left + width / 2, bottom + 0.47, name, ha="center", va="center", fontsize=10)
+
+
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -267,7 +311,61 @@ def _readme(pattern: str) -> str:
     return found[1].strip()
 
 
+def rooms_table() -> str:
+    """The folders of the code from top to bottom, each with the first line of its docstring."""
+    body = []
+    for room in ROOMS:
+        folder = ROOT / ("pyscore" if room not in {"bench", "kernels"} else "") / room
+        file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+        said = ast.get_docstring(ast.parse(file.read_text())) or ""
+        body.append([f"`{file.relative_to(ROOT).as_posix().removesuffix('__init__.py')}`", said.splitlines()[0]])
+    return table(["folder", "holds"], body)
+
+
+def twins_table() -> str:
+    """Every equation of `pyscore.reference`, and the files that compute it in Python, Julia and the kernels."""
+    julia = {path.name: path.read_text() for path in sorted((ROOT / "julia" / "src").glob("*.jl"))}
+    julia.pop("original.jl")
+    body = []
+    for path in sorted((ROOT / "pyscore" / "reference").glob("*.py")):
+        for function in ast.parse(path.read_text()).body:
+            if not isinstance(function, ast.FunctionDef) or function.name.startswith("_"):
+                continue
+            said = " ".join((ast.get_docstring(function) or "").split())
+            original = re.search(r"Original: ([^`.]*`[^`]+`)", said)
+            equation = re.search(
+                r"Equation \(\d+\)|Section [\d.]+\d|Davidson 2018|Sutherland 2017|Tolstikhin 2018", said
+            )
+            if original is None and equation is None:
+                continue
+            name = function.name
+            twin = [
+                f"`{n}`" for n, text in julia.items() if re.search(rf"^(function )?{name}\(", text, re.MULTILINE)
+            ]
+            kernels = [_kernel(folder, name) for folder in ("cpu", "cuda")]
+            cells = [
+                f"`{path.name}`",
+                f"`{name}`",
+                equation[0] if equation else "–",
+                original[1] if original else "–",
+            ]
+            body.append([*cells, ", ".join(twin) or "–", *kernels])
+    return table(
+        ["file", "function", "equation", "original", "`julia/src`", "`kernels/cpu`", "`kernels/cuda`"], body
+    )
+
+
+def _kernel(folder: str, name: str) -> str:
+    """The file of `kernels/` that exports a function of this name."""
+    for path in sorted((ROOT / "kernels" / folder).glob("[!_]*.py")):
+        if re.search(rf"^def {name}\(", path.read_text(), re.MULTILINE):
+            return f"`{path.name}`"
+    return "–"
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "rooms": ("architecture.md", rooms_table),
+    "twins": ("architecture.md", twins_table),
     "points": ("scores.md", points_table),
     "scores": ("scores.md", scores_table),
     "demo": ("which-score.md", demo_table),
@@ -303,5 +401,6 @@ def tables() -> None:
 
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["tables", "figures", "scaling"]:
-        {"tables": tables, "figures": figures, "scaling": scaling}[part]()
+    parts = {"tables": tables, "figures": figures, "scaling": scaling, "rooms": rooms}
+    for part in sys.argv[1:] or parts:
+        parts[part]()

@@ -1,4 +1,4 @@
-"""The command line: `pyscore demo|fit|score|evaluate|data|doctor`."""
+"""The command line, one file a command."""
 
 from pyscore.cli.app import app, main
 

@@ -39,13 +39,13 @@ from pyscore.reference.likelihood import (
     log_likelihood,
     log_likelihood_normal,
 )
-from pyscore.reference.minimise import Projection, move
+from pyscore.reference.minimise import Projection, move, project
 from pyscore.reference.mmd import imq_kernel_mean, mmd_imq
 from pyscore.reference.prior import log_prior, log_prior_derivatives
-from pyscore.reference.projection import project
 from pyscore.reference.roc import roc_auc
+from pyscore.reference.sampling import sample_vmf
 from pyscore.reference.special import LARGE_ORDER
-from pyscore.reference.sphere import EPS, EPS32, householder, normalize, sample_vmf, tangent_frame
+from pyscore.reference.sphere import EPS, EPS32, householder, normalize, tangent_frame
 from pyscore.reference.vmf import log_vmf, log_vmf_normaliser, uniform_sphere_entropy, vmf_entropy, vmf_kl
 from pyscore.reference.volume import (
     log_prior_jacobian_decoder,

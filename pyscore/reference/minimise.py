@@ -1,4 +1,4 @@
-"""Descent on codes: the two ways of `reference.project`, and the posterior mode that Laplace needs."""
+"""Descent on codes: the nearest point of the manifold (`project`), and the posterior mode that Laplace needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from pyscore._core import checks as check
 from pyscore._core.checks import Array, Latent
 from pyscore.convention import EXACT, Convention
 from pyscore.reference.likelihood import log_likelihood
@@ -23,6 +25,7 @@ __all__ = [
     "levenberg_marquardt",
     "move",
     "negative_log_joint",
+    "project",
     "riemannian",
     "tangent_basis",
 ]
@@ -214,3 +217,49 @@ def damped_newton(z: Array, model: Model, *, latent: Latent, steps: int, eps: fl
         h = np.where(better[:, None, None], new_h, h)
     z = np.where((f <= first)[:, None], z, start)  # not even rounding may make a row worse than its start
     return Projection(z, np.linalg.norm(g, axis=1), count)
+
+
+def project(
+    x: ArrayLike,
+    z: ArrayLike,
+    decode: Callable[[Array], Array],
+    jacobian: Callable[[Array], Array],
+    bend: Callable[[Array, Array], Array] | None = None,
+    *,
+    latent: Latent = "sphere",
+    steps: int = 100,
+    convention: Convention = EXACT,
+) -> Projection:
+    """argmin_z ‖x − decode(z)‖² from a start z, by damped Newton steps along the sphere.
+
+    Parameters
+    ----------
+    x : (n, d) array
+    z : (n, k) array, the start (the encoder's codes)
+    decode, jacobian : functions of (n, k) codes that return (n, d) and (n, d, k) arrays
+    bend : function of (n, k) codes and (n, d) weights, optional
+        Hessians (n, k, k) of Σ_m weights_m·decode(z)_m. Without it the steps are Levenberg-Marquardt's, which
+        converge slowly where the residual is large.
+    latent : {"sphere", "euclidean"}
+    steps : int, at most so many steps
+    convention : Convention
+        `projection`: ``"adam"`` takes exactly `steps` ADAM steps of size 1e-3 in R^k, off the sphere, on
+        the mean of −log p(x|z) over the rows.
+
+    Returns
+    -------
+    Projection
+        Under ``projection="minimum"`` never worse than the start (to rounding).
+
+    Notes
+    -----
+    Section 3.3. Original: `manifoldz` (jacodeco.jl).
+    """
+    z = check.matrix("z", z, "k")
+    x = check.array("x", x, (z.shape[0], "d"))
+    check.choice("latent", latent, ("sphere", "euclidean"))
+    if convention.projection == "adam":
+        return adam_descent(x, z, decode, jacobian, steps=steps)
+    if latent == "sphere":
+        z = normalize(z)
+    return levenberg_marquardt(x, z, decode, jacobian, bend, latent=latent, steps=steps)

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyscore._core import checks as check
-from pyscore._core.checks import Array, Latent
+from pyscore._core.checks import Array
 from pyscore.convention import EXACT, Convention
-from pyscore.errors import ShapeError
 
-__all__ = ["EPS", "EPS32", "householder", "move", "normalize", "sample_vmf", "tangent_frame"]
+__all__ = ["EPS", "EPS32", "householder", "normalize", "tangent_frame"]
 
 EPS = float(np.finfo(np.float64).eps)
 EPS32 = float(np.finfo(np.float32).eps)
@@ -91,57 +90,3 @@ def tangent_frame(z: ArrayLike) -> Array:
     basis = np.broadcast_to(np.eye(k)[1:], (n, k - 1, k)).reshape(-1, k)
     reflected = householder(basis, np.repeat(unit, k - 1, axis=0))
     return np.swapaxes(reflected.reshape(n, k - 1, k), 1, 2)
-
-
-def sample_vmf(
-    mu: ArrayLike, kappa: ArrayLike, epsilon: ArrayLike, v: ArrayLike, *, convention: Convention = EXACT
-) -> Array:
-    """Sample of vMF(mu, kappa) from accepted draws: reflect [w, √(1−w²)·v/|v|] by the one that takes e1 to mu.
-
-    w = (1 − (1+b)ε) / (1 − (1−b)ε) with b = (√(4κ²+(k−1)²) − 2κ) / (k−1).
-
-    Parameters
-    ----------
-    mu : (n, k) array, rows of unit norm, k ≥ 2
-    kappa : (n,) array
-    epsilon : (n,) array
-        Accepted draws of Beta((k−1)/2, (k−1)/2) (see `pyscore.reference.sampling` for the rejection step).
-    v : (n, k−1) array
-        Draws of N(0, I), not yet normalised.
-    convention : Convention
-        `norm_eps`: ``"machine"`` puts 10·eps(Float32) under the root and eps into both normalisations.
-
-    Returns
-    -------
-    (n, k) array.
-
-    Notes
-    -----
-    Wood's rejection sampler, Davidson 2018, algorithm 1. Original: `samplez` (svae.jl). b is evaluated as
-    (k−1)/(√(4κ²+(k−1)²)+2κ), w as (1−ε−bε)/(1−ε+bε) and √(1−w²) as 2√(bε(1−ε))/(1−ε+bε): the same numbers
-    without the cancellation.
-    """
-    mu = check.matrix("mu", mu, "k")
-    n, k = mu.shape
-    if k < 2:
-        raise ShapeError(f"`mu` must have at least 2 columns; got shape {mu.shape}.")
-    kappa = check.vector("kappa", kappa, n)
-    epsilon = check.vector("epsilon", epsilon, n)
-    v = check.array("v", v, (n, k - 1))
-    b = (k - 1) / (np.sqrt(4 * kappa**2 + (k - 1) ** 2) + 2 * kappa)
-    rest, pull = 1 - epsilon, b * epsilon
-    w = (rest - pull) / (rest + pull)
-    if convention.norm_eps == "machine":
-        radius = np.sqrt((1 - w) * (1 + w) + 10 * EPS32)
-    else:
-        radius = 2 * np.sqrt(pull * rest) / (rest + pull)
-    ring = radius[:, None] * normalize(v, convention=convention)
-    return householder(np.column_stack([w, ring]), mu, convention=convention)
-
-
-def move(z: Array, step: Array, latent: Latent) -> Array:
-    """Retract a step: z + step, or the exponential map of the sphere along a tangent step."""
-    if latent == "euclidean":
-        return z + step
-    angle = np.linalg.norm(step, axis=1, keepdims=True)
-    return normalize(np.cos(angle) * z + np.sinc(angle / np.pi) * step)
