@@ -160,7 +160,7 @@ def test_a_row_longer_than_the_header_is_refused(model, write, tmp_path):
 
 
 @pytest.mark.parametrize("bad", ["1,2,3", "1,2,3,4,5", "1,2,3,4,"])
-@pytest.mark.parametrize("line", [2, 7, 60_000])
+@pytest.mark.parametrize("line", [2, 7, 30, 60_000])
 def test_a_row_of_another_length_is_named_by_its_line(model, write, tmp_path, monkeypatch, bad, line):
     monkeypatch.setattr(text_tables, "CSV_BYTES", 10_000)
     lines = text(np.tile(ROWS, (520, 1))).splitlines()
@@ -334,8 +334,12 @@ def test_a_missing_value_is_one_to_all(model, write, tmp_path, token):
     [
         ("?", r"'\?'. If it means that the value is missing, pass --null '\?'"),
         ("1_000", "'1_000'. Write numbers without separators of thousands"),
-        ("20.0025 °C", "'20.0025 °C'. If it means"),
-        ("0x1F", "'0x1F'"),
+        ("20.0025 °C", "'20.0025 °C'. Write it as a plain number, without units"),
+        ("−3", "'−3'. Write it as a plain number"),
+        ("5%", "'5%'. Write it as a plain number"),
+        ("0x1F", "'0x1F'. Write it as a plain number"),
+        ("2020-01-31", "'2020-01-31'. Turn dates and times into numbers"),
+        ("12:30:00", "'12:30:00'. Turn dates and times into numbers"),
         (
             "twenty and a half degrees",
             "'twenty and a half degrees'. Encode the column as numbers, or leave it out",
@@ -356,6 +360,46 @@ def test_the_line_is_that_of_an_editor(model, write, tmp_path):
     line = body.splitlines().index("1,2,x,4,end") + 1
     with pytest.raises(InvalidInput, match=rf"column 'flow' of .* line {line} has 'x'"):
         score_files(model, path, tmp_path / "o.parquet", backend="numpy")
+
+
+def test_empty_lines_before_the_header(write):
+    rows = read_rows(write("\n\n" + text() + "\n"))
+    assert rows.columns == NAMES
+    np.testing.assert_array_equal(rows.x, ROWS)
+    with pytest.raises(InvalidInput, match="line 5 has '#'"):
+        read_rows(write("\n\na,b\n1,2\n1,#\n"))
+    np.testing.assert_array_equal(read_rows(write("\n\n1,2\n"), options=ReadOptions(header=False)).x, [[1, 2]])
+
+
+def test_a_quotation_mark_that_is_never_closed(write, model, tmp_path):
+    for line in (3, 60):
+        lines = text().splitlines()
+        lines[line - 1] = '"' + lines[line - 1]
+        both_refuse(
+            model, write("\n".join(lines)), rf"line {line} of .* has 1 field, but the header has 4", tmp_path
+        )
+
+
+def test_a_second_line_of_names(write):
+    with pytest.raises(
+        InvalidInput, match=r"line 2 of .* holds no number at all \(m, kg\). If it is a second line"
+    ):
+        read_rows(write("a,b\nm,kg\n1,2\n"))
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"PAR1" + bytes(50), "is a Parquet file"),
+        (b"PK\x03\x04" + bytes(50), "a spreadsheet"),
+        (gzip.compress(b"a,b\n1,2\n"), "compressed"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "zero bytes. Pass --encoding utf-16-le"),
+        (b"a b\n1 2\n3 4\n", "looks like `space`: pass --delimiter ' '"),
+    ],
+)
+def test_a_file_of_another_kind_under_the_name_of_a_text(write, content, match):
+    with pytest.raises(InvalidInput, match=match):
+        read_rows(write(content))
 
 
 def test_further_texts_mean_missing(model, write):

@@ -182,3 +182,25 @@ fit(np.random.default_rng(0).standard_normal((20, 3)))
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+WIDE = """if True:
+    import resource
+    import numpy as np
+    from pyscore.training.config import TrainConfig
+    from pyscore.training.train import train
+    x = np.random.default_rng(0).normal(size=(200, 40_000))
+    config = TrainConfig(steps=1)
+    train(x[:, :8], config, latent_dim=2)
+    with open("/proc/self/statm") as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + (2 << 30), now + (2 << 30)))
+    model = train(x, config, latent_dim=2).model
+    assert model.input_dim == 40_000
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_grows_with_the_columns_not_with_their_square():
+    """40,000 columns fit into 2 GB; their square would be 6.4 GB."""
+    subprocess.run([sys.executable, "-c", WIDE], check=True, timeout=1200)

@@ -179,9 +179,11 @@ def _run(x, values, m, v, plan, sizes, options, powers, start, stop, history, gr
     beta, c, rate, n, seed, stream, code, machine, removed, summed = options
     d, k, p, pseudo_at = sizes
     eps = np.float64(np.finfo(values.dtype).eps) if machine else 0.0
-    rows, widest = n + p, 0
+    rows, widest, heaviest = n + p, 0, LANES
     for layer in range(8):
         widest = max(widest, max(plan[layer, INPUTS], plan[layer, OUTPUTS]))
+        columns = (plan[layer, OUTPUTS] + LANES - 1) // LANES * LANES
+        heaviest = max(heaviest, padded(plan[layer, INPUTS]) * columns)
     step = (widest + LANES - 1) // LANES * LANES * LANES
     C, B = (rows + LANES - 1) // LANES, (n + LANES - 1) // LANES
     first = n // LANES  # the first column that holds a pseudo-input
@@ -192,7 +194,7 @@ def _run(x, values, m, v, plan, sizes, options, powers, start, stop, history, gr
     left, right, product = (
         aligned(size, values),
         aligned(size, values),
-        aligned(step // LANES * (step // LANES), values),
+        aligned(heaviest, values),
     )
     act[:], slopes[:], one_delta[:], other_delta[:], left[:], right[:] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     turned_at = np.zeros(9, np.int64)

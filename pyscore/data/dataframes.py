@@ -42,8 +42,8 @@ class Frame:
     """First value of a column."""
     values: Callable[[int], Array]
     """Values (n,) of a column of numbers; NaN where one is missing."""
-    whole: Array | None = None
-    """All columns as one array (n, d), where they lie in memory as one."""
+    whole: Callable[[], Array] | None = None
+    """All columns as one array (n, d), where that may need no copy."""
 
     def places(self, columns: Sequence[str] | None) -> list[int]:
         """Places of the columns wanted, in their order; by default all.
@@ -78,7 +78,7 @@ class Frame:
     def matrix(self, places: Sequence[int]) -> Array:
         """Columns as rows (n, d) in float64."""
         if self.whole is not None and list(places) == list(range(len(self.names))):
-            return self.whole
+            return self.whole()
         x = np.empty((self.rows, len(places)), order="F")
         for k, j in enumerate(places):
             x[:, k] = self.values(j)
@@ -237,7 +237,7 @@ def _pandas(table: pd.DataFrame) -> Frame:
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
     plain = bool(types) and all(isinstance(dtype, np.dtype) and dtype == np.float64 for dtype in types)
-    whole = table.to_numpy() if plain else None
+    whole = table.to_numpy if plain else None
     names = [str(label) for label in table.columns]
     return Frame(names, len(table), kind, lambda j: table.iloc[0, j], values, whole)
 

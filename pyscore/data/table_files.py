@@ -272,12 +272,17 @@ def _inspect_text(
         notes = tuple(note for place, note in left.items() if form.names[place] not in wanted)
     file = replace(file, notes=notes)
     place = _places(path, form.names, [*features, *keep])
-    found = text_tables.column_types(path, form, [place[name] for name in features])
+    try:
+        found = text_tables.column_types(path, form, [place[name] for name in features])
+    except READ_ERRORS as error:
+        raise _diagnosis(file, error) from error
     types: dict[str, pa.DataType] = {}
     for name, kind in zip(features, found, strict=True):
         if not is_number(kind):
-            raise text_tables.wrong_number(path, form, [(name, place[name], pa.float64())]) or _no_number(
-                file, name, kind
+            found_text = text_tables.wrong_number(path, form, [(name, place[name], pa.float64())])
+            raise found_text or InvalidInput(
+                f"column {name!r} of {path!r} must hold numbers; it holds {kind}. Encode it as numbers, or "
+                "leave it out."
             )
         types[name] = kind if pa.types.is_boolean(kind) else pa.float64()
     for name in keep:

@@ -39,7 +39,15 @@ CSV_BYTES = 1 << 21
 LOOKED_AT = 20
 """Rows that tell the form of a table."""
 LONGEST_FIELD = 1 << 31
-DELIMITERS = (";", "\t", "|", ",")
+DELIMITERS = (";", "\t", "|", ",", " ")
+OTHER_KINDS = {
+    b"PAR1": "a Parquet file (.parquet)", b"ARROW1": "an Arrow file (.arrow)", b"\x1f\x8b": "compressed (.csv.gz)",
+    b"PK\x03\x04": "a zip archive, or a spreadsheet (.zip, .xlsx)", b"\xd0\xcf\x11\xe0": "a spreadsheet (.xls)",
+    b"BZh": "compressed (.csv.bz2)", b"\xfd7zXZ": "compressed (.csv.xz)",
+    b"\x28\xb5\x2f\xfd": "compressed (.csv.zst)",
+    b"\x89HDF": "an HDF5 file", b"%PDF": "a PDF file",
+}  # fmt: skip
+"""First bytes of files that are called texts by mistake."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,8 @@ class TextForm:
     names: tuple[str, ...]
     """One a field of a row."""
     header: bool
+    skip: int
+    """Rows before the first one of data, empty ones included."""
     block: int
     """Bytes parsed at a time."""
     empty: bool = False
@@ -86,7 +96,7 @@ def look(path: str, kind: str, options: ReadOptions, expected: Sequence[str] = (
     if delimiter == options.decimal:
         raise InvalidInput(f"`decimal` is {options.decimal!r}, as is the delimiter of {path!r}: give `delimiter`.")
     form = TextForm(
-        delimiter, options.decimal, _nulls(options), encoding, (), options.header is not False, CSV_BYTES
+        delimiter, options.decimal, _nulls(options), encoding, (), options.header is not False, 0, CSV_BYTES
     )
     lines = _first_lines(path, encoding)
     rows = list(islice(_rows(path, form, "surrogateescape"), LOOKED_AT + 1))
@@ -97,6 +107,7 @@ def look(path: str, kind: str, options: ReadOptions, expected: Sequence[str] = (
         names = [f"x{j}" for j in range(len(rows[0][1]))]
     else:
         names = list(rows[0][1])
+        form = replace(form, skip=rows[0][0])
         _check_encoding(path, encoding, names)
         _check_header(path, names, options.header, expected)
         rows = rows[1:]
@@ -117,7 +128,10 @@ def _nulls(options: ReadOptions) -> tuple[str, ...]:
 def _mark(path: str) -> str | None:
     """Encoding that the mark at the beginning of a text names."""
     with open_bytes(path) as (stream, _):
-        start = stream.read(4)
+        start = stream.read(6)
+    for mark, kind in OTHER_KINDS.items():
+        if start.startswith(mark):
+            raise InvalidInput(f"{path!r} is no text: by its first bytes it is {kind}. Name it so, or convert it.")
     if start.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
         return "utf-32"
     return "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else None
@@ -182,7 +196,7 @@ def _suggestion(lines: list[str], form: TextForm) -> str:
 
 
 def _visible(delimiter: str) -> str:
-    return "tab" if delimiter == "\t" else delimiter
+    return {"\t": "tab", " ": "space"}.get(delimiter, delimiter)
 
 
 def _has_comma(cell: str) -> bool:
@@ -222,7 +236,7 @@ def _opened(
     read = csv.ReadOptions(
         block_size=form.block,
         column_names=[str(j) for j in range(len(form.names))],
-        skip_rows_after_names=int(form.header),
+        skip_rows_after_names=form.skip,
         encoding=form.encoding,
     )
     convert = csv.ConvertOptions(
@@ -364,6 +378,10 @@ def locate(path: str, form: TextForm, row: int) -> tuple[int, list[str]] | None:
 def _check_encoding(path: str, encoding: str, names: Sequence[str]) -> None:
     if any("\udc80" <= character <= "\udcff" for name in names for character in name):
         raise wrong_encoding(path, encoding)
+    if any("\0" in name for name in names):
+        raise InvalidInput(
+            f"{path!r} is no text in {encoding}: its header has zero bytes. Pass --encoding utf-16-le or -be."
+        )
 
 
 def wrong_encoding(path: str, encoding: str) -> InvalidInput:
@@ -406,9 +424,14 @@ def wrong_number(
     """The error for the first cell that is not what its column is to hold; None if there is none."""
     tests = [(name, j, _is_truth if pa.types.is_boolean(kind) else _Numeral(form)) for name, j, kind in columns]
     nulls = frozenset(form.null)
-    for line, fields in _data_rows(path, form):
+    for number, (line, fields) in enumerate(_data_rows(path, form)):
         for name, j, good in tests:
             if j < len(fields) and fields[j] not in nulls and not good(fields[j]):
+                if number == 0 and form.header and len(fields) > 1 and not any(map(_has_digit, fields)):
+                    return InvalidInput(
+                        f"line {line} of {path!r} holds no number at all ({_some(fields)}). If it is a second "
+                        "line of names, or of units, delete it; else encode the columns as numbers."
+                    )
                 return no_number(path, form, name, line, fields[j])
     return None
 
@@ -416,10 +439,19 @@ def wrong_number(
 def no_number(path: str, form: TextForm, name: str, line: int, text: str) -> InvalidInput:
     """The error for a cell that is no number."""
     shown = text if len(text) <= 80 else text[:79] + "…"
-    if form.decimal == "." and _has_comma(text):
+    digits = _has_digit(text)
+    if form.decimal == "," and _is_numeral(text):
+        hint = "If the point is its decimal mark, leave --decimal out."
+    elif re.fullmatch(r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?\s*|\s*\d{1,2}:\d{2}(:.*)?\s*", text):
+        hint = "Turn dates and times into numbers, or leave the column out."
+    elif form.delimiter == "," and _has_comma(text):
+        hint = "Write numbers with a decimal point, and without separators of thousands."
+    elif form.decimal == "." and _has_comma(text):
         hint = "If the comma is its decimal mark, pass --decimal ','."
     elif re.fullmatch(r"\s*[+-]?\d{1,3}([.,' _]\d{3})+([.,]\d+)?\s*", text):
         hint = "Write numbers without separators of thousands."
+    elif digits and len(text.strip()) <= 20:
+        hint = "Write it as a plain number, without units, other signs or other digits than 0 to 9."
     elif len(text.strip()) <= 10:
         hint = f"If it means that the value is missing, pass --null {shown!r} (and --impute median to fill it)."
     else:
@@ -447,6 +479,10 @@ def _is_numeral(text: str) -> bool:
     except ValueError:
         return False
     return "_" not in text and text.isascii()
+
+
+def _has_digit(text: str) -> bool:
+    return any(character.isdigit() for character in text)
 
 
 def _is_truth(text: str) -> bool:
