@@ -22,10 +22,7 @@ __all__ = [
     "suite_tables",
 ]
 
-COSTLY = (
-    "`importance`, `projected`, `corrected` and `laplace` on at most 50 rows each; the last three look for the "
-    "projection in NumPy whatever the backend"
-)
+COSTLY = "`importance`, `projected`, `corrected` and `laplace` on at most 50 rows each"
 Cell = Callable[[Row, Row], str]
 """A row and the base of its work → what the table shows."""
 

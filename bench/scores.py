@@ -2,7 +2,7 @@
 
 Contestants take turns at the same rows of one dataset and one trained model. The base is NumPy in float64, which
 is the reference, too: errors are measured against it, and AUCs compared with its. `projected`, `corrected` and
-`laplace` look for the projection in NumPy whatever the backend, so that theirs differ little or not at all.
+`laplace` look for the projection in NumPy on Julia and CUDA, so that theirs differ little or not at all.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ SCORES: dict[str, Score] = {
 _PASS_NAMES = {"decoder_volume": "decoder_log_volume", "encoder_volume": "encoder_log_volume"}
 _ENCODED = frozenset({"log_likelihood", "log_prior", "latent_error", *_PASS_NAMES})
 _ITERATED = frozenset({*SCORES["projected"].terms, "corrected", "laplace"})
-_ITERATES = frozenset({"numba"})
+_ITERATES = frozenset({"numba", "torch"})
 """Backends with projections of their own; the others take the reference's, in float64."""
 
 
