@@ -5,6 +5,7 @@ Words come from Philox, keyed by the seed and the row: what a row draws depends 
 
 import math
 
+import numpy as np
 from numba import njit, types
 
 from pyscore.kernels.cpu._math import log
@@ -13,7 +14,6 @@ from pyscore.kernels.cpu._simd import (
     LANES,
     constant_of,
     fma,
-    lane_sum,
     load,
     narrow_like,
     polynomial,
@@ -61,27 +61,27 @@ def wood_constants(kappa, m, work, at):
 
 
 @njit
-def accept_draws(seed, keys, stream, draw, wood, w_at, k, normals, words, u, out, at):
-    """Draw ε to out[at:] and v (k−1) behind it, number `draw` of each lane; return how many lanes found none.
+def accept_draws(seed, keys, stream, wood, w_at, k, count, scratch, words, out):
+    """Draw ε and v (k−1) for draws 0 … count of each lane, to out[draw·k·LANES:]; return how many found none.
 
     ε = (1 + g₀/‖g‖)/2 is Beta((k−1)/2, (k−1)/2) for a normal vector g, and v is the rest of g. Round r takes its
-    words from purpose r. Lanes that have accepted keep what they have.
+    words from purpose r. A lane that has accepted goes on to its next draw, whatever the others are at.
     """
-    m, pairs = k - 1, (k + 1) // 2
+    m, pairs, lost = k - 1, (k + 1) // 2, 0
     blocks = (2 * pairs + 4) // 4
+    normals, u = scratch
     b, two_ab, bound = load(wood, w_at), load(wood, w_at + LANES), load(wood, w_at + 2 * LANES)
-    one, zero = splat(1.0, out), splat(0.0, out)
-    waiting = one
-    for attempt in range(ROUNDS):
-        store(u, 0, waiting)
+    draw, attempt = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
+    waiting = LANES if count > 0 else 0
+    while waiting > 0:
         for s in range(LANES):
-            if u[s] == 0.0:
+            if draw[s] == count:
                 continue
             for block in range(blocks):
-                philox(seed, keys[s], stream, attempt, draw * blocks + block, words)
+                philox(seed, keys[s], stream, attempt[s], draw[s] * blocks + block, words)
                 for i in range(4):
                     u[(1 + 4 * block + i) * LANES + s] = unit_interval(words[i])
-        square = zero
+        square = splat(0.0, u)
         for pair in range(pairs):
             radius = sqrt(-2.0 * log(load(u, (1 + 2 * pair) * LANES)))
             cosine, sine = _cos_sin_turns(load(u, (2 + 2 * pair) * LANES))
@@ -93,22 +93,29 @@ def accept_draws(seed, keys, stream, draw, wood, w_at, k, normals, words, u, out
         epsilon = 0.5 * (1.0 + load(normals, 0) / sqrt(square))
         t = two_ab / (1.0 - (1.0 - b) * epsilon)
         accepted = 1.0 * m * log(t) - t + bound >= log(load(u, (1 + 2 * pairs) * LANES))
-        here = waiting > 0.5
-        store(out, at, select(here, epsilon, load(out, at)))
-        for i in range(m):
-            place = at + (1 + i) * LANES
-            store(out, place, select(here, load(normals, (1 + i) * LANES), load(out, place)))
-        waiting = select(accepted, zero, waiting)
-        if lane_sum(waiting) == 0.0:
-            return 0.0
-    return lane_sum(waiting)
+        store(normals, 0, epsilon)
+        store(u, 0, select(accepted, splat(1.0, u), splat(0.0, u)))
+        for s in range(LANES):
+            if draw[s] == count:
+                continue
+            attempt[s] += 1
+            given_up = attempt[s] == ROUNDS
+            if u[s] == 0.0 and not given_up:
+                continue
+            lost += 1 if u[s] == 0.0 else 0
+            for i in range(k):
+                out[(draw[s] * k + i) * LANES + s] = normals[i * LANES + s]
+            draw[s], attempt[s] = draw[s] + 1, 0
+            if draw[s] == count:
+                waiting -= 1
+    return lost
 
 
 @njit
-def sample_lanes(mu, mirror, k, b, draws, at, machine, eps, z, z_at):
-    """z ← the reflection of [w, √(1−w²) v/|v|] that takes e1 to mu; return z·mu before z is rounded.
+def sample_lanes(mirror, k, b, draws, at, machine, eps, z, z_at):
+    """z ← the reflection of [w, √(1−w²) v/|v|] that takes e1 to mu; see `reference.sample_vmf`.
 
-    `mirror` holds the unit normal of the reflection (see `mirror_of`); see `reference.sample_vmf`.
+    `mirror` holds the unit normal of the reflection (see `mirror_of`). v is overwritten.
     """
     epsilon, one = load(draws, at), splat(1.0, draws)
     rest, pull = one - epsilon, b * epsilon

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
-from pyscore.kernels.cpu._activations import activate, activation_code, multiply_columns
+from pyscore.kernels.cpu._activations import activate, activate_values, activation_code, multiply_columns
 from pyscore.kernels.cpu._simd import (
     LANES,
     TILE_ROWS,
@@ -22,7 +22,7 @@ from pyscore.kernels.cpu._simd import (
     tile_product_3,
 )
 
-__all__ = ["INPUTS", "OUTPUTS", "Packed", "aligned", "layer_product", "pack", "padded", "push"]
+__all__ = ["INPUTS", "OUTPUTS", "Packed", "aligned", "layer_product", "pack", "padded", "push", "push_values"]
 
 Layers = Sequence[tuple[NDArray, NDArray]]
 INPUTS, OUTPUTS, WEIGHTS_AT, BIAS_AT = range(4)
@@ -145,5 +145,18 @@ def push(values, plan, code, source, target, step, groups, columns, slopes, slop
             activate(0 if linear else code, outputs, target, at, values, bias_at, slopes, slopes_at)
             if not linear:
                 multiply_columns(outputs, columns - 1, target, at + step, step, slopes, slopes_at)
+        source, target = target, source
+    return source
+
+
+@njit
+def push_values(values, plan, code, source, target, step, columns):
+    """Push value columns alone through all layers: the numbers of `push`, without slopes."""
+    layers = plan.shape[0]
+    for layer in range(layers):
+        inputs, outputs, weights_at, bias_at = plan[layer, 0], plan[layer, 1], plan[layer, 2], plan[layer, 3]
+        layer_product(values, weights_at, inputs, outputs, source, step, target, step, columns)
+        for c in range(columns):
+            activate_values(0 if layer == layers - 1 else code, outputs, target, c * step, values, bias_at)
         source, target = target, source
     return source

@@ -10,7 +10,7 @@ from pyscore.errors import ShapeError
 from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._draws import accept_draws, mirror_of, sample_lanes, wood_constants
 from pyscore.kernels.cpu._math import exp_negative, log
-from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, pack, push
+from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, pack, push_values
 from pyscore.kernels.cpu._simd import LANES, fma, load, select, splat, store, widen
 from pyscore.kernels.cpu._terms import likelihood_tile, prior_tile
 from pyscore.kernels.cpu._threads import share
@@ -49,6 +49,18 @@ def _total(sums, at):
     return log(load(sums, at + LANES)) + select(top > -np.inf, top, splat(0.0, sums))
 
 
+@njit
+def _inject(epsilon, v, row, rows, count, draws):
+    """Copy given draws to the lanes of a tile."""
+    width = 1 + v.shape[1]
+    for s in range(LANES):
+        first = min(row + s, rows - 1) * count
+        for i in range(count):
+            draws[i * width * LANES + s] = epsilon[first + i]
+            for j in range(width - 1):
+                draws[(i * width + 1 + j) * LANES + s] = v[first + i, j]
+
+
 @compiled
 def _run(
     first, last, decoder, code, widest, x, mu, kappa, drawn, keys, seed, stream, given, machine, eps, precision,
@@ -61,11 +73,11 @@ def _run(
     weights, priors, lost = out
     like = weights
     mu_u, kappa_u, log_weight = prior
-    a, b, slopes = aligned(groups * step, x), aligned(groups * step, x), aligned(step, x)
+    a, b = aligned(groups * step, x), aligned(groups * step, x)
     codes, inputs = aligned(groups * k * LANES, x), aligned(step, x)
     centre, mirror = aligned(k * LANES, like), aligned(k * LANES, like)
-    normals, u = aligned((k + 1) * LANES, like), aligned((k + 6) * LANES, like)
-    draws, wood = aligned(k * LANES, like), aligned(6 * LANES, like)
+    scratch = aligned((k + 1) * LANES, like), aligned((k + 6) * LANES, like)
+    draws, wood = aligned(count * k * LANES, like), aligned(6 * LANES, like)
     lanes, sums = aligned(2 * LANES, like), aligned(4 * LANES, like)
     work = aligned(mu_u.shape[0] * LANES, like)
     words, own = np.empty(4, np.uint64), np.empty(LANES, np.uint64)
@@ -84,22 +96,17 @@ def _run(
         for i in range(2):
             store(sums, 2 * i * LANES, splat(-np.inf, sums))
             store(sums, (2 * i + 1) * LANES, splat(0.0, sums))
+        if injected:
+            _inject(epsilon, v, row, rows, count, draws)
+        else:
+            lost[tile] = accept_draws(seed, own, stream, wood, 3 * LANES, k, count, scratch, words, draws)
         for start in range(0, count, groups):
             here = min(groups, count - start)
             for g in range(here):
-                if injected:
-                    for s in range(LANES):
-                        at = min(row + s, rows - 1) * count + start + g
-                        draws[s] = epsilon[at]
-                        for i in range(k - 1):
-                            draws[(1 + i) * LANES + s] = v[at, i]
-                else:
-                    lost[tile] += accept_draws(
-                        seed, own, stream, start + g, wood, 3 * LANES, k, normals, words, u, draws, 0
-                    )
-                sample_lanes(centre, mirror, k, load(wood, 0), draws, 0, machine, eps, codes, g * k * LANES)
+                at = (start + g) * k * LANES
+                sample_lanes(mirror, k, load(wood, 0), draws, at, machine, eps, codes, g * k * LANES)
                 a[g * step : g * step + k * LANES] = codes[g * k * LANES : (g + 1) * k * LANES]
-            decoded = push(decoder[0], decoder[1], code, a, b, step, here, 1, slopes, 0)
+            decoded = push_values(decoder[0], decoder[1], code, a, b, step, here)
             for g in range(here):
                 z_at, cosine = g * k * LANES, splat(0.0, like)
                 for i in range(k):

@@ -62,7 +62,7 @@ class NumbaBackend(CompiledBackend):
         outer, count = convention.importance == "outer_sum", IMPORTANCE_DRAWS
         if draws is None:
             stream = sampling.STREAMS["importance"]
-            source: Any = (sampling.row_keys(rows), seed, stream, count)
+            source: Any = (sampling.row_keys(rows), sampling.draw_seed(seed), stream, count)
             # What is drawn is decided in float64: the same draws on every backend.
             drawn = kappa if self.dtype == np.float64 else self._wide.encode(model, rows, convention=convention)[1]
         else:

@@ -115,6 +115,11 @@ def row_keys(x: Array) -> NDArray[np.uint64]:
     return keys
 
 
+def draw_seed(seed: int) -> int:
+    """Return a seed as Philox takes it, modulo 2⁶⁴; raise InvalidInput if it is negative or no integer."""
+    return check.integer("seed", seed, at_least=0) % 2**64
+
+
 def importance_draws(keys: NDArray[np.uint64], kappa: Array, k: int, s: int, seed: int) -> VMFDraws:
     """Draw ε (n·s,) and v (n·s, k−1), s draws a row: a function of (seed, key, κ) of the row, whatever its batch.
 
@@ -126,6 +131,7 @@ def importance_draws(keys: NDArray[np.uint64], kappa: Array, k: int, s: int, see
     NumericalWarning
         See `draw_vmf`.
     """
+    seed = draw_seed(seed)
     kappa = np.repeat(np.asarray(kappa, dtype=np.float64), s)
     keys, draw = np.repeat(keys, s), np.tile(np.arange(s, dtype=np.uint64), len(keys))
     epsilon, v = np.empty(len(kappa)), np.empty((len(kappa), k - 1))
