@@ -36,7 +36,7 @@ def main():
                 if len(table) and (table[list(key)] == pd.Series(key)).all(axis=1).any():
                     continue
                 start = time.perf_counter()
-                rows = evaluation.baseline_rows(data.load(name).split(split), split, [method])
+                rows = evaluation.baseline_rows(data.load_dataset(name).split(split), split, [method])
                 row = {**key, "auc": rows["auc"].iloc[0], "seconds": round(time.perf_counter() - start, 1)}
                 print(row, flush=True)
                 table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)

@@ -70,7 +70,7 @@ class Case(NamedTuple):
 
 def case(name: str, steps: int) -> Case:
     """Train our model on the training split of a dataset."""
-    split = data.load(name).split(0)
+    split = data.load_dataset(name).split(0)
     start = time.perf_counter()
     model = fitted.fit(split.x_train, TrainConfig(steps=steps, seed=0))
     taken = time.perf_counter() - start

@@ -66,7 +66,7 @@ def problem(name: str = data.EMBEDDED, *, steps: int = 1000, rows: int | None = 
 
     With `rows` the test rows are repeated, or cut, to that many.
     """
-    split = data.load(name).split(0)
+    split = data.load_dataset(name).split(0)
     model = fitted.fit(split.x_train, TrainConfig(steps=steps, seed=0))
     x = np.asarray(model.standardiser.transform(split.x_test), np.float32).astype(np.float64)
     pick = np.arange(len(x)) if rows is None else np.resize(np.random.default_rng(0).permutation(len(x)), rows)

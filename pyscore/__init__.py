@@ -7,6 +7,7 @@ Importing this package loads NumPy and little else; everything below is loaded w
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from pyscore._core.version import __version__ as __version__
@@ -15,7 +16,8 @@ from pyscore.errors import PyscoreError
 
 if TYPE_CHECKING:
     from pyscore.backends import available_backends, get_backend
-    from pyscore.data.datasets import load
+    from pyscore.data.datasets import load_dataset
+    from pyscore.detectors.load import load_model
     from pyscore.detectors.manifold import ManifoldScorer
     from pyscore.detectors.svae import SVAEDetector
     from pyscore.reference.model import SVAE
@@ -39,7 +41,8 @@ __all__ = [
     "available_backends",
     "fit",
     "get_backend",
-    "load",
+    "load_dataset",
+    "load_model",
     "score",
     "score_table",
     "score_terms",
@@ -57,7 +60,8 @@ _LAZY = {
     "available_backends": "backends",
     "fit": "scoring.fitted",
     "get_backend": "backends",
-    "load": "data.datasets",
+    "load_dataset": "data.datasets",
+    "load_model": "detectors.load",
     "score": "scoring.scores",
     "score_table": "scoring.scores",
     "score_terms": "scoring.scores",
@@ -67,6 +71,7 @@ _LAZY = {
 _ROOMS = {
     "backends",
     "bench",
+    "cli",
     "data",
     "detectors",
     "experiment",
@@ -86,6 +91,13 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "load":
+        warnings.warn(
+            "pyscore.load is now pyscore.load_dataset; the old name goes with the next release.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return importlib.import_module("pyscore.data.datasets").load_dataset
     if name in _LAZY:
         value = getattr(importlib.import_module(f"pyscore.{_LAZY[name]}"), name)
         globals()[name] = value

@@ -9,7 +9,7 @@ import pytest
 from pyscore import reference as ref
 from pyscore.backends import get_backend
 from pyscore.convention import EXACT
-from pyscore.data.datasets import load
+from pyscore.data.datasets import load_dataset
 from pyscore.data.preprocessing import Standardiser
 from pyscore.data.tables import features, read_table, split_labels
 from pyscore.errors import InvalidInput, ShapeError
@@ -279,7 +279,7 @@ ERRORS = {
     "label values": (lambda: split_labels(FRAME.round(), "a"), InvalidInput, r"column 'a' must hold 0 .normal. and 1"),
     "table kind": (lambda: read_table(__file__), InvalidInput, r"`path` must end in .parquet, .pq, .csv, .*; got"),
     "scaler width": (lambda: FITTED.standardiser.transform(X[:, :2]), ShapeError, r"`x` must have shape \(n, 4\); .*a, b, c"),
-    "dataset": (lambda: load("mnist"), InvalidInput, r"`dataset` must be one of .*; got 'mnist'"),
+    "dataset": (lambda: load_dataset("mnist"), InvalidInput, r"`dataset` must be one of .*; got 'mnist'"),
     "goodness of one row": (lambda: goodness_of_fit(MODEL, X[:1]), InvalidInput, r"`x` must have at least 2 rows .*; got 1"),
 }  # fmt: skip
 

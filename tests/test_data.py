@@ -66,18 +66,18 @@ def test_rounding_is_half_to_even(n, train):
 
 
 def test_the_embedded_data_need_no_network():
-    d = data.load("breast-cancer")
+    d = data.load_dataset("breast-cancer")
     assert d.normal.shape == (357, 30)
     assert d.anomalous.shape == (212, 30)
 
 
 def test_unknown_names():
     with pytest.raises(InvalidInput, match="`dataset` must be one of 'breast-cancer-wisconsin', .*; got 'iris'"):
-        data.load("iris")
+        data.load_dataset("iris")
     with pytest.raises(
         InvalidInput, match="breast-cancer-wisconsin has no very_hard anomalies; it has easy, medium"
     ):
-        data.load("breast-cancer-wisconsin", "very_hard")
+        data.load_dataset("breast-cancer-wisconsin", "very_hard")
 
 
 def test_no_network_names_both_ways_out(tmp_path, monkeypatch):
@@ -90,7 +90,7 @@ def test_no_network_names_both_ways_out(tmp_path, monkeypatch):
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path)
     monkeypatch.setattr(pooch, "retrieve", offline)
     with pytest.raises(DataUnavailable, match=r"pyscore data fetch yeast.*set PYSCORE_DATA"):
-        data.load("yeast")
+        data.load_dataset("yeast")
     assert not list(tmp_path.rglob("*.txt"))
 
 
@@ -119,13 +119,13 @@ def test_a_wrong_file_is_refused(tmp_path, monkeypatch):
     for file in data._registry()["datasets"]["yeast"]:
         (tmp_path / "yeast" / file).write_text("1 2 3\n")
     with pytest.raises(DataIntegrityError, match=r"is not the paper's file: its SHA-256 is [0-9a-f]{16}…, not"):
-        data.load("yeast")
+        data.load_dataset("yeast")
 
 
 def test_a_missing_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PYSCORE_DATA", str(tmp_path))
     with pytest.raises(DataUnavailable, match=r"yeast/\w+.txt is not in PYSCORE_DATA=.*unset PYSCORE_DATA"):
-        data.load("yeast")
+        data.load_dataset("yeast")
 
 
 def test_registry_matches_the_design():
@@ -142,7 +142,7 @@ def test_registry_matches_the_design():
 @pytest.mark.parametrize("name", data.DATASETS)
 def test_the_ten(name, monkeypatch):
     monkeypatch.setenv("PYSCORE_DATA", str(LODA))
-    d = data.load(name)
+    d = data.load_dataset(name)
     entry = data._registry()["datasets"][name]
     assert d.normal.shape == (entry["normal.txt"]["rows"], entry["normal.txt"]["columns"])
     assert len(d.anomalous) == entry["easy.txt"]["rows"]
@@ -154,7 +154,7 @@ def test_the_ten(name, monkeypatch):
 @needs_loda
 def test_haberman_has_one_test_anomaly(monkeypatch):
     monkeypatch.setenv("PYSCORE_DATA", str(LODA))
-    split = data.load("haberman").split(0)
+    split = data.load_dataset("haberman").split(0)
     assert (int(split.y_train.sum()), int(split.y_test.sum())) == (3, 1)
 
 

@@ -96,7 +96,7 @@ def test_bad_options(wrong):
 
 @pytest.fixture(scope="module")
 def split():
-    return data.load("breast-cancer").split(0, convention=ORIGINAL)
+    return data.load_dataset("breast-cancer").split(0, convention=ORIGINAL)
 
 
 @pytest.fixture(scope="module")

@@ -601,10 +601,10 @@ def test_other_training_is_a_setting_of_its_own(tmp_path, folder):
 
 
 def test_models_that_were_really_trained(tmp_path, folder):
-    from pyscore import TrainConfig, load, train
+    from pyscore import TrainConfig, load_dataset, train
     from pyscore.detectors import evaluation
 
-    split = load("breast-cancer").split(0)
+    split = load_dataset("breast-cancer").split(0)
     frames = []
     for k in (2, 4):
         model = train(

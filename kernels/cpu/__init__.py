@@ -4,6 +4,7 @@ Importing this package imports Numba and compiles nothing; each kernel is compil
 in Numba's cache on disk.
 """
 
+from pyscore._core.lazy import attach
 from pyscore.kernels.cpu._activations import ACTIVATIONS
 from pyscore.kernels.cpu._network import Packed, pack
 from pyscore.kernels.cpu.adam_descent import Descent, adam_descent
@@ -51,3 +52,5 @@ __all__ = [
     "pack_encoder",
     "proposed",
 ]
+
+__getattr__, __dir__ = attach(__name__)

@@ -4,6 +4,7 @@ Arrays may be on the host, or on the device of any library with ``__cuda_array_i
 the rows were. Kernels are compiled for the sizes of a network at its first call. float32 is float32: no TF32.
 """
 
+from pyscore._core.lazy import attach
 from pyscore.kernels.cuda._activations import ACTIVATIONS
 from pyscore.kernels.cuda._network import Packed, pack
 from pyscore.kernels.cuda._target import SIMULATED, device_fault
@@ -42,3 +43,5 @@ __all__ = [
     "pack_encoder",
     "proposed",
 ]
+
+__getattr__, __dir__ = attach(__name__)

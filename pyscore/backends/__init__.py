@@ -10,6 +10,7 @@ import importlib
 from typing import Any, NamedTuple, cast
 
 from pyscore._core.checks import choice, floating
+from pyscore._core.lazy import attach
 from pyscore.backends._protocol import Backend
 from pyscore.errors import BackendUnavailable
 
@@ -84,3 +85,6 @@ def get_backend(name: str | Backend = "numpy", *, dtype: Any = None, device: str
             raise BackendUnavailable(f"{name}: {reason} Available here: {', '.join(others)}.")
         _cache[key] = importlib.import_module(BACKENDS[name].module).create(wanted, device)
     return _cache[key]
+
+
+__getattr__, __dir__ = attach(__name__)

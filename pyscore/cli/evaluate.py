@@ -66,7 +66,7 @@ def dataset(
     """Train `seeds` models on one split of a dataset and print mean and deviation of their test AUCs."""
     if seeds < 1:
         raise InvalidInput(f"`seeds` must be at least 1; got {seeds}.")
-    split = data.load(name).split(split_seed, convention=config.convention)
+    split = data.load_dataset(name).split(split_seed, convention=config.convention)
     d = split.x_train.shape[1]
     sizes = {**sizes, "latent_dim": sizes["latent_dim"] or min(4, d)}
     configs = [dataclasses.replace(config, seed=seed) for seed in range(seeds)]

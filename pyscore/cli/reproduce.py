@@ -93,7 +93,7 @@ def _checked(request: Request) -> list[StackTask]:
         raise InvalidInput(f"`--jobs` must be at least 1; got {request.jobs}.")
     tasks = request.tasks()
     for name in dict.fromkeys(task.dataset for task in tasks):
-        data.load(name)
+        data.load_dataset(name)
     return tasks
 
 

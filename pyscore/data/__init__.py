@@ -1,1 +1,7 @@
 """Rows of numbers: the paper's datasets, splits, a user's tables and frames."""
+
+from pyscore._core.lazy import attach
+
+__getattr__, __dir__ = attach(
+    __name__, {"DATASETS": "datasets", "Dataset": "datasets", "Split": "datasets", "load_dataset": "datasets"}
+)

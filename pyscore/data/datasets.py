@@ -27,7 +27,17 @@ from pyscore.convention import EXACT, Convention
 from pyscore.data.preprocessing import Standardiser
 from pyscore.errors import DataIntegrityError, DataUnavailable, InvalidInput
 
-__all__ = ["DATASETS", "NOTES", "Dataset", "Split", "fetch", "load", "load_breast_cancer", "location", "overview"]
+__all__ = [
+    "DATASETS",
+    "NOTES",
+    "Dataset",
+    "Split",
+    "fetch",
+    "load_breast_cancer",
+    "load_dataset",
+    "location",
+    "overview",
+]
 
 DIFFICULTIES = ("easy", "medium", "hard", "very_hard")
 EMBEDDED = "breast-cancer"
@@ -131,7 +141,7 @@ def load_breast_cancer() -> Dataset:
     return Dataset(EMBEDDED, bunch.data[bunch.target == 1], bunch.data[bunch.target == 0], columns)
 
 
-def load(name: str, difficulty: str = "easy") -> Dataset:
+def load_dataset(name: str, difficulty: str = "easy") -> Dataset:
     """Load one of the ten datasets, or the embedded ``"breast-cancer"``.
 
     Raises

@@ -63,7 +63,7 @@ class StackResult(NamedTuple):
 
 def split_of(task: StackTask) -> Split:
     """Rows of a task, standardised as the training convention asks."""
-    dataset = data.load(task.dataset, task.difficulty)
+    dataset = data.load_dataset(task.dataset, task.difficulty)
     return dataset.split(task.split, convention=task.options.train_convention)
 
 

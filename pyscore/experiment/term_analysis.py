@@ -116,7 +116,7 @@ def anatomy(
     InvalidInput
         If the models are not those that the rows were measured of.
     """
-    load = functools.cache(data.load)
+    load = functools.cache(data.load_dataset)
     lines: list[dict[str, Any]] = []
     for criterion in SELECTIONS:
         for row in records(select(rows[rows["score"] == SCORE], criterion)):

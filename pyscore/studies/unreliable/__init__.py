@@ -9,3 +9,7 @@
 
 Nothing is imported here: each part loads what it needs.
 """
+
+from pyscore._core.lazy import attach
+
+__getattr__, __dir__ = attach(__name__)

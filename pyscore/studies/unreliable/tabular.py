@@ -140,7 +140,7 @@ def run_dataset(
     for model_name in models:
         check.choice("model", model_name, MODELS)
     effort = effort or Effort()
-    split = data.load(name).split(seed)
+    split = data.load_dataset(name).split(seed)
     normal_train = split.x_train[split.y_train == 0]
     normal_test = split.x_test[split.y_test == 0][:MOST_NORMALS]
     report = progress or (lambda text: None)

@@ -1,0 +1,44 @@
+"""Names of a package that are loaded when they are first asked for, so that importing pyscore stays light."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["attach"]
+
+
+def attach(
+    package: str, names: Mapping[str, str] | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__getattr__` and `__dir__` of a package whose modules load at their first use.
+
+    Parameters
+    ----------
+    package : str
+        ``__name__`` of the package.
+    names : mapping, optional
+        Public name → module of the package that holds it.
+    """
+    public = dict(names or {})
+
+    def modules() -> set[str]:
+        found = pkgutil.iter_modules(sys.modules[package].__path__)
+        return {module.name for module in found if not module.name.startswith("__")}
+
+    def load(name: str) -> Any:
+        if name in public:
+            value = getattr(importlib.import_module(f"{package}.{public[name]}"), name)
+            setattr(sys.modules[package], name, value)
+            return value
+        if not name.startswith("__") and name in modules():
+            return importlib.import_module(f"{package}.{name}")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    def names_of() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *public, *modules()})
+
+    return load, names_of
