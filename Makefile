@@ -1,18 +1,26 @@
-# make demo    from a clone to a trained model, a table of AUCs and a picture
-# make test    everything that this machine can run
-# Both make .venv first; nothing is installed outside it.
+# make demo      from a clone to a trained model, a table of AUCs and a picture
+# make test      everything that this machine can run
+# make portable  the numerical tests under the code paths of other processors
+# make lowest    the tests under the lowest versions that pyproject.toml allows
+# make newer     what needs no torch, under the Pythons of NEWER
+# All make environments of their own first; nothing is installed outside them.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PLAIN := $(VENV)/.plain
 STAMP := $(VENV)/.installed
 ALIBI := $(or $(PYSCORE_ALIBI_PYTHON),.alibi/bin/python)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test loaded setup lint docs cudasim julia bench wheel clean
+# $(call timed,what it is,command): say what is done, and how long it took.
+timed = @echo "$(1) ..."; begin=$$(date +%s); ( $(2) ) && echo "$(1): $$(( $$(date +%s) - begin )) s"
 
-demo: setup
-	$(BIN)/pyscore demo
+.PHONY: demo test loaded portable lowest newer setup lint docs cudasim julia bench wheel clean
+
+# The demo needs the package alone: no test tools.
+demo: $(PLAIN)
+	$(call timed,demo: the kernels are compiled and two models trained,$(BIN)/pyscore demo)
 
 # The CUDA kernels run in a process of their own, under Numba's simulator; the rest in two, each on one core.
 WORKERS ?= 2
@@ -23,13 +31,56 @@ test: setup cudasim
 loaded: setup
 	$(BIN)/python tests/loaded.py $(MAKE) test
 
+# One processor stands for others: see tests/portable.py. ARGUMENTS="--only sse tests/test_portability.py" for a part of it.
+portable: setup
+	$(BIN)/python tests/portable.py $(ARGUMENTS)
+
+# Without what needs Julia, the CUDA simulator, a browser or the pages' tools; they are tested above.
+LEFT_OUT := --ignore=tests/julia --ignore=tests/bench --ignore=tests/kernels/test_cuda.py --ignore=tests/kernels/test_target.py \
+  --ignore=tests/test_docs.py --ignore=tests/test_report.py --ignore=tests/test_packaging.py --ignore=tests/test_examples.py
+SOME := OMP_NUM_THREADS=1
+.SECONDARY:
+
+lowest: .lowest/.installed
+	.lowest/bin/python -m pip list --format=freeze
+	$(SOME) .lowest/bin/python -m pytest -q -m "not cuda and not julia and not slow" -n $(WORKERS) --dist loadfile $(OLD) $(LEFT_OUT)
+
+# Deprecations that a library's old version reports of another's new one are not ours.
+OLD := -W default::DeprecationWarning -W default::FutureWarning -W default::PendingDeprecationWarning
+
+.lowest/.installed: pyproject.toml constraints.txt tests/requirements.py
+	test -x .lowest/bin/python || $(PYTHON) -m venv .lowest
+	.lowest/bin/python -m pip install --quiet --constraint constraints.txt uv "setuptools>=77"
+	.lowest/bin/python tests/requirements.py --lowest .lowest/bin/uv test > .lowest/requirements.txt
+	$(call timed,installing the lowest versions,.lowest/bin/python -m pip install --quiet --requirement .lowest/requirements.txt "$$(grep ^torch== constraints.txt)")
+	.lowest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# torch has no wheel for these Pythons at hand: all else is installed, and what torch's absence leaves out is counted.
+NEWER ?= 3.12 3.13
+newer: $(NEWER:%=newer-%)
+
+newer-%: .newer-%/.installed
+	$(SOME) PYSCORE_WITHOUT_TORCH=1 .newer-$*/bin/python -m pytest -q -m "not cuda and not julia and not slow" -n0 $(LEFT_OUT)
+
+.newer-%/.installed: pyproject.toml constraints.txt tests/requirements.py
+	test -x .newer-$*/bin/python || $$(sh tests/python_of.sh $*) -m venv .newer-$*
+	.newer-$*/bin/python tests/requirements.py test > .newer-$*/requirements.txt
+	$(call timed,installing for Python $*,.newer-$*/bin/python -m pip install --quiet --constraint constraints.txt --requirement .newer-$*/requirements.txt "setuptools>=77")
+	.newer-$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): $(PLAIN)
+	$(call timed,installing the test tools,$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]")
+	touch $@
+
+# setuptools and torch before the package, so that its build and its resolution find them there.
+$(PLAIN): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt "setuptools>=77" torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
-	touch $(STAMP)
+	$(call timed,installing pyscore and what it needs,$(BIN)/python -m pip install --quiet --constraint constraints.txt "setuptools>=77" torch && $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable .)
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check .
@@ -68,4 +119,4 @@ wheel: setup
 	sh tests/wheel.sh $(PYTHON)
 
 clean:
-	rm -rf $(VENV) .alibi build dist site *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .alibi .lowest .newer-* .portable build dist site *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -99,7 +99,10 @@ def __getattr__(name: str) -> Any:
         )
         return importlib.import_module("pyscore.data.datasets").load_dataset
     if name in _LAZY:
-        value = getattr(importlib.import_module(f"pyscore.{_LAZY[name]}"), name)
+        from pyscore._core.optional import needs_torch
+
+        with needs_torch(f"pyscore.{name}"):
+            value = getattr(importlib.import_module(f"pyscore.{_LAZY[name]}"), name)
         globals()[name] = value
         return value
     if name in _ROOMS or name in _MODULES:

@@ -1,8 +1,11 @@
 """Fixtures and hypothesis settings of all tests."""
 
 import numpy as np
+import other_lanes  # noqa: F401  before the kernels
 import pytest
 from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["without_torch"]
 
 settings.register_profile(
     "default",

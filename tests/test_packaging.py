@@ -76,3 +76,48 @@ def test_no_test_sets_a_limit_of_its_own_on_a_process():
                 ):
                     limited.append(f"{path.relative_to(ROOT)}:{node.lineno} {called}")
     assert not limited, limited
+
+
+WITHOUT_TORCH = """
+import sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, NoTorch())
+import numpy as np
+import pyscore
+from pyscore.errors import BackendUnavailable
+x = np.random.default_rng(0).normal(size=(60, 4))
+trained = pyscore.train(x, pyscore.TrainConfig(steps=3, batch_size=8), hidden_dim=4, latent_dim=2, n_components=2)
+assert np.isfinite(pyscore.score(trained.model, x, "proposed", backend="numba")).all()
+detector = pyscore.SVAEDetector(steps=3).fit(x)
+assert len(detector.decision_scores_) == 60
+assert "torch" in pyscore.available_backends()["torch"]
+for ask in (
+    lambda: pyscore.ManifoldScorer,
+    lambda: pyscore.get_backend("torch"),
+    lambda: pyscore.train(x, pyscore.TrainConfig(steps=3), backend="torch"),
+    lambda: pyscore.train_stack(x, [pyscore.TrainConfig(steps=3)], backend="torch"),
+):
+    try:
+        ask()
+    except BackendUnavailable as error:
+        assert "pip install torch" in str(error), error
+    else:
+        raise SystemExit("no error")
+from pyscore.cli.app import main
+try:
+    main(["unreliable", "run"])
+except SystemExit as end:
+    print("status", end.code, "torch" in sys.modules)
+"""
+
+
+def test_without_torch_models_are_trained_and_scored_and_the_rest_says_what_to_install():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("status ")
+    assert not done.stdout.startswith(("status 0", "status None"))
+    assert "pip install torch" in done.stderr
+    assert "Traceback" not in done.stderr

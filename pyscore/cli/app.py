@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TextIO
 
 from cyclopts import App, Parameter
 
+from pyscore._core.optional import needs_torch
 from pyscore.cli import output
 from pyscore.cli.net import status_of
 from pyscore.cli.reading import DEFAULT_READING, TableOptions
@@ -797,9 +798,10 @@ def main(arguments: list[str] | None = None) -> Any:
     warnings.showwarning = _show
     warnings.filterwarnings("always", category=TableNote)  # a note is no error where warnings are
     try:
-        return app(
-            [argument for argument in arguments if argument != DEBUG], exit_on_error=False, print_error=False,
-            console=output.console(), error_console=output.console(stderr=True),
-        )  # fmt: skip
+        with needs_torch("this command"):
+            return app(
+                [argument for argument in arguments if argument != DEBUG], exit_on_error=False, print_error=False,
+                console=output.console(), error_console=output.console(stderr=True),
+            )  # fmt: skip
     except (Exception, KeyboardInterrupt) as error:
         sys.exit(status_of(error, debug=debug))

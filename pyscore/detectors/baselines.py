@@ -15,6 +15,7 @@ import numpy as np
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore._core.optional import needs_torch
 from pyscore.errors import BackendUnavailable
 
 __all__ = ["BASELINES", "HEAVY", "Baseline", "baseline"]
@@ -129,8 +130,8 @@ def autoencoder_mixture(train: Array, seed: int) -> Scorer:
     """
     from sklearn.mixture import GaussianMixture
 
-    from pyscore.detectors.autoencoder import train_autoencoder
-
+    with needs_torch("this baseline"):
+        from pyscore.detectors.autoencoder import train_autoencoder
     d = train.shape[1]
     k = min(4, max(1, d - 1))
     model = train_autoencoder(train, (d, 32, 32, k, 32, 32, d), activation="swish", steps=STEPS, seed=seed).model
@@ -145,7 +146,8 @@ def autoencoder_mixture(train: Array, seed: int) -> Scorer:
 
 def anogan(train: Array, seed: int) -> Scorer:
     """min_z (1−λ)·Σ|x − G(z)| + λ·Σ|φ(x) − φ(G(z))|, λ = 0.1, φ the discriminator's features (Schlegl 2017)."""
-    from pyscore.detectors import gan
+    with needs_torch("this baseline"):
+        from pyscore.detectors import gan
 
     model = gan.train_gan(train, latent_dim=min(4, train.shape[1]), steps=STEPS, seed=seed)
     share = gan.DISCRIMINATION
@@ -161,7 +163,8 @@ def adgan(train: Array, seed: int) -> Scorer:
     "the search for z is repeated several times and corresponding densities are averaged". Deecke's own score
     averages the errors, and adapts the generator in the search; that is not done here.
     """
-    from pyscore.detectors import gan
+    with needs_torch("this baseline"):
+        from pyscore.detectors import gan
 
     model = gan.train_gan(train, latent_dim=min(4, train.shape[1]), steps=STEPS, seed=seed)
 
@@ -181,9 +184,10 @@ def adgan(train: Array, seed: int) -> Scorer:
 @contextlib.contextmanager
 def _seeded_torch(seed: int) -> Iterator[None]:
     """Seed torch's global generator for a while, on one thread: PyOD draws from it, also when it scores."""
-    import torch
+    with needs_torch("this baseline"):
+        import torch
 
-    from pyscore.backends.torch_functions import one_thread
+        from pyscore.backends.torch_functions import one_thread
 
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)

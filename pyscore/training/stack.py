@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore._core.optional import needs_torch
 from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.reference.model import SVAE
 from pyscore.training.config import BACKENDS, Progress, StackMember, TrainConfig, cores
@@ -90,8 +91,8 @@ def train_stack(
     if not models:
         return []
     if backend == "torch":
-        from pyscore.training.torch_stack import train_batched
-
+        with needs_torch("backend='torch'"):
+            from pyscore.training.torch_stack import train_batched
         return train_batched(x, models, configs, device, callback)
     return _train_compiled(x, models, configs, threads, callback)
 

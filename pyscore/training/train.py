@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyscore._core import checks as check
+from pyscore._core.optional import needs_torch
 from pyscore.errors import InvalidInput
 from pyscore.reference.model import SVAE
 from pyscore.training.config import BACKENDS, Callback, TrainConfig, Trained
@@ -45,8 +46,8 @@ def new_run(
         backend = "numba" if draws is None and device == "cpu" else "torch"
     check.choice("backend", backend, BACKENDS)
     if backend == "torch":
-        from pyscore.training.torch_trainer import Trainer
-
+        with needs_torch("backend='torch'"):
+            from pyscore.training.torch_trainer import Trainer
         return Trainer(model, x, config, draws=draws, device=device)
     if draws is not None or device != "cpu":
         what = "`draws` must be None" if draws is not None else f"`device` must be 'cpu', not {device!r},"
