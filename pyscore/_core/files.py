@@ -22,6 +22,7 @@ from pyscore.errors import InvalidInput, ModelFileError, PyscoreError, WriteErro
 
 __all__ = [
     "atomic_write",
+    "check_tensors",
     "create_file",
     "finish_file",
     "hidden_name",
@@ -299,6 +300,18 @@ def read_tensors(
         raise ModelFileError(f"cannot read {str(path)!r}: {why}.") from None
 
 
+def check_tensors(
+    path: str | os.PathLike[str], kind: str, version: int, *, unsigned: Collection[int] = ()
+) -> None:
+    """Look at the header and the table of contents of a file and not at its data; raises as `unpack_tensors`."""
+    try:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            _contents(file, size, str(path), kind, version, unsigned)
+    except OSError as error:
+        raise ModelFileError(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
+
+
 def unpack_tensors(
     data: bytes, kind: str, version: int, *, unsigned: Collection[int] = (), name: str = "<bytes>"
 ) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -331,21 +344,29 @@ def unpack_tensors(
 def _read(
     file: IO[bytes], size: int, name: str, kind: str, version: int, unsigned: Collection[int]
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    def broken(why: str) -> ModelFileError:
-        return ModelFileError(f"{name!r} is not a pyscore {kind} file: {why}.")
-
-    start, text, index = _index(file, size, broken)
-    header = _header(index.pop("__metadata__", None), kind, version, unsigned, broken)
+    head, header, entries, broken = _contents(file, size, name, kind, version, unsigned)
     checksum = header.pop("sha256", None)
-    entries = _entries(index, size - len(start) - len(text), broken)
-    data = file.read(size - len(start) - len(text))
+    data = file.read(size - len(head))
     if checksum is not None:
-        _verify(checksum, start + text, data, broken)
+        _verify(checksum, head, data, broken)
     view = memoryview(data)
     return header, {
         name: np.frombuffer(view[begin:end], dtype).reshape(shape).copy()
         for name, dtype, shape, begin, end in entries
     }
+
+
+def _contents(
+    file: IO[bytes], size: int, name: str, kind: str, version: int, unsigned: Collection[int]
+) -> tuple[bytes, dict[str, Any], list[_Entry], _Broken]:
+    """Read what stands before the data: its bytes, the header, where each tensor lies; and how errors name it."""
+
+    def broken(why: str) -> ModelFileError:
+        return ModelFileError(f"{name!r} is not a pyscore {kind} file: {why}.")
+
+    start, text, index = _index(file, size, broken)
+    header = _header(index.pop("__metadata__", None), kind, version, unsigned, broken)
+    return start + text, header, _entries(index, size - len(start) - len(text), broken), broken
 
 
 def _index(file: IO[bytes], size: int, broken: _Broken) -> tuple[bytes, bytes, dict[str, Any]]:

@@ -78,8 +78,10 @@ def check_folder(path: PathLike) -> Path:
 def _probe(path: Path) -> None:
     """Make a file beside `path` and remove it: what the permissions say is not all that may stand in the way."""
     probe = hidden_name(path, f".{secrets.token_hex(6)}.tmp")
-    create_file(probe).close()
-    probe.unlink()
+    try:
+        create_file(probe).close()
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _file_at(path: PathLike) -> os.stat_result | None:

@@ -25,7 +25,8 @@ from pyscore.experiment.grid import GRIDS, Options, StackTask, tasks_of
 from pyscore.experiment.jobs import Job, Rescore, TrainingAblation
 from pyscore.experiment.runs import Place, cores, failed_models
 from pyscore.experiment.schedule import BROKEN, ELSEWHERE, FINISHED, FINISHED_BEFORE, Report, Watch, execute
-from pyscore.experiment.store import Store, out_of_disk, read_results
+from pyscore.experiment.schema import SCHEMA
+from pyscore.experiment.store import Store, damage_of_rows, out_of_disk, read_results, read_rows
 
 __all__ = ["Request", "ablate", "reproduce", "show_status"]
 
@@ -50,8 +51,12 @@ class Request:
 def reproduce(folder: Path, request: Request, *, json: bool) -> None:
     """Run what is not finished; exit with 1 if something was not computed or not written."""
     tasks = _checked(request)
-    store = Store(folder)
-    _announce(store, tasks, request)
+    store = Store(folder, tell=print_note)
+    try:
+        _announce(store, tasks, request)
+    except BaseException:
+        store.discard()
+        raise
     _baselines(tasks, store)
     report = _run([Job(task) for task in tasks], store, request)
     emit({"output": str(folder), **report.to_dict()}, json=json)
@@ -62,8 +67,8 @@ def reproduce(folder: Path, request: Request, *, json: bool) -> None:
 def ablate(folder: Path, request: Request, *, training: bool, json: bool) -> None:
     """Switch each scoring field on the models of finished stacks, and train with each training field switched."""
     tasks = _checked(request)
-    store = Store(folder)
-    finished = [task for task in tasks if store.result_path(task).is_file()]
+    store = Store(folder, tell=print_note)
+    finished = [task for task in tasks if store.result_path(task).is_file() and not Job(task).damage(store)]
     if not finished:
         raise InvalidInput(
             f"none of the {len(tasks)} stacks asked for is finished in {str(folder)!r}. Call without --ablation "
@@ -73,7 +78,7 @@ def ablate(folder: Path, request: Request, *, training: bool, json: bool) -> Non
         print_note(
             f"{len(tasks) - len(finished)} of {len(tasks)} stacks are not finished: the ablation lacks them."
         )
-    rows = pd.concat([pd.read_parquet(store.result_path(task)) for task in finished], ignore_index=True)
+    rows = pd.concat([read_rows(store.result_path(task)) for task in finished], ignore_index=True)
     fitted, dear = frozenset(selected_models(rows)), frozenset(selected_models(rows, ["proposed"]))
     own = rows.groupby("stack")["config_hash"].agg(frozenset)
     jobs: list[Job] = [Rescore(task, fitted & own[task.name], dear & own[task.name]) for task in finished]
@@ -201,9 +206,11 @@ def show_status(folder: Path, *, json: bool) -> None:
     """Print how many stacks are done and missing, and how many models failed, for each run and dataset."""
     if not (folder / "manifest.json").is_file():
         raise InvalidInput(f"there is no run in {str(folder)!r}. Start one with `pyscore reproduce -o {folder}`.")
-    store = Store(folder)
-    done = {path.stem for path in (folder / "results").glob("*.parquet")}
-    failed = failed_models(read_results(folder)) if done else {}
+    store = Store(folder, tell=print_note)
+    files = {path.stem: path for path in (folder / "results").glob("*.parquet")}
+    damaged = {name for name, path in files.items() if damage_of_rows(path, SCHEMA.names) is not None}
+    done = files.keys() - damaged
+    failed = failed_models(read_results(folder, skip_damaged=True)) if done else {}
     rows = []
     for key, run in store.runs().items():
         for name in run["datasets"]:
@@ -218,6 +225,7 @@ def show_status(folder: Path, *, json: bool) -> None:
                     "stacks": len(stacks),
                     "done": len(there),
                     "missing": len(stacks) - len(there),
+                    "damaged": sum(s in damaged for s in stacks),
                     "failed_models": sum(failed.get(s, 0) for s in there),
                 }
             )

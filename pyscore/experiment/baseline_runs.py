@@ -12,7 +12,7 @@ from pyscore.data.datasets import Split
 from pyscore.detectors.baselines import BASELINES
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.runs import split_of
-from pyscore.experiment.store import Store, write_rows
+from pyscore.experiment.store import Store, damage_of_rows, write_rows
 from pyscore.reference import roc_auc
 
 __all__ = ["BASELINE_SCHEMA", "baseline_areas", "write_baselines"]
@@ -61,12 +61,16 @@ def write_baselines(task: StackTask, store: Store) -> bool:
     convention = task.options.train_convention.name
     stem = f"{task.dataset}-{task.split}" + ("" if convention == "ORIGINAL" else f"-{convention}")
     path = store.part("baselines") / f"{stem}.parquet"
-    if path.is_file():
+    if path.is_file() and damage_of_rows(path, BASELINE_SCHEMA.names) is None:
         return False
     facts: dict[str, Any] = {"dataset": task.dataset, "difficulty": task.difficulty, "split": task.split}
     with store.claim(stem) as ours:
-        if not ours or path.is_file():
+        if not ours:
             return False
+        if path.is_file():
+            if (why := damage_of_rows(path, BASELINE_SCHEMA.names)) is None:
+                return False
+            store.set_aside(path, why)
         areas = baseline_areas(split_of(task), seed=task.split)
         write_rows(path, areas.assign(**facts, train_convention=convention), BASELINE_SCHEMA)
     return True

@@ -109,8 +109,8 @@ def execute_on(
             while waiting or out:
                 while waiting and len(out) < _room(client):
                     job = waiting.popleft()
-                    if writer.take(job):
-                        future = client.submit(_work, job, splits.of(job), job.inputs(store), place, pure=False)
+                    if writer.take(job) and (inputs := writer.inputs(job)) is not None:
+                        future = client.submit(_work, job, splits.of(job), inputs, place, pure=False)
                         out[future] = job
                         completed.add(future)
                         writer.seen(job, "sent to a worker", 0.0)

@@ -6,20 +6,25 @@ but its arguments, `save` writes where the folder is.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow.parquet as pq
 
 from pyscore.data.datasets import Split
 from pyscore.experiment.ablation import rescore
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.runs import Place, Progress, StackResult, run_stack
 from pyscore.experiment.schema import ABLATION_SCHEMA, SCHEMA
-from pyscore.experiment.store import Store, save_models, write_rows
+from pyscore.experiment.store import Store, damage_of_models, damage_of_rows, read_rows, save_models, write_rows
 
-__all__ = ["Job"]
+__all__ = ["Job", "Rescore", "TrainingAblation"]
+
+SELECTION = b"pyscore.selection"
+"""Key of the metadata of a file of re-scored rows that says which models were selected when it was made."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,28 @@ class Job:
     def path(self, store: Store) -> Path:
         """Where its rows lie once it is finished."""
         return store.result_path(self.task)
+
+    def outdated(self, store: Store) -> bool:
+        """Whether its rows, which are there and whole, are those of another question than the one now asked."""
+        return False
+
+    def damage(self, store: Store) -> tuple[Path, str] | None:
+        """A file of its result that is damaged, and how; None if there is none."""
+        rows, models = self.path(store), self._models(store)
+        if rows.exists() and (why := damage_of_rows(rows, self.columns)) is not None:
+            return rows, why
+        if models is not None and (why := damage_of_models(models)) is not None:
+            return models, why
+        return None
+
+    @property
+    def columns(self) -> list[str]:
+        """Of its rows."""
+        return list(SCHEMA.names)
+
+    def _models(self, store: Store) -> Path | None:
+        """Where its models lie, if it makes some."""
+        return store.models_path(self.task)
 
     def inputs(self, store: Store) -> tuple[Any, ...]:
         """What `work` needs out of the folder."""
@@ -61,6 +88,11 @@ class TrainingAblation(Job):
         """Beside the other rows of the ablation."""
         return store.part("ablation") / f"{self.name}.parquet"
 
+    @property
+    def columns(self) -> list[str]:
+        """Of its rows."""
+        return list(ABLATION_SCHEMA.names)
+
     def save(self, store: Store, result: StackResult) -> None:
         """Write models and rows."""
         save_models(store.models_path(self.task), self.task, result.models)
@@ -84,9 +116,28 @@ class Rescore(Job):
         """Beside the other rows of the ablation."""
         return store.part("ablation") / f"{self.name}.parquet"
 
+    @property
+    def columns(self) -> list[str]:
+        """Of its rows."""
+        return list(ABLATION_SCHEMA.names)
+
+    def _models(self, store: Store) -> Path | None:
+        return None
+
+    def outdated(self, store: Store) -> bool:
+        """Whether other models were selected since: a stack that was finished later has its part in that."""
+        metadata = pq.read_schema(self.path(store)).metadata or {}
+        return bool(metadata.get(SELECTION) != self._selection)
+
+    @property
+    def _selection(self) -> bytes:
+        """Identity of the models that are measured in full."""
+        chosen = json.dumps([sorted(self.fitted), sorted(self.dear)])
+        return hashlib.sha256(chosen.encode()).hexdigest().encode()
+
     def inputs(self, store: Store) -> tuple[Any, ...]:
         """Models and rows of the stack."""
-        return store.models(self.task), pd.read_parquet(store.result_path(self.task))
+        return store.models(self.task), read_rows(store.result_path(self.task))
 
     def work(self, split: Split, inputs: tuple[Any, ...], place: Place, progress: Progress | None) -> StackResult:
         """Re-score."""
@@ -97,5 +148,5 @@ class Rescore(Job):
         return StackResult(rows, [])
 
     def save(self, store: Store, result: StackResult) -> None:
-        """Write rows."""
-        write_rows(self.path(store), result.rows, ABLATION_SCHEMA)
+        """Write rows, and which selection of models they are of."""
+        write_rows(self.path(store), result.rows, ABLATION_SCHEMA, {SELECTION: self._selection})

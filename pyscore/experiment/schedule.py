@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 
 from pyscore.data.datasets import Split
+from pyscore.errors import DataUnavailable, InvalidInput, ModelFileError
 from pyscore.experiment.jobs import Job
 from pyscore.experiment.runs import Place, Progress, StackResult, failed_models, split_of
 from pyscore.experiment.store import Store, out_of_disk
@@ -47,6 +48,8 @@ class Report:
     """Computed without a claim, for which a full disk had no room, with the reason."""
     broken: dict[str, str] = field(default_factory=dict)
     """Not computed, with the reason: a worker that died time and again, say."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Computed again, since a file of their results was damaged; it was moved aside, with the reason."""
 
     @property
     def complete(self) -> bool:
@@ -56,7 +59,7 @@ class Report:
     def to_dict(self) -> dict[str, object]:
         """Return counts and reasons."""
         counts = {name: len(getattr(self, name)) for name in ("finished", "skipped", "elsewhere")}
-        reasons = {name: getattr(self, name) for name in ("unwritten", "unclaimed", "broken")}
+        reasons = {name: getattr(self, name) for name in ("unwritten", "unclaimed", "broken", "damaged")}
         return {**counts, "failed_models": self.failed_models, **reasons}
 
 
@@ -92,8 +95,7 @@ class Writer:
 
     def take(self, job: Job) -> bool:
         """Claim a job; returns whether it is to be done here."""
-        path = job.path(self.store)
-        if not path.is_file():
+        if not self._finished(job):
             try:
                 claimed = self._claim(job)
             except OSError as error:
@@ -101,13 +103,35 @@ class Writer:
                     raise
                 self._note(self.report.unclaimed, job.name, "not claimed", error)
                 return True
-            if claimed and not path.is_file():  # not finished between the two questions either
+            if claimed and not self._finished(job):  # not finished between the two questions either
+                self._set_aside(job)
                 return True
         self._release(job.name)
-        done = path.is_file()
+        done = self._finished(job)
         (self.report.skipped if done else self.report.elsewhere).append(job.name)
         self.seen(job, FINISHED_BEFORE if done else ELSEWHERE, 1.0)
         return False
+
+    def _finished(self, job: Job) -> bool:
+        """Whether the result of a job is there, whole, and what is asked for now."""
+        there = job.path(self.store).is_file()
+        return there and job.damage(self.store) is None and not job.outdated(self.store)
+
+    def _set_aside(self, job: Job) -> None:
+        """Move what is damaged out of the way of a job that is to be done again."""
+        rows = job.path(self.store)
+        while (found := job.damage(self.store)) is not None:
+            if found[0] != rows and rows.exists():  # first, since they say that the models are there
+                self.store.set_aside(rows, f"{found[0].name} is damaged")
+            self.report.damaged[job.name] = self.store.set_aside(*found)
+
+    def inputs(self, job: Job) -> tuple[Any, ...] | None:
+        """Read what a job needs; a damaged file ends that job with its reason, and no other."""
+        try:
+            return job.inputs(self.store)
+        except (DataUnavailable, InvalidInput, ModelFileError) as error:
+            self.give_up(job, error)
+            return None
 
     def save(self, job: Job, result: StackResult) -> None:
         """Write, after whatever waits."""
@@ -185,9 +209,9 @@ def execute(
     report, splits, place = Report(), Splits(), place or Place()
     with Writer(store, report, watch) as writer:
         for job in jobs:
-            if writer.take(job):
+            if writer.take(job) and (inputs := writer.inputs(job)) is not None:
                 progress = _progress(writer.seen, job)
-                writer.save(job, job.work(splits.of(job), job.inputs(store), place, progress))
+                writer.save(job, job.work(splits.of(job), inputs, place, progress))
     return report
 
 

@@ -8,11 +8,13 @@
     OUT/claims/<stack>               held by the process that works on the stack
     OUT/log.jsonl                    what went wrong, a line each
 
-A claim is a `flock` on an open file: the kernel releases it when the process dies, however it dies, so that no
-dead claim is left. Every file is written under the claim of its name, so that a temporary file whose claim is free
-belongs to a process that was killed: `Store.sweep`. On a file system without locks (some network mounts) there is
-a warning and no claim: two processes may then do the same work twice, but files stay whole, since they are renamed
-into place.
+A claim is a `flock` on an open file, which names its holder: the kernel releases it when the process dies, however
+it dies, so that no dead claim is left (filelock would fall back to a lock that outlives its holder). Every file is
+written under the claim of its name, so that a temporary file whose claim is free belongs to a process that was
+killed: `Store.sweep`. On a file system without locks (some network mounts) there is a warning and no claim: two
+processes may then do the same work twice, but files stay whole, since they are renamed into place.
+
+A file that is damaged does not count as finished: it is moved aside, and made again.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ import contextlib
 import errno
 import json
 import os
+import socket
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +36,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyscore._core.checks import Array
-from pyscore._core.files import atomic_write, read_tensors, write_json, write_tensors
-from pyscore.errors import DataUnavailable, InvalidInput, ModelFileError
+from pyscore._core.files import (
+    atomic_write,
+    check_tensors,
+    read_json,
+    read_tensors,
+    write_errors,
+    write_json,
+    write_tensors,
+)
+from pyscore.errors import DataUnavailable, InvalidInput, ModelFileError, WriteError
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.schema import SCHEMA
 from pyscore.reference.model import SVAE
 
-__all__ = ["Store", "models_of", "out_of_disk", "read_results"]
+__all__ = ["Store", "damage_of_models", "damage_of_rows", "models_of", "out_of_disk", "read_results", "read_rows"]
 
 MODELS_VERSION = 1
+FOLDERS = ("results", "models", "claims", "ablation", "baselines")
+SAY_AFTER, GIVE_UP_AFTER = 2.0, 60.0
+"""Seconds that a process waits for the manifest before it says so, and before it gives up."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -54,17 +68,45 @@ def out_of_disk(error: BaseException) -> bool:
 class Store:
     """One output folder.
 
+    Parameters
+    ----------
+    folder : path
+        Made if it is missing.
+    tell : callable (text), optional
+        Is told what takes long, and why; by default it is a warning.
+
     Raises
     ------
-    OSError
-        If the folder cannot be made.
+    WriteError
+        If the folder cannot be made; what of it was made is removed.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, tell: Callable[[str], None] | None = None) -> None:
         self.folder = Path(folder)
-        for part in ("results", "models", "claims", "ablation", "baselines"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        self._tell = tell or (lambda text: warnings.warn(text, UserWarning, stacklevel=3))
+        self._made: list[Path] = []
         self._warned = False
+        try:
+            with write_errors(folder):
+                for part in FOLDERS:
+                    self._make(self.folder / part)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _make(self, folder: Path) -> None:
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            self._made.append(each)
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+    def discard(self) -> None:
+        """Remove the folders that were made here, as far as nothing is in them: a run that could not begin."""
+        for each in reversed(self._made):
+            with contextlib.suppress(OSError):
+                each.rmdir()
 
     # ── stacks ──
 
@@ -122,6 +164,7 @@ class Store:
                 return handle
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), path.stat()):
+                    _write_owner(handle)
                     return handle
             os.close(handle)  # its last holder removed the file between our opening and locking it
 
@@ -130,6 +173,14 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.folder / "claims" / name)
         os.close(held)
+
+    def owner(self, name: str) -> str:
+        """Say who holds a claim, as far as that can be read."""
+        try:
+            owner = read_json(self.folder / "claims" / name, at_most=10_000)
+            return f"process {owner['process']} on {owner['host']}, since {owner['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "a process that did not leave its number"
 
     def sweep(self) -> list[str]:
         """Remove what killed processes were writing, temporary files whose claim is free; returns their names.
@@ -163,58 +214,183 @@ class Store:
     # ── manifest and log ──
 
     def add_run(self, key: str, entry: dict[str, Any]) -> None:
-        """Add one run to the manifest, unless it is there."""
-        while (held := self.try_claim("manifest")) is None:
-            time.sleep(0.05)
-        try:
+        """Add one run to the manifest, unless it is there.
+
+        Raises
+        ------
+        WriteError
+            If the manifest cannot be written, or another process holds it for a minute: one that is stopped, say.
+        """
+        with self._manifest():
             runs = self.runs()
             if key not in runs:
                 write_json(self.folder / "manifest.json", {"runs": {**runs, key: entry}})
-        finally:
-            os.close(held)
+
+    @contextlib.contextmanager
+    def _manifest(self) -> Iterator[None]:
+        """Hold the claim of the manifest, for which other processes may have to be waited for."""
+        began, said = time.monotonic(), False
+        with write_errors(self.folder / "manifest.json"):
+            while (held := self.try_claim("manifest")) is None:
+                waited = time.monotonic() - began
+                if waited > GIVE_UP_AFTER:
+                    raise WriteError(
+                        f"the manifest of {str(self.folder)!r} has been held for {waited:.0f} seconds by "
+                        f"{self.owner('manifest')}. If that process is stopped, let it go on (kill -CONT) or end "
+                        "it; then call again."
+                    )
+                if waited > SAY_AFTER and not said:
+                    said = True
+                    self._tell(
+                        f"waiting for the manifest of {str(self.folder)!r}, held by {self.owner('manifest')}"
+                    )
+                time.sleep(0.05)
+            try:
+                yield
+            finally:
+                self.release("manifest", held)
 
     def runs(self) -> dict[str, dict[str, Any]]:
-        """Return what was asked for so far, by hash."""
+        """Return what was asked for so far, by hash.
+
+        Raises
+        ------
+        InvalidInput
+            If the manifest is damaged, or of another program.
+        """
         path = self.folder / "manifest.json"
         if not path.exists():
             return {}
         try:
-            runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-        except (ValueError, KeyError, TypeError):
-            raise InvalidInput(
-                f"{str(path)!r} is not a manifest of pyscore reproduce. Name another folder."
-            ) from None
-        return dict(runs)
+            runs = read_json(path)["runs"]
+            if all(_is_run(run) for run in runs.values()):
+                return dict(runs)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, OSError) and not isinstance(error, ValueError) and error.errno != errno.EINVAL:
+                raise
+        raise InvalidInput(
+            f"{str(path)!r} is not a manifest of pyscore reproduce, or it is damaged. Name another folder, or "
+            "move the manifest away: what is finished in the folder is found without it."
+        )
 
     def log(self, entry: dict[str, Any]) -> None:
         """Append a line to the log; one that a full disk refuses is lost (the caller's report still has it)."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}) + "\n"
-        with contextlib.suppress(OSError), (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line)
+        with contextlib.suppress(OSError), (self.folder / "log.jsonl").open("ab+", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # a line that a full disk cut off
+                line = "\n" + line
+            file.write(line.encode())
+
+    def set_aside(self, path: Path, why: str) -> str:
+        """Rename a damaged file, so that it no longer counts as finished; return what was done, and why."""
+        aside = path.with_name(f"{path.name}.damaged")
+        with write_errors(aside):
+            os.replace(path, aside)
+        self.log({"event": "set aside", "file": path.name, "reason": why})
+        return f"{path.name} was damaged ({why}); it is {aside.name} now"
+
+
+def _write_owner(handle: int) -> None:
+    """Write into a claim who holds it; a full disk has no room even for that, and the claim holds all the same."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    owner = json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since})
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, owner.encode(), 0)
+
+
+def _is_run(run: Any) -> bool:
+    """Whether an entry of a manifest has what is read from it."""
+    return (
+        isinstance(run.get("options"), dict)
+        and isinstance(run["options"].get("steps"), int)
+        and isinstance(run.get("grid"), dict)
+        and isinstance(run["grid"].get("name"), str)
+        and all(
+            isinstance(run.get(k), list) and all(isinstance(v, str) for v in run[k])
+            for k in ("datasets", "stacks")
+        )
+    )
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 # ── files ──
 
 
-def write_rows(path: Path, rows: pd.DataFrame, schema: pa.Schema = SCHEMA) -> None:
+def write_rows(
+    path: Path, rows: pd.DataFrame, schema: pa.Schema = SCHEMA, metadata: dict[bytes, bytes] | None = None
+) -> None:
     """Write rows as Parquet, atomically, with exactly the columns of the schema."""
     table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **(metadata or {})})
     with atomic_write(path) as file:
-        pq.write_table(table, file)
+        pq.write_table(table, file, write_page_checksum=True)
 
 
-def read_results(folder: str | os.PathLike[str], part: str = "results") -> pd.DataFrame:
+def read_rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a file of `write_rows`.
+
+    Raises
+    ------
+    InvalidInput
+        If it is damaged.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read(columns).to_pandas()
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's, not the file's
+        why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise InvalidInput(
+            f"{str(path)!r} is damaged: {why.rstrip('.')}. `pyscore reproduce` on that folder makes it again."
+        ) from error
+
+
+def damage_of_rows(path: Path, columns: list[str]) -> str | None:
+    """Say what is wrong with a file of rows that is there; None if it is whole and has the columns."""
+    try:
+        lacking = set(columns) - set(read_rows(path).columns)
+    except InvalidInput as error:
+        return str(error.__cause__).splitlines()[0][:200]
+    return f"it lacks the columns {', '.join(sorted(lacking))}" if lacking else None
+
+
+def damage_of_models(path: Path) -> str | None:
+    """Say what is wrong with a file of models, as far as its table of contents shows; None if there is none."""
+    try:
+        if path.exists():
+            check_tensors(path, "stack", MODELS_VERSION, unsigned=(MODELS_VERSION,))
+    except ModelFileError as error:
+        return str(error)
+    return None
+
+
+def read_results(
+    folder: str | os.PathLike[str], part: str = "results", *, skip_damaged: bool = False
+) -> pd.DataFrame:
     """All rows of all finished stacks of an output folder.
 
     Raises
     ------
     InvalidInput
-        If there are none.
+        If there are none, or one is damaged (unless `skip_damaged`).
     """
     files = sorted((Path(folder) / part).glob("*.parquet"))
     if not files:
         raise InvalidInput(f"there are no results in {str(Path(folder) / part)!r}. Run `pyscore reproduce` first.")
-    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    frames = []
+    for file in files:
+        try:
+            frames.append(read_rows(file))
+        except InvalidInput:
+            if not skip_damaged:
+                raise
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=SCHEMA.names)
 
 
 def models_of(folder: str | os.PathLike[str], stack: str) -> dict[str, SVAE | None]:
@@ -235,7 +411,7 @@ def models_of(folder: str | os.PathLike[str], stack: str) -> dict[str, SVAE | No
     path = Path(folder) / "results" / f"{stack}.parquet"
     if not path.is_file():
         raise DataUnavailable(f"there is no file {str(path)!r}, which names the models of the stack {stack}.")
-    hashes = pd.read_parquet(path, columns=["config_hash"])["config_hash"].unique().tolist()
+    hashes = read_rows(path, ["config_hash"])["config_hash"].unique().tolist()
     models = load_models(Path(folder) / "models" / f"{stack}.safetensors")
     if len(models) != len(hashes):
         raise InvalidInput(
