@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
@@ -26,7 +27,7 @@ app = App(
     help="Density-based anomaly scores for autoencoders. Scores are log-densities: higher = more normal.",
     version_flags=["--version"],
     help_epilogue=f"With any command, {DEBUG} prints the traceback of what went wrong.",
-    suppress_keyboard_interrupt=False,  # `main` says that nothing half-written is left
+    suppress_keyboard_interrupt=False,  # `main` says that the work can go on
 )
 data_app = App(name="data", help="The paper's ten datasets: fetch, list, where.")
 app.command(data_app)
@@ -797,11 +798,22 @@ def main(arguments: list[str] | None = None) -> Any:
     output.ready_streams()
     warnings.showwarning = _show
     warnings.filterwarnings("always", category=TableNote)  # a note is no error where warnings are
+    result: Any = None
+    status: str | int | None = None
     try:
-        with needs_torch("this command"):
-            return app(
-                [argument for argument in arguments if argument != DEBUG], exit_on_error=False, print_error=False,
-                console=output.console(), error_console=output.console(stderr=True),
-            )  # fmt: skip
+        try:
+            with needs_torch("this command"):
+                result = app(
+                    [argument for argument in arguments if argument != DEBUG], exit_on_error=False,
+                    print_error=False, console=output.console(), error_console=output.console(stderr=True),
+                )  # fmt: skip
+        except SystemExit as stop:
+            status = stop.code
+        output.finish_stdout()
     except (Exception, KeyboardInterrupt) as error:
-        sys.exit(status_of(error, debug=debug))
+        status = status_of(error, debug=debug) or status
+        with contextlib.suppress(OSError, ValueError):
+            output.finish_stdout()
+    if status is None:
+        return result
+    sys.exit(status)

@@ -3,6 +3,7 @@
 =======  ======================================================================
 status   what happened
 =======  ======================================================================
+0        nobody reads stdout any more (``| head -1``): what was read was right
 2        the command line, the input or the machine is at fault; the line says how
 70       pyscore is at fault (EX_SOFTWARE); the lines say where to report it
 130      Ctrl-C
@@ -33,11 +34,15 @@ def status_of(error: BaseException, *, debug: bool) -> int:
     """Print what went wrong, with a traceback if `debug`, and return the exit status."""
     if debug:
         output.write_error("".join(traceback.format_exception(error)).rstrip("\n"))
+    if isinstance(error, BrokenPipeError) and error.filename is None:
+        output.drop_stdout()
+        return 0
+    notes = " ".join(getattr(error, "__notes__", ()))
     if isinstance(error, KeyboardInterrupt):
-        output.print_error("interrupted; nothing half-written is left behind.")
+        output.print_error(f"interrupted. {notes or 'No file is left half-written.'}")
         return 130
     if (said := _fault_of_input(error)) is not None:
-        output.print_error(said)
+        output.print_error(f"{said} {notes}".rstrip())
         return 2
     output.print_error(f"pyscore crashed: {type(error).__name__}: {reason(error)}")
     if not debug:

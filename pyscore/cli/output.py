@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
@@ -36,8 +37,11 @@ from pyscore._core.text import FALLBACK, as_json, encodable, one_line, printable
 
 __all__ = [
     "console",
+    "drop_stdout",
     "emit",
     "file_progress",
+    "finish_stdout",
+    "goes_on",
     "print_error",
     "print_frame",
     "print_note",
@@ -54,6 +58,12 @@ __all__ = [
 
 class _Console(Console):
     """A console that shows the text of others, whoever prints it: cyclopts prints help and errors here, too."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more to a stderr that nobody reads; a stdout that nobody reads ends the command (`main`)."""
+        if not self.stderr:
+            raise BrokenPipeError
+        self.quiet = True
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render as rich does, each piece of text made printable in the encoding of the stream."""
@@ -75,9 +85,44 @@ def _errors() -> Console:
 
 def ready_streams() -> None:
     """Let stdout and stderr take every character: one that their encoding lacks becomes ASCII."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - for as long as the command takes
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=FALLBACK)
+
+
+def finish_stdout() -> None:
+    """Write what is still held back for stdout; if that fails, it is not tried again when Python ends.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written: a `BrokenPipeError` if nobody reads it any more, as after ``| head -1``.
+    """
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        drop_stdout()
+        raise
+
+
+def drop_stdout() -> None:
+    """Let all that is still written to stdout vanish."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def goes_on(hint: str) -> Iterator[None]:
+    """Add to a Ctrl-C how the work can be continued."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note(hint)
+        raise
 
 
 def write(text: str) -> None:
