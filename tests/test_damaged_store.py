@@ -115,7 +115,7 @@ def test_status_of_a_folder_with_a_damaged_file(tmp_path, capsys, monkeypatch):
 
 
 def test_a_damaged_baseline_is_made_again(tmp_path):
-    from pyscore.experiment.beside import write_baselines
+    from pyscore.experiment.baseline_runs import write_baselines
 
     store = Store(tmp_path)
     assert write_baselines(tasks()[0], store)

@@ -23,7 +23,7 @@ from pyscore.convention import EXACT, ORIGINAL
 from pyscore.data import table_files as sources
 from pyscore.data import text_tables
 from pyscore.data.preprocessing import Imputer, Standardiser
-from pyscore.errors import DataUnavailable, InvalidInput, NumericalWarning
+from pyscore.errors import DataUnavailable, InvalidInput, NumericalWarning, OutOfMemory
 from pyscore.kernels.cpu.standardise import standardise, standardise_rows
 from pyscore.reference.model import SVAE
 from pyscore.scoring import growing_file as joined
@@ -314,6 +314,41 @@ def test_nothing_is_read_once_the_consumer_has_stopped():
     time.sleep(0.02)
     assert len(made) == before <= 3
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pyscore-read")]
+
+
+@pytest.mark.parametrize("where", ["pyscore-read", "pyscore-score", "pyscore-parts"])
+def test_a_thread_that_dies_without_a_word_ends_the_run(tmp_path, frame, monkeypatch, where):
+    """A MemoryError may strike where a thread of a pool keeps the error of a call: nobody gets it then."""
+    from concurrent.futures import thread
+
+    from pyscore import waiting
+
+    real, calls = thread._WorkItem.run, []
+
+    def run(self):
+        if threading.current_thread().name.startswith(where):
+            calls.append(1)
+            if len(calls) == 2:
+                raise MemoryError
+        real(self)
+
+    monkeypatch.setattr(waiting, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(streaming, "PART_ROWS", 1024)
+    monkeypatch.setattr(thread._WorkItem, "run", run)
+    as_parquet(frame, tmp_path / "t.parquet")
+    with pytest.raises(OutOfMemory, match=rf"a thread of this process \({where}\) ended without its result"):
+        score_files(small(), tmp_path / "t.parquet", tmp_path / "o.parquet", threads=2, block_rows=1024)
+
+
+def test_memory_that_a_reader_lacks_is_not_the_fault_of_the_file(tmp_path, frame, monkeypatch):
+    def lacking(*args, **kwargs):
+        raise pa.ArrowMemoryError("malloc of size 1600000000 failed")
+        yield
+
+    as_parquet(frame, tmp_path / "t.parquet")
+    monkeypatch.setattr(sources, "_read_from", lacking)
+    with pytest.raises(OutOfMemory, match=r"not enough memory to read '.*t.parquet' \(malloc of size"):
+        score_files(small(), tmp_path / "t.parquet", tmp_path / "o.parquet")
 
 
 # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,9 +13,6 @@ from pyscore.errors import InvalidInput
 
 __all__ = ["check_folder", "check_output", "refuse_input"]
 
-RESULT = b"pyscore.result"
-"""Key of the metadata that Parquet and Arrow files of scores carry."""
-
 PathLike = str | os.PathLike[str]
 
 

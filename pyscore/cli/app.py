@@ -112,11 +112,13 @@ def fit(
     checkpoint
         A file to resume from and to write to every 1,000 steps.
     """
-    from pyscore.cli.output import emit, training_progress
+    from pyscore.cli.fit import check_outputs
+    from pyscore.cli.output import emit, goes_on, training_progress
     from pyscore.data.tables import read_rows
     from pyscore.scoring import fitted
     from pyscore.training.config import TrainConfig
 
+    check_outputs(tables, output, checkpoint)
     impute = reading.impute
     keep = () if label is None else (label,)
     rows = read_rows(tables, keep=keep, missing=impute is not None, options=reading)
@@ -124,7 +126,8 @@ def fit(
         beta=beta, c=c, steps=steps, learning_rate=learning_rate, batch_size=batch_size, seed=seed,
         convention=get_convention(convention),
     )  # fmt: skip
-    with training_progress("training") as callback:
+    hint = "" if checkpoint is None else "The same command goes on from the checkpoint, if one was written."
+    with goes_on(hint), training_progress("training") as callback:
         model = fitted.fit(
             rows.frame, config, latent_dim=latent_dim, hidden_dim=hidden_dim, n_components=n_components,
             callback=callback, checkpoint=checkpoint, impute=impute,

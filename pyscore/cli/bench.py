@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pyscore._core.output_guard import check_output
 from pyscore.bench import tables
 from pyscore.bench.compare import compare, same_machine
 from pyscore.bench.harness import few_processors, pin_threads
@@ -27,8 +28,8 @@ def run_suites(suites: Sequence[str], json: Path | None, *, threads: int, quick:
 
     Otherwise the threads of JAX and KeOps, which some of them load, would get in the way of the next.
     """
-    if json is not None and not json.parent.is_dir():  # before minutes of measuring, not after
-        raise InvalidInput(f"`json` must name a file in an existing folder; there is no {str(json.parent)!r}.")
+    if json is not None:  # before minutes of measuring, not after
+        check_output(json)
     if threads < 1:
         raise InvalidInput(f"`threads` must be at least 1; got {threads}.")
     if len(suites) == 1:
@@ -155,6 +156,7 @@ def run_merge(files: Sequence[Path], target: Path) -> None:
     """Write one file of several."""
     if not files:
         raise InvalidInput("`files` must name at least one file of `pyscore bench --json`; got none.")
+    check_output(target, files)
     record = merge([read(file) for file in files])
     write(target, record)
     output.emit({"file": str(target), "rows": len(record.rows)}, json=False)
@@ -162,6 +164,8 @@ def run_merge(files: Sequence[Path], target: Path) -> None:
 
 def run_table(file: Path, update: Path | None, *, check: bool, short: bool) -> None:
     """Print a record as Markdown, or put it between the markers of a page."""
+    if update is not None and not check:
+        check_output(update, [file])
     record = read(file)
     if update is None:
         output.write((tables.short_block if short else tables.markdown_block)(record))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pyscore._core.output_guard import check_folder, check_output
 from pyscore.cli.output import emit, print_frame, training_progress
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.data import datasets as data
@@ -20,28 +21,32 @@ from pyscore.training.train import train
 
 __all__ = ["run_demo"]
 
+MODEL, FIGURE = "model.safetensors", "demo.png"
+
 
 def run_demo(folder: Path, *, steps: int, seed: int, json: bool) -> None:
     """Train one model a convention, print the AUCs of every score beside the baselines, save model and figure."""
     began = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
+    for name in (MODEL, FIGURE):
+        check_output(folder / name)
     dataset = data.load_breast_cancer()
     models = {c.name: _train(dataset, c, steps, seed) for c in (EXACT, ORIGINAL)}
     columns = {name: _aucs(model, dataset, seed) for name, model in models.items()}
     split = dataset.split(seed)
     baselines = evaluation.baseline_rows(split, seed)
     best = models["EXACT"]
-    best.save(folder / "model.safetensors")
+    best.save(folder / MODEL)
     figure = _figure(best, split, seed)
-    plots.save_figure(figure, folder / "demo.png")
+    plots.save_figure(figure, folder / FIGURE)
     table = pd.DataFrame(columns).reindex(list(scores.SCORES))
     table.insert(0, "score", table.index)
     rest = baselines.rename(columns={"auc": "EXACT"})
     facts = {
         "dataset": f"{dataset.name}: {len(split.x_train)} training rows ({int(split.y_train.sum())} unlabelled "
         f"anomalies among them), {len(split.x_test)} test rows ({int(split.y_test.sum())} anomalies), 30 features",
-        "model": str(folder / "model.safetensors"),
-        "figure": str(folder / "demo.png"),
+        "model": str(folder / MODEL),
+        "figure": str(folder / FIGURE),
         "seconds": round(time.perf_counter() - began, 1),
     }
     if json:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from pyscore._core.output_guard import check_output
 from pyscore.cli.output import emit, print_frame
 from pyscore.cli.reading import TableOptions
 from pyscore.convention import Convention
-from pyscore.data.tables import read_row, write_table
+from pyscore.data.table_files import find_files
+from pyscore.data.tables import WRITTEN, read_row, write_table
 from pyscore.scoring.explain import FEATURE_COLUMNS, explain
 from pyscore.scoring.fitted import FittedModel
 from pyscore.scoring.plots import FIGURES, plot_explanation, save_figure
@@ -33,6 +35,8 @@ def explain_row(
     json: bool,
 ) -> None:
     """Explain row number `row`; print it, and write a figure or a table if asked to."""
+    if output is not None:
+        check_output(output, [model, *find_files(tables)], suffixes=(*(f".{kind}" for kind in FIGURES), *WRITTEN))
     fitted = FittedModel.load(model)
     fitted.require_imputer(reading.impute)
     columns = fitted.standardiser.columns

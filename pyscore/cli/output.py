@@ -121,7 +121,8 @@ def goes_on(hint: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        error.add_note(hint)
+        if hint:
+            error.add_note(hint)
         raise
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pyscore._core.output_guard import check_folder, check_output
 from pyscore.cli.output import emit, print_error, print_frame, print_note, spinner, training_progress
 from pyscore.errors import DataIntegrityError, DataUnavailable, InvalidInput, ModelFileError
 from pyscore.experiment import results_page, toy
@@ -16,6 +17,8 @@ from pyscore.experiment.result_tables import selectable, summarise, write_summar
 from pyscore.experiment.run_reader import Study, read_study
 
 __all__ = ["run_results"]
+
+PAGE = ".md"
 
 
 def run_results(
@@ -30,11 +33,11 @@ def run_results(
         _check(from_summary or tables, output)
         return
     folder = from_summary or tables
+    _check_outputs(run, output, folder)
     if run is not None:
         with spinner("reading the run") as say:
             study = read_study(run)
             write_summary(folder, summarise(study, _anatomy(run, study, say)))
-    output.parent.mkdir(parents=True, exist_ok=True)
     _train_toy(folder)
     with spinner("drawing"):
         page = results_page.write_page(folder, output)
@@ -45,6 +48,18 @@ def run_results(
     shown = page.verdicts[["claim", "setting", "verdict", "count"]]
     print_frame(shown, title="the paper's claims; settings are trained / scored")
     emit(facts, json=False)
+
+
+def _check_outputs(run: Path | None, output: Path, folder: Path) -> None:
+    """Check that page and tables can be written, and that they replace nothing of the run."""
+    inside = run is not None and Path(run).resolve() in (folder.resolve(), *folder.resolve().parents)
+    if inside:
+        raise InvalidInput(f"the tables must not go into the run that they are made of; got {str(folder)!r}.")
+    if run is not None:
+        check_folder(folder)
+    check_folder(output.parent)
+    others = [path for path in folder.rglob("*") if path.suffix.lower() != PAGE]
+    check_output(output, [*([run] if run is not None else []), *others], suffixes=[PAGE])
 
 
 def _anatomy(run: Path, study: Study, say: Callable[[str], None]) -> pd.DataFrame | str:

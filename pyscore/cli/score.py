@@ -9,11 +9,12 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 
-from pyscore.cli.output import emit, print_error, print_frame, print_note, score_progress
+from pyscore.cli.output import emit, print_frame, print_note, score_progress
 from pyscore.cli.reading import TableOptions
 from pyscore.convention import get_convention
 from pyscore.data.table_files import InputFile
 from pyscore.scoring.fitted import FittedModel
+from pyscore.scoring.resumable_output import check_target
 from pyscore.scoring.stream import Scorer, open_input, score_files, scored_blocks
 
 __all__ = ["run_score"]
@@ -39,6 +40,8 @@ def run_score(
     json: bool,
 ) -> None:
     """Score the rows of a source with a saved model; write them, or print the first ones."""
+    if target is not None:
+        check_target(target, [model])
     fitted = FittedModel.load(model)
     chosen = get_convention(convention) if convention else fitted.convention
     facts: dict[str, Any] = {"convention": chosen.name, "backend": backend}
@@ -49,15 +52,11 @@ def run_score(
         _print(scorer, open_input(source, scorer, reading), facts, threads, scheduler, json=json)
         return
     with score_progress("scoring") as progress:
-        try:
-            result = score_files(
-                fitted, source, target, names, convention=chosen, backend=backend, seed=seed,
-                impute=reading.impute, reading=reading, keep=keep, sigma2=sigma2, projection=projection,
-                threads=threads, scheduler=scheduler, progress=progress,
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            print_error("stopped; the same command goes on from the last finished part.")
-            raise
+        result = score_files(
+            fitted, source, target, names, convention=chosen, backend=backend, seed=seed,
+            impute=reading.impute, reading=reading, keep=keep, sigma2=sigma2, projection=projection,
+            threads=threads, scheduler=scheduler, progress=progress,
+        )  # fmt: skip
     if result.restarted is not None:
         print_note(f"an unfinished run was there, but {result.restarted}; started anew.")
     if result.resumed:

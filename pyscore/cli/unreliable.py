@@ -8,11 +8,12 @@ from typing import Any
 
 from pyscore._core import checks as check
 from pyscore._core.files import atomic_write
+from pyscore._core.output_guard import check_folder, check_output
 from pyscore._core.version import __version__
 from pyscore.cli.output import emit, spinner
 from pyscore.data import datasets as data
 from pyscore.detectors.baselines import BASELINES, HEAVY
-from pyscore.studies.unreliable.report import PARTS, Options, run_part, update_page
+from pyscore.studies.unreliable.report import PARTS, Options, check_page, run_part, update_page
 
 __all__ = ["run_unreliable"]
 
@@ -37,7 +38,11 @@ def run_unreliable(
         check.choice("datasets", name, (*data.DATASETS, data.EMBEDDED))
     check.integer("repeats", repeats, at_least=1)
     options = Options(folder, chosen, _baselines(baselines), seed, quick, mnist, repeats)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
+    check_output(folder / "report.md")
+    if page is not None:
+        check_page(page)
+        check_output(page)
     began, sections, facts = time.perf_counter(), [], {}
     with spinner("unreliable") as progress:
         for name in names:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pyscore._core.files import write_json
+from pyscore._core.output_guard import check_output
 from pyscore._core.version import __version__
 from pyscore.backends import golden
 from pyscore.backends.verify import bit_equal_functions, cases_to_verify, verify
@@ -20,6 +21,8 @@ __all__ = ["run_verify"]
 
 def run_verify(backends: list[str] | None, dtypes: list[str] | None, seeds: int, target: Path | None) -> None:
     """Verify, print a table (and write JSON), and exit with 1 if a function is out of its bound."""
+    if target is not None:
+        check_output(target, golden.folders())
     with spinner("verifying") as progress:
         table = verify(backends, dtypes, seeds=seeds, progress=progress)
         names = dict.fromkeys(name for name, dtype in cases_to_verify(backends, dtypes) if dtype == "float64")

@@ -7,6 +7,7 @@ whatever the size of a file: a Parquet row group is decoded page by page, a CSV 
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -26,9 +27,10 @@ from pyscore.data.arrow_numbers import is_number, plain_type
 from pyscore.data.compressed import COMPRESSED, READ_ERRORS, member_of
 from pyscore.data.feature_columns import left_out, own_features
 from pyscore.data.kept_columns import unified
+from pyscore.data.own_results import without_results
 from pyscore.data.read_options import ReadOptions, TableNote
 from pyscore.data.text_tables import TextForm
-from pyscore.errors import DataUnavailable, InvalidInput
+from pyscore.errors import DataUnavailable, InvalidInput, OutOfMemory, PyscoreError
 
 __all__ = [
     "Block",
@@ -40,7 +42,20 @@ __all__ = [
     "inspect_all",
     "read_blocks",
     "tell_notes",
+    "tell_results",
 ]
+
+MACHINE = (
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ESTALE,
+    errno.ENOENT,
+)
+"""Errors of the operating system that say nothing of what a file holds."""
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A file, a folder or a pattern; or several of them."""
@@ -167,7 +182,20 @@ def _files_of(text: str) -> list[str]:
     files = sorted((f for f in found if os.path.isfile(f) and _kind(f)), key=_natural)
     if not files:
         raise DataUnavailable(f"{text!r} holds no table: no file that ends in {KNOWN}. Check the path.")
-    return files
+    tables, results = without_results(files)
+    tell_results(results)
+    return tables
+
+
+def tell_results(results: Sequence[str]) -> None:
+    """Say which files were left out since they are results of `pyscore score`."""
+    if results:
+        more = f" and {len(results) - 1} more" if len(results) > 1 else ""
+        warnings.warn(
+            f"{results[0]!r}{more} left out: results of `pyscore score`. Name such a file itself to read it.",
+            TableNote,
+            stacklevel=4,
+        )
 
 
 def _hidden(path: Path) -> bool:
@@ -492,7 +520,7 @@ def _arrow(file: InputFile, columns: Sequence[str]) -> Batches:
             yield batch.select(list(columns)), raw.tell() / max(1, file.size)
 
 
-def _diagnosis(file: InputFile, error: Exception) -> InvalidInput:
+def _diagnosis(file: InputFile, error: Exception) -> PyscoreError:
     """What is wrong with a file that its reader stumbled over, with the line and the text where it can be told."""
     if file.form is not None and isinstance(error, pa.ArrowInvalid):
         what, place = str(error), {name: j for j, name in enumerate(file.form.names)}
@@ -506,7 +534,12 @@ def _diagnosis(file: InputFile, error: Exception) -> InvalidInput:
     return _unreadable(file.path, error)
 
 
-def _unreadable(path: str, error: BaseException) -> InvalidInput:
+def _unreadable(path: str, error: BaseException) -> PyscoreError:
+    """The error for a file that cannot be read: the file's fault, or the machine's."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory(f"there is not enough memory to read {path!r} ({error}).")
+    if isinstance(error, OSError) and error.errno in MACHINE:
+        return DataUnavailable(f"cannot read {path!r}: {error.strerror or error}.")
     return InvalidInput(f"cannot parse {path!r}: {error}. Is it damaged, or of another kind?")
 
 

@@ -31,6 +31,7 @@ from pyscore.data.table_files import (
 from pyscore.errors import InvalidInput
 
 __all__ = [
+    "WRITTEN",
     "Rows",
     "features",
     "read_row",
@@ -40,6 +41,9 @@ __all__ = [
     "split_labels",
     "write_table",
 ]
+
+WRITTEN = (".csv", ".parquet")
+"""Endings of the tables that `write_table` writes."""
 
 
 @dataclass(frozen=True)
@@ -158,13 +162,13 @@ def write_table(path: str | os.PathLike[str], frame: pd.DataFrame) -> None:
     from pyscore._core.files import atomic_write
 
     suffix = Path(path).suffix.lower()
-    if suffix not in (".csv", ".parquet"):
+    if suffix not in WRITTEN:
         raise InvalidInput(f"`path` must end in .csv or .parquet; got {str(path)!r}.")
     with atomic_write(path) as file:
         if suffix == ".csv":
             file.write(frame.to_csv(index=False).encode())
         else:
-            frame.to_parquet(file, index=False)
+            frame.to_parquet(file, index=False, write_page_checksum=True)
 
 
 def split_labels(frame: pd.DataFrame, label: str | None) -> tuple[pd.DataFrame, Array | None]:

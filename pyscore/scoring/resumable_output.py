@@ -41,7 +41,10 @@ from pyscore._core.files import (
     sync_folder,
     write_errors,
 )
-from pyscore._core.output_guard import RESULT, check_output
+from pyscore._core.output_guard import check_output
+from pyscore._core.waiting import result_of, start
+from pyscore.data.own_results import PART as KEY
+from pyscore.data.own_results import RESULT
 from pyscore.errors import InvalidInput
 from pyscore.scoring.growing_file import WRITERS, Joined, parquet_options
 
@@ -49,7 +52,6 @@ __all__ = ["Part", "Parts", "check_target", "open_parts"]
 
 MARK = ".pyscore-parts"
 MANIFEST, LOCK, OWNER, CHECKSUMS = ".manifest.json", ".lock", ".owner.json", ".checksums.json"
-KEY = b"pyscore.part"
 JOINED, UNFINISHED = "joined.tmp", "part.tmp"
 _PART = re.compile(r"part-(\d{6})(?:-([0-9a-f]{8}))?\.parquet")
 _EXPLANATION = b"The unfinished result of a run of pyscore. The same command goes on from here.\n"
@@ -144,7 +146,7 @@ class Parts:
         """
         self._wait()
         part = Part(self.rows, table.num_rows, file, row, singular)
-        self._under_way = self._disk.submit(self._store, table, part, len(self.done), last)
+        self._under_way = start(self._disk, self._store, table, part, len(self.done), last)
         self.done.append(part)
 
     def _store(self, table: pa.Table, part: Part, number: int, last: bool) -> None:
@@ -171,7 +173,7 @@ class Parts:
     def _wait(self) -> None:
         """Until what was written last is on the disk; raises what was raised there."""
         if self._under_way is not None:
-            self._under_way.result()
+            result_of(self._under_way, self._disk)
 
     def _joining(self, schema: pa.Schema | None = None) -> Joined | None:
         """The file that grows, which begins with the parts that were there; None for a folder."""
@@ -228,7 +230,12 @@ class Parts:
     @property
     def kept(self) -> bool:
         """Whether another run could go on from what is on the disk."""
-        return self.folder.is_dir() and bool(self._paths())
+        try:
+            return bool(self._paths())
+        except FileNotFoundError:
+            return False
+        except OSError:  # no memory, no handle: then nothing is deleted
+            return True
 
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -281,7 +288,8 @@ def check_target(target: str | os.PathLike[str], inputs: Any = ()) -> tuple[Path
     if text.endswith(("/", os.sep)) or os.path.isdir(text):
         path = Path(os.path.realpath(text))
         with write_errors(text):
-            _check_folder(path, text)
+            if not _marked(path):  # else a run was killed at its last step, and `open_parts` knows what to do
+                _check_folder(path, text)
         return path, True
     if Path(os.path.realpath(text)).suffix.lower() not in WRITERS:
         raise InvalidInput(
@@ -310,6 +318,8 @@ def open_parts(target: str | os.PathLike[str], identity: dict[str, Any]) -> Iter
     with write_errors(text):
         _take_back(Path(os.path.realpath(text)), identity)
         path, as_folder = check_target(target)
+        if as_folder:
+            _check_folder(path, text)
         folder = hidden_name(path, ".parts")
         lock = _lock(folder, text, private=not as_folder)
     parts: Parts | None = None

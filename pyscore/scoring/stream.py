@@ -24,9 +24,12 @@ import pyarrow as pa
 from pyscore import reference
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore._core.waiting import result_of
+from pyscore._core.waiting import start as start_in
 from pyscore.backends import get_backend
 from pyscore.convention import Convention
 from pyscore.data.kept_columns import check_writable
+from pyscore.data.own_results import without_results
 from pyscore.data.read_options import ReadOptions
 from pyscore.data.table_files import (
     BLOCK_BYTES,
@@ -38,12 +41,13 @@ from pyscore.data.table_files import (
     inspect_all,
     read_blocks,
     tell_notes,
+    tell_results,
 )
 from pyscore.errors import InvalidInput, NumericalWarning
 from pyscore.scoring import scores as scoring
 from pyscore.scoring.fitted import FittedModel, Impute
 from pyscore.scoring.prepared_rows import standardised_rows
-from pyscore.scoring.resumable_output import Parts, open_parts
+from pyscore.scoring.resumable_output import Parts, check_target, open_parts
 
 __all__ = ["Progress", "Scored", "Scorer", "StreamResult", "open_input", "score_files", "scored_blocks"]
 
@@ -169,7 +173,24 @@ class StreamResult:
 
 def open_input(source: Source, scorer: Scorer, reading: ReadOptions | None = None) -> list[InputFile]:
     """Find the files of a source and look at their columns; raises as `find_files` and `inspect`."""
-    files = inspect_all(find_files(source), scorer.fitted.standardiser.columns, scorer.keep, reading)
+    return _inspected(input_files(source, scorer.fitted), source, scorer, reading)
+
+
+def input_files(source: Source, fitted: FittedModel) -> list[str]:
+    """Find the files of a source, and leave out results that lie in its folders; raises as `find_files`."""
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+    named = [os.fspath(each) for each in sources if os.path.isfile(each)]
+    found = find_files(source)
+    scores = (*scoring.SCORES, *scoring.PROJECTION_COLUMNS)
+    among, results = without_results([f for f in found if f not in named], fitted.standardiser.columns, scores)
+    tell_results(results)
+    return [file for file in found if file in named or file in among]
+
+
+def _inspected(
+    paths: Sequence[str], source: Source, scorer: Scorer, reading: ReadOptions | None
+) -> list[InputFile]:
+    files = inspect_all(paths, scorer.fitted.standardiser.columns, scorer.keep, reading)
     tell_notes(files)
     if not any(file.rows is None or file.rows for file in files):
         raise InvalidInput(f"the table {_named(source)} is empty: 0 rows.")
@@ -236,18 +257,22 @@ def score_files(
     Raises
     ------
     InvalidInput
-        Naming file, row and column of what is missing, no number or not finite; if another run is at the target;
-        or if the input changes under way.
+        Naming file, row and column of what is missing, no number or not finite; if the target is one of the input
+        files, before anything is read; if another run is at the target; or if the input changes under way.
+    WriteError
+        If the target cannot be written: before the run, if that can be told, or when the disk is full.
 
     Notes
     -----
     A run that was killed is taken up where it was by the same call, if model, input and options are the same.
     """
+    paths = input_files(source, fitted)
+    check_target(target, paths)
     names = (names,) if isinstance(names, str) else tuple(names or ())
     scorer = Scorer(
         fitted, names, convention or fitted.convention, backend, seed, impute, tuple(keep), sigma2, projection
     )
-    files = open_input(source, scorer, reading)
+    files = _inspected(paths, source, scorer, reading)
     if files[0].kept:
         check_writable(files[0].kept, _suffix(target))
     identity = {**scorer.identity(), "input": [file.identity() for file in files]}
@@ -341,11 +366,11 @@ def scored_blocks(
     try:
         waiting: deque[Any] = deque()
         for block in blocks:
-            waiting.append(pool.submit(scorer, block))
+            waiting.append(start_in(pool, scorer, block))
             if len(waiting) > workers + 2:
-                yield waiting.popleft().result()
+                yield result_of(waiting.popleft(), pool)
         while waiting:
-            yield waiting.popleft().result()
+            yield result_of(waiting.popleft(), pool)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -354,9 +379,9 @@ def _ahead(items: Iterator[Block], count: int) -> Iterator[Block]:
     """Yield items, of which up to `count` are made in a thread of its own before they are asked for."""
     pool = ThreadPoolExecutor(1, "pyscore-read")  # one thread: items are made one after the other, in order
     try:
-        waiting = deque(pool.submit(next, items, None) for _ in range(count))
-        while (item := waiting.popleft().result()) is not None:
-            waiting.append(pool.submit(next, items, None))
+        waiting = deque(start_in(pool, next, items, None) for _ in range(count))
+        while (item := result_of(waiting.popleft(), pool)) is not None:
+            waiting.append(start_in(pool, next, items, None))
             yield item
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

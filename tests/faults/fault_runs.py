@@ -42,7 +42,7 @@ class Score:
     def __init__(self, out, target):
         from stream_runs import scores_of, small, table, write
 
-        from pyscore import streaming
+        from pyscore.scoring import stream as streaming
 
         streaming.PART_ROWS = 1024
         self.out, self.target, self.scores_of = out, out / target, scores_of
@@ -89,7 +89,7 @@ class Fit:
                     raise PyscoreError(err.getvalue()) from None
 
     def whole(self):
-        from pyscore.fitted import FittedModel
+        from pyscore.scoring.fitted import FittedModel
 
         if not (self.out / "m.safetensors").exists():
             return False

@@ -22,7 +22,7 @@ from pyscore.studies.unreliable import cure, figures, images, linear, plane, tab
 from pyscore.studies.unreliable.adversarial import Budget, nearest_distance
 from pyscore.studies.unreliable.repeats import pooled_attacks, pooled_missed, run_kept
 
-__all__ = ["MARKERS", "PARTS", "Options", "run_part", "update_page"]
+__all__ = ["MARKERS", "PARTS", "Options", "check_page", "run_part", "update_page"]
 
 MARKERS = "<!-- pyscore unreliable: begin -->", "<!-- pyscore unreliable: end -->"
 Progress = Callable[[str], None]
@@ -281,6 +281,19 @@ def run_part(name: str, options: Options, progress: Progress) -> Section:
     return PARTS[name](options, progress)
 
 
+def check_page(page: Path) -> tuple[str, str]:
+    """Return what stands before and after the part of a page that is replaced; raises as `update_page`."""
+    if not page.is_file():
+        raise InvalidInput(f"`page` must name a page that exists; there is no {str(page)!r}.")
+    text = page.read_text(encoding="utf-8")
+    if not all(text.count(marker) == 1 for marker in MARKERS):
+        raise InvalidInput(
+            f"`page` {str(page)!r} must contain the lines {MARKERS[0]!r} and {MARKERS[1]!r} once each."
+        )
+    before, rest = text.split(MARKERS[0])
+    return before, rest.split(MARKERS[1])[1]
+
+
 def update_page(page: Path, sections: Sequence[str], prefix: str) -> None:
     """Replace what stands between the markers of a page by the sections, figures linked below `prefix`.
 
@@ -289,13 +302,7 @@ def update_page(page: Path, sections: Sequence[str], prefix: str) -> None:
     InvalidInput
         If the page lacks a marker.
     """
-    text = page.read_text(encoding="utf-8")
-    if not all(text.count(marker) == 1 for marker in MARKERS):
-        raise InvalidInput(
-            f"`page` {str(page)!r} must contain the lines {MARKERS[0]!r} and {MARKERS[1]!r} once each."
-        )
-    before, rest = text.split(MARKERS[0])
-    _, after = rest.split(MARKERS[1])
+    before, after = check_page(page)
     body = "\n".join(section.replace("{folder}", prefix) for section in sections)
     with atomic_write(page, "w") as file:
         file.write(f"{before}{MARKERS[0]}\n\n{body}\n{MARKERS[1]}{after}")
