@@ -1,4 +1,6 @@
-"""Runs in which the n-th call that writes a file fails, for every n: FAULTS_BELOW=OUT LD_PRELOAD=… this.py WHAT OUT.
+"""Runs in which the n-th call that writes a file fails: FAULTS_BELOW=OUT LD_PRELOAD=… this.py WHAT OUT [STRIDE].
+
+Every n is tried, or every STRIDE-th, from another one on for each kind of failure.
 
 After each, either the whole right result is there, or a PyscoreError was raised and nothing half-made is left; the
 next call, on a disk that works again, completes with the right result. Prints a count of outcomes as JSON.
@@ -161,10 +163,10 @@ def empty(folder):
         shutil.rmtree(each) if each.is_dir() else each.unlink()
 
 
-def faults_of(run, name, error, mode, most=None):
+def faults_of(run, name, error, mode, first, stride):
     """Let each call fail in turn; returns counts of outcomes."""
-    counts, n = Counter(), 0
-    while most is None or n < most:
+    counts, n = Counter(), first
+    while True:
         empty(run.out)
         shim.faults_arm(n, error, mode)
         try:
@@ -198,13 +200,13 @@ def faults_of(run, name, error, mode, most=None):
             how = "FAULT"
             sys.stderr.write(f"{where}: the next call left {temporary}\n")
         counts[how] += 1
-        n += 1
+        n += stride
         if n > calls or (mode == SHORT and n > 3):
             break
     return counts
 
 
-def main(what, out):
+def main(what, out, stride=1):
     out = Path(out)
     out.mkdir(exist_ok=True)
     runs = {
@@ -221,8 +223,8 @@ def main(what, out):
     run.call()  # whatever is imported and compiled late
     assert run.whole()
     began, found = time.perf_counter(), {}
-    for name, (error, mode) in MODES.items():
-        found[name] = dict(faults_of(run, name, error, mode))
+    for first, (name, (error, mode)) in enumerate(MODES.items()):
+        found[name] = dict(faults_of(run, name, error, mode, first % int(stride), int(stride)))
     print(json.dumps({"run": what, "outcomes": found, "seconds": round(time.perf_counter() - began, 1)}))
 
 
