@@ -321,7 +321,7 @@ def test_a_thread_that_dies_without_a_word_ends_the_run(tmp_path, frame, monkeyp
     """A MemoryError may strike where a thread of a pool keeps the error of a call: nobody gets it then."""
     from concurrent.futures import thread
 
-    from pyscore import waiting
+    from pyscore._core import waiting
 
     real, calls = thread._WorkItem.run, []
 
