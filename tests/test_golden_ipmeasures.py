@@ -1,13 +1,15 @@
 """Goodness of fit against IPMeasures of 2019 and (h_*) its v0.2.5, which divides by each column's norm."""
 
 import dataclasses
+import functools
 
 import golden_files as golden
 import numpy as np
 import pytest
-from closeness import assert_close
+from closeness import assert_close, assert_conditioned
 
 from pyscore import reference
+from pyscore.backends.stochastic import K, scale_of
 from pyscore.convention import ORIGINAL
 
 LATER = dataclasses.replace(ORIGINAL, width_distance="columnwise")
@@ -23,8 +25,9 @@ def g():
 @pytest.mark.parametrize("short", DISTANCES)
 def test_distances(g, short):
     for convention, prefix in ((ORIGINAL, ""), (LATER, "h_")):
-        got = reference.pairwise_distance(g["x"].T, g["w"].T, DISTANCES[short], convention=convention)
-        assert_close(got, g[f"{prefix}pairwise{short}_xw"], 16 if short == "l2" else 2, 1.0, what=prefix + short)
+        evaluate = functools.partial(reference.pairwise_distance, distance=DISTANCES[short], convention=convention)
+        pair = g["x"].T, g["w"].T
+        assert_conditioned(evaluate(*pair), g[f"{prefix}pairwise{short}_xw"], evaluate, pair, what=prefix + short)
 
 
 @pytest.mark.parametrize("short", DISTANCES)
@@ -33,60 +36,49 @@ def test_kernel_means_and_mmd(g, kernel, short):
     x, w = g["x"].T, g["w"].T
     for i, width in enumerate(g["params64"]):
         options = {"width": float(width), "kernel": KERNELS[kernel], "distance": DISTANCES[short]}
+        mmd = functools.partial(reference.mmd, **options)
         for convention, prefix in ((ORIGINAL, ""), (LATER, "h_")):
-            got = reference.mmd(x, w, convention=convention, **options)
-            assert_close(
-                got, g[f"{prefix}mmd_{kernel}_{short}"][i], 64, 1 + 0.01 / width, what=f"{prefix} {options}"
-            )
-        got = reference.kernel_mean(x, convention=ORIGINAL, **options)
-        assert_close(got, g[f"kernelsum1_{kernel}_{short}"][i], 64, 1 + 0.01 / width, what=str(options))
-        got = reference.kernel_mean(x, w, convention=ORIGINAL, **options)
-        assert_close(got, g[f"kernelsum2_{kernel}_{short}"][i], 64, 1.0, what=str(options))
+            evaluate, want = functools.partial(mmd, convention=convention), g[f"{prefix}mmd_{kernel}_{short}"][i]
+            assert_conditioned(evaluate(x, w), want, evaluate, (x, w), what=f"{prefix} {options}")
+        evaluate = functools.partial(reference.kernel_mean, convention=ORIGINAL, **options)
+        for rows, name in (((x,), "kernelsum1"), ((x, w), "kernelsum2")):
+            want = g[f"{name}_{kernel}_{short}"][i]
+            assert_conditioned(evaluate(*rows), want, evaluate, rows, what=f"{name} {options}")
 
 
-def kernels(x, y, short, width, convention):
+def variance_of(x, y, short, *, biased):
     def kernel(a, b):
-        return width / (width + reference.pairwise_distance(a, b, DISTANCES[short], convention=convention))
+        return 0.1 / (0.1 + reference.pairwise_distance(a, b, DISTANCES[short], convention=ORIGINAL))
 
-    return kernel(x, x), kernel(x, y), kernel(y, y)
+    return reference.mmd_variance(kernel(x, x), kernel(x, y), kernel(y, y), biased=biased, convention=ORIGINAL)
 
 
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("short", DISTANCES)
 def test_mmd_variance(g, short, biased):
-    k = kernels(g["x"].T, g["y"].T, short, 0.1, ORIGINAL)
-    statistic, variance = reference.mmd_variance(*k, biased=biased, convention=ORIGINAL)
-    want = g[f"mmd2var_imq_{short}_unit0_biased{int(biased)}"]
-    assert_close(statistic, want[0], 32, np.mean(k), what="mmd")
-    assert_close(variance, want[1], 32, np.mean(k) ** 2 / len(k[0]), what="variance")
-
-
-def criterion_scale(x, y, short, widths, convention):
-    """How far MMD²/√var moves if MMD² moves by eps and var by eps/m, both sums of terms near 1."""
-    scales = []
-    for width in widths:
-        statistic, variance = reference.mmd_variance(
-            *kernels(x, y, short, width, convention), convention=convention
-        )
-        variance = max(variance, np.finfo(float).eps)
-        scales.append(1 / np.sqrt(variance) + abs(statistic) / variance**1.5 / len(x))
-    return np.array(scales)
+    evaluate = functools.partial(variance_of, short=short, biased=biased)
+    want, pair = g[f"mmd2var_imq_{short}_unit0_biased{int(biased)}"], (g["x"].T, g["y"].T)
+    assert_conditioned(evaluate(*pair), want, evaluate, pair, what="mmd, variance")
 
 
 @pytest.mark.parametrize("short", DISTANCES)
 def test_width_criterion(g, short):
-    x, y, widths = g["x"].T, g["y"].T, g["params64"]
+    pair, options = (g["x"].T, g["y"].T), {"widths": g["params64"], "distance": DISTANCES[short]}
     for convention, prefix in ((ORIGINAL, ""), (LATER, "h_")):
-        got = reference.imq_width_criterion(x, y, widths, distance=DISTANCES[short], convention=convention)
-        scale = criterion_scale(x, y, short, widths, convention)
-        assert_close(got, g[f"{prefix}crit_mmd2_var_imq_{short}"], 16, scale, what=prefix + short)
+        evaluate = functools.partial(reference.imq_width_criterion, **options, convention=convention)
+        want = g[f"{prefix}crit_mmd2_var_imq_{short}"]
+        assert_conditioned(evaluate(*pair), want, evaluate, pair, what=prefix + short)
 
 
 def test_width_of_the_script(g):
-    x, y, widths = g["gg_z1"].T, g["gg_z2"].T, reference.WIDTH_GRID
+    """The scale is found at every fifth width and interpolated: it is smooth in the width."""
+    x, y = g["gg_z1"].T, g["gg_z2"].T
+    widths, few = reference.WIDTH_GRID, reference.WIDTH_GRID[::5]
     for convention, name in ((ORIGINAL, "gg_crit"), (LATER, "gg_crit_h")):
-        got = reference.imq_width_criterion(x, y, convention=convention)
-        assert_close(got, g[name], 16, criterion_scale(x, y, "cos", widths, convention), what=name)
+        evaluate = functools.partial(reference.imq_width_criterion, convention=convention)
+        scale = scale_of(functools.partial(evaluate, widths=few), (x, y), np.float64, draws=12)
+        scale = np.exp(np.interp(np.log(widths), np.log(few), np.log(scale)))
+        assert_close(evaluate(x, y), g[name], K, scale, what=name)
     assert reference.imq_width(x, y, convention=ORIGINAL) == pytest.approx(float(g["gg_gamma"]), rel=1e-12)
 
 
@@ -103,7 +95,6 @@ def test_null_distribution():
     assert reference.imq_width(a["z1_500"].T, a["z2_500"].T, convention=ORIGINAL) == pytest.approx(
         float(a["gamma"])
     )
-    null = reference.mmd_null(
-        a["Z1"].transpose(2, 1, 0), a["Z2"].transpose(2, 1, 0), float(a["gamma"]), convention=ORIGINAL
-    )
-    assert_close(null, a["null_dst"], 64, 1.0, np.float32, "null distances")
+    evaluate = functools.partial(reference.mmd_null, width=float(a["gamma"]), convention=ORIGINAL)
+    pairs = a["Z1"].transpose(2, 1, 0), a["Z2"].transpose(2, 1, 0)
+    assert_conditioned(evaluate(*pairs), a["null_dst"], evaluate, pairs, np.float32, "null distances", draws=8)

@@ -19,6 +19,10 @@ _CONVERT = "Convert text, dates and objects to float64 columns first, or leave t
 _HALF = "`{name}` must be float32 or float64; got {kind}, which has {bits} bits{more}. Pass {name}.{cast} first."
 
 
+KEPT: set[type] = set()
+"""Subclasses of ndarray that pass as they are (`pyscore.backends.stochastic` has one)."""
+
+
 def plain_numbers(name: str, value: Any, *, missing: bool = False) -> NDArray[Any]:
     """Return `value` as a NumPy array of real numbers: booleans, integers, float32, float64 or wider.
 
@@ -34,6 +38,8 @@ def plain_numbers(name: str, value: Any, *, missing: bool = False) -> NDArray[An
     ShapeError
         If nested sequences have different lengths.
     """
+    if type(value) in KEPT:
+        return value
     if type(value) is not np.ndarray:
         value = _tensor(name, value)
         _refuse_sparse(name, value)

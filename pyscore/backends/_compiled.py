@@ -44,20 +44,20 @@ class CompiledBackend(ReferenceIterations):
 
     def normalize(self, v: ArrayLike, *, convention: Convention = EXACT) -> Array:
         """See `reference.normalize`; the epsilon is that of this backend's dtype."""
-        v = check.matrix("v", v, "k")
-        if convention.norm_eps != "machine":
+        with reference.precision(self.dtype):
             return self._round(reference.normalize(v, convention=convention))
-        return self._round(v / np.sqrt(np.sum(v * v, axis=1, keepdims=True) + self._norm_eps(convention)))
 
     def householder(self, z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) -> Array:
-        """See `reference.householder`."""
-        return self._round(reference.householder(z, mu, convention=convention))
+        """See `reference.householder`; the epsilon is that of this backend's dtype."""
+        with reference.precision(self.dtype):
+            return self._round(reference.householder(z, mu, convention=convention))
 
     def sample_vmf(
         self, mu: ArrayLike, kappa: ArrayLike, epsilon: ArrayLike, v: ArrayLike, *, convention: Convention = EXACT
     ) -> Array:
-        """See `reference.sample_vmf`."""
-        return self._round(reference.sample_vmf(mu, kappa, epsilon, v, convention=convention))
+        """See `reference.sample_vmf`; the epsilon is that of this backend's dtype."""
+        with reference.precision(self.dtype):
+            return self._round(reference.sample_vmf(mu, kappa, epsilon, v, convention=convention))
 
     def log_likelihood(
         self, x: ArrayLike, x_hat: ArrayLike, sigma2: ArrayLike = 1.0, *, convention: Convention = EXACT

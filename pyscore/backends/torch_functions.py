@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from pyscore.convention import Convention
 from pyscore.reference.network import KAPPA_MAX
+from pyscore.reference.sphere import machine_eps
 
 __all__ = [
     "ACTIVATIONS",
@@ -114,7 +115,7 @@ def normalize(v: Tensor, convention: Convention) -> Tensor:
     """Rows of unit norm; see `reference.normalize`."""
     squares = (v * v).sum(dim=-1, keepdim=True)
     if convention.norm_eps == "machine":
-        return v / torch.sqrt(squares + torch.finfo(v.dtype).eps)
+        return v / torch.sqrt(squares + machine_eps(torch.finfo(v.dtype).eps))
     empty = squares == 0
     e1 = torch.zeros_like(v)
     e1[..., 0] = 1
@@ -205,7 +206,7 @@ def encoder_cotangents(
         x = act.value(a)
     v = torch.addmm(mu[1], x, mu[0].T)
     direction = normalize(v, convention)
-    eps = torch.finfo(v.dtype).eps if convention.norm_eps == "machine" else 0.0
+    eps = machine_eps(torch.finfo(v.dtype).eps) if convention.norm_eps == "machine" else 0.0
     r = torch.sqrt((v * v).sum(dim=1) + eps)
     k = v.shape[1]
     if tangent:

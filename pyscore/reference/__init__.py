@@ -45,7 +45,7 @@ from pyscore.reference.prior import log_prior, log_prior_derivatives
 from pyscore.reference.roc import roc_auc
 from pyscore.reference.sampling import sample_vmf
 from pyscore.reference.special import LARGE_ORDER
-from pyscore.reference.sphere import EPS, EPS32, householder, normalize, tangent_frame
+from pyscore.reference.sphere import EPS, EPS32, householder, machine_eps, normalize, precision, tangent_frame
 from pyscore.reference.vmf import log_vmf, log_vmf_normaliser, uniform_sphere_entropy, vmf_entropy, vmf_kl
 from pyscore.reference.volume import (
     log_prior_jacobian_decoder,
@@ -86,6 +86,7 @@ __all__ = [
     "log_vmf",
     "log_vmf_normaliser",
     "log_volume",
+    "machine_eps",
     "mmd",
     "mmd_imq",
     "mmd_null",
@@ -96,6 +97,7 @@ __all__ = [
     "normal_dimensions",
     "normalize",
     "pairwise_distance",
+    "precision",
     "project",
     "residual_variance",
     "roc_auc",

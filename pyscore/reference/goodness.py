@@ -65,15 +65,14 @@ def pairwise_distance(
     return 1 - (x @ y.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(y, axis=1)
 
 
-def _kernel(name: Kernel, distance: Array | float, width: float) -> Array:
+def _kernel(name: Kernel, distance: Any, width: float) -> Any:
     """Imq c/(c+d), gaussian exp(−c·d), rq (1 + (d+eps)/2c)^−c. Original: IPMeasures `kernels.jl`."""
     check.choice("kernel", name, ("imq", "gaussian", "rq"))
-    d = np.asarray(distance, dtype=np.float64)
     if name == "imq":
-        return width / (width + d)
+        return width / (width + distance)
     if name == "gaussian":
-        return np.exp(-width * d)
-    return (1 + (d + EPS) / (2 * width)) ** -width
+        return np.exp(-width * distance)
+    return (1 + (distance + EPS) / (2 * width)) ** -width
 
 
 def kernel_mean(

@@ -15,7 +15,7 @@ from scipy import special
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore.convention import Convention
-from pyscore.reference.sphere import EPS, normalize
+from pyscore.reference.sphere import machine_eps, normalize
 
 __all__ = [
     "ACTIVATIONS",
@@ -181,7 +181,7 @@ def encoder_jacobian(
     v = hidden @ head.weight.T + head.bias
     dv = head.weight @ tangents
     direction = normalize(v, convention=convention)
-    r = np.sqrt(np.sum(v * v, axis=1) + (EPS if convention.norm_eps == "machine" else 0.0))
+    r = np.sqrt(np.sum(v * v, axis=1) + (machine_eps() if convention.norm_eps == "machine" else 0.0))
     radial = np.einsum("nk,nkd->nd", direction, dv)
     with np.errstate(divide="ignore", invalid="ignore"):
         return direction, (dv - direction[:, :, None] * radial[:, None, :]) / r[:, None, None]

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from numpy.polynomial import Polynomial
 from scipy import special
 
+from pyscore._core import arrays
 from pyscore._core.checks import Array
 
 __all__ = ["LARGE_ORDER", "bessel_ratio", "log_0f1"]
 
 
+def _elementary(function: Callable[[Array, int], Array]) -> Callable[[Array, int], Array]:
+    """Mark a function as good to a rounding: `pyscore.backends.stochastic` moves its result, not its steps."""
+
+    @functools.wraps(function)
+    def evaluate(kappa: Array, k: int) -> Array:
+        if type(kappa) in arrays.KEPT:
+            return kappa.elementary(function, k)  # type: ignore[attr-defined]
+        return function(kappa, k)
+
+    return evaluate
+
+
+@_elementary
 def log_0f1(kappa: Array, k: int) -> Array:
     """log ₀F₁(; k/2; κ²/4) = log Γ(k/2) − (k/2−1) log(κ/2) + log I_{k/2−1}(κ): 0 at κ = 0, free of poles."""
     nu = 0.5 * k - 1.0
@@ -78,6 +93,7 @@ def _bessel_ratio_large_order(kappa: Array, nu: float) -> Array:
     return kappa / (t + nu) - kappa / t * change / series
 
 
+@_elementary
 def bessel_ratio(kappa: Array, k: int) -> Array:
     """A_k(κ) = I_{k/2}(κ) / I_{k/2−1}(κ), the mean of z·mu under vMF; κ/k for κ → 0."""
     nu = 0.5 * k - 1.0

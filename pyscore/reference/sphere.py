@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -9,10 +14,32 @@ from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore.convention import EXACT, Convention
 
-__all__ = ["EPS", "EPS32", "householder", "normalize", "tangent_frame"]
+__all__ = ["EPS", "EPS32", "householder", "machine_eps", "normalize", "precision", "tangent_frame"]
 
 EPS = float(np.finfo(np.float64).eps)
 EPS32 = float(np.finfo(np.float32).eps)
+
+_precision: ContextVar[float | None] = ContextVar("_precision", default=None)
+
+
+@contextlib.contextmanager
+def precision(dtype: Any) -> Iterator[None]:
+    """Within it, in this thread, `machine_eps` is that of a program in `dtype`, whatever does the arithmetic.
+
+    The epsilon of ``norm_eps="machine"`` is a part of the formula: 1.2e-7 in a Float32 run of the original. So the
+    reference, which computes in float64, can say what such a run should give.
+    """
+    token = _precision.set(float(np.finfo(dtype).eps))
+    try:
+        yield
+    finally:
+        _precision.reset(token)
+
+
+def machine_eps(default: float = EPS) -> float:
+    """Epsilon of ``norm_eps="machine"``: that of `precision` if one is set, else the default."""
+    chosen = _precision.get()
+    return default if chosen is None else chosen
 
 
 def normalize(v: ArrayLike, *, convention: Convention = EXACT) -> Array:
@@ -22,7 +49,7 @@ def normalize(v: ArrayLike, *, convention: Convention = EXACT) -> Array:
     ----------
     v : (n, k) array
     convention : Convention
-        `norm_eps`: ``"machine"`` adds the machine epsilon inside the root.
+        `norm_eps`: ``"machine"`` adds the machine epsilon inside the root: float64's, or that of `precision`.
 
     Returns
     -------
@@ -34,7 +61,7 @@ def normalize(v: ArrayLike, *, convention: Convention = EXACT) -> Array:
     """
     v = check.matrix("v", v, "k")
     if convention.norm_eps == "machine":
-        return v / np.sqrt(np.sum(v * v, axis=1, keepdims=True) + EPS)
+        return v / np.sqrt(np.sum(v * v, axis=1, keepdims=True) + machine_eps())
     # A power of two changes no bit of the result, and keeps the squares from under- and overflowing.
     scaled = np.ldexp(v, -np.frexp(np.max(np.abs(v), axis=1, keepdims=True, initial=0.0))[1])
     squares = np.sum(scaled * scaled, axis=1, keepdims=True)
