@@ -94,7 +94,7 @@ class NumbaBackend(CompiledBackend):
         if convention.projection == "adam":
             powers = [[beta_power(beta, t) for t in range(steps + 1)] for beta in BETAS]
             descent = cpu.adam_descent(*decoder, x, start, powers)
-            return reference.Projection(*descent, np.full(len(x), steps))
+            return reference.Projection(descent.z, descent.gradient_norm, np.full(len(x), steps))
         found = cpu.damped_newton(*decoder, x, self._round(reference.normalize(start)), steps=steps)
         return reference.Projection(found.z, found.gradient_norm, found.iterations)
 

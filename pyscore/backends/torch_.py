@@ -247,9 +247,11 @@ class TorchBackend(ReferenceIterations):
             tn.damped_newton(self._in(x[rows]), self._in(start[rows]), decoder, model.activation, steps=steps)
             for rows in self._blocks(max(len(x), 1))
         ]
-        parts = zip(*(f[:4] for f in found), strict=True)
-        z, _, norm, count = (self._out(torch.cat(part)) for part in parts)
-        return reference.Projection(z, norm, count)
+        return reference.Projection(
+            self._out(torch.cat([f.z for f in found])),
+            self._out(torch.cat([f.gradient_norm for f in found])),
+            self._out(torch.cat([f.iterations for f in found])),
+        )
 
     def laplace(
         self, model: SVAE, x: ArrayLike, z: ArrayLike, sigma2: float = 1.0, *, convention: Convention = EXACT
