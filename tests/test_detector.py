@@ -28,10 +28,9 @@ from pyscore.detectors.svae import split_rows
 from pyscore.errors import InvalidInput, ModelFileError, NumericalWarning, TrainingDiverged
 from pyscore.reference.model import SVAE
 from pyscore.scoring import scores
-from pyscore.training import early_stopping
 from pyscore.training.config import TrainConfig
 from pyscore.training.early_stopping import ValidationLoss, train_early_stopping
-from pyscore.training.train import train
+from pyscore.training.train import early_stopping, train
 
 FAST = {"steps": 20, "hidden_dim": 8, "batch_size": 20}
 LABELS = (
@@ -297,7 +296,7 @@ BAD = {
     "beta": (-1, "beta"), "c": (0, "c"), "contamination": (0.6, "contamination"),
     "random_state": (-1, "random_state"), "device": ("abacus", "abacus"), "backend": ("fortran", "backend"),
     "patience": (0, "patience"), "calibration_fraction": (1.0, "calibration_fraction"),
-    "tune": ("yes", "tune"), "callbacks": ([1], "callbacks"),
+    "tune": ("yes", "tune"), "callbacks": ([1], "callbacks"), "impute": ("mean", "impute"),
 }  # fmt: skip
 
 
@@ -354,7 +353,7 @@ def test_text_columns_are_refused_by_name(frame):
             InvalidInput, match=r"column 'sex' must hold numbers; got dtype \w+ \(first value 'f'\)"
         ):
             SVAEDetector(**FAST).fit(table)
-    with pytest.raises(InvalidInput, match="'age' more than once"):
+    with pytest.raises(InvalidInput, match="got age more than once"):
         SVAEDetector(**FAST).fit(frame.set_axis(["age", "age", "b", "c"], axis=1))
 
 
@@ -492,7 +491,9 @@ def test_rows_of_singular_volume_are_flagged(data, monkeypatch):
         return terms
 
     monkeypatch.setattr(scores, "terms_checked", singular)
-    with pytest.warns(NumericalWarning, match=r"1 row\(s\) have no log-density"):
+    with pytest.warns(
+        NumericalWarning, match=r"1 row\(s\) have no finite log-density under 'proposed' \(rows 3\)"
+    ):
         model = SVAEDetector(**FAST, contamination=0.01).fit(data)
     assert np.isposinf(model.decision_scores_[:4]).all()
     assert np.isfinite(model.threshold_)
@@ -547,6 +548,84 @@ def test_save_and_load_of_a_tuned_detector_of_arrays(tmp_path, data, monkeypatch
     assert not hasattr(back, "feature_names_in_")
 
 
+TERMS = ("log_likelihood", "log_prior", "decoder_volume")
+
+
+def test_a_file_from_before_impute_is_read(tmp_path, fitted):
+    from pyscore.detectors.model_file import state_of
+
+    state = state_of(fitted)
+    del state.detector["parameters"]["impute"]
+    state.save(tmp_path / "d.safetensors")
+    assert SVAEDetector.load(tmp_path / "d.safetensors").impute is None
+
+
+@pytest.mark.parametrize("name", ["parameters", "named_columns", "best_step", "typical_terms", "tuning"])
+def test_a_field_that_lacks_is_named(tmp_path, fitted, name):
+    from pyscore.detectors.model_file import state_of
+
+    state = state_of(fitted)
+    del state.detector[name]
+    state.save(tmp_path / "d.safetensors")
+    with pytest.raises(ModelFileError, match=f"its header lacks the field '{name}'"):
+        SVAEDetector.load(tmp_path / "d.safetensors")
+
+
+# ── missing values, names, noise ──
+
+
+def test_missing_values_of_every_kind_are_filled_alike(data, tmp_path):
+    gaps = data.copy()
+    gaps[[3, 7], [1, 2]] = np.nan
+    model = SVAEDetector(**FAST, impute="median").fit(gaps)
+    want = model.score_samples(gaps)
+    assert np.isfinite(want).all()
+    np.testing.assert_array_equal(model.model_.imputer.median, np.nanmedian(gaps, axis=0))
+    filled = np.where(np.isnan(gaps), model.model_.imputer.median, gaps)
+    np.testing.assert_array_equal(model.score_samples(filled), want)
+    objects = gaps.astype(object)
+    objects[3, 1] = None
+    nullable = pd.DataFrame(gaps).convert_dtypes()
+    names = [f"c{i}" for i in range(data.shape[1])]
+    assert nullable.isna().sum().sum() == 2
+    for given in (np.ma.masked_invalid(gaps), objects, gaps.tolist(), nullable):
+        np.testing.assert_array_equal(model.score_samples(given), want)
+    for given in (pd.DataFrame(gaps, columns=names), pl.DataFrame(gaps, schema=names)):
+        again = SVAEDetector(**FAST, impute="median").fit(given)
+        np.testing.assert_array_equal(again.score_samples(given), want)
+    model.save(tmp_path / "d.safetensors")
+    np.testing.assert_array_equal(SVAEDetector.load(tmp_path / "d.safetensors").score_samples(gaps), want)
+    for masked in (np.ma.masked_invalid(gaps), objects, gaps.tolist()):
+        with pytest.raises(InvalidInput, match="must hold"):
+            SVAEDetector(**FAST).fit(masked)
+
+
+def test_medians_are_those_of_the_rows_trained_on(data):
+    gaps = data.copy()
+    gaps[::5, 0] = np.nan
+    model = SVAEDetector(**FAST, impute="median", calibration_fraction=0.4, early_stopping=True).fit(gaps)
+    parts = split_rows(len(gaps), model.seed_, 0.4, 0.1)
+    np.testing.assert_array_equal(model.model_.imputer.median, np.nanmedian(gaps[parts.train], axis=0))
+
+
+def test_names_that_a_terminal_obeys_are_refused_before_training(frame):
+    for name in ("a\x1b[2J", "a\x9b1m", "a\u202eb"):
+        with pytest.raises(InvalidInput, match="holds control characters"):
+            SVAEDetector(**FAST).fit(frame.rename(columns={"age": name}))
+        with pytest.raises(InvalidInput, match="holds control characters"):
+            pyscore.fit(frame.rename(columns={"age": name}), TrainConfig(steps=1))
+
+
+def test_the_noise_is_estimated_when_it_is_asked_for(data, monkeypatch):
+    asked = []
+    original = scores.residual_variance
+    monkeypatch.setattr(scores, "residual_variance", lambda *a, **k: asked.append(1) or original(*a, **k))
+    model = SVAEDetector(**FAST).fit(data).model_
+    assert not asked
+    assert model.residual_variance == pickle.loads(pickle.dumps(model)).residual_variance > 0
+    assert len(asked) == 1
+
+
 def test_damaged_files_are_errors(tmp_path, fitted):
     path = tmp_path / "d.safetensors"
     FittedModel(fitted.model_.model, fitted.model_.standardiser, EXACT).save(path)
@@ -571,7 +650,12 @@ def test_damaged_files_are_errors(tmp_path, fitted):
         {"parameters": None}, {"parameters": {**parameters, "backend": "fortran"}}, {"parameters": [1]},
         {"parameters": {**parameters, "shell": "rm"}}, {"parameters": {**parameters, "score_name": 3}},
         {"parameters": {**parameters, "convention": {"no": 1}}}, {"typical_terms": {}}, {"best_step": -1},
-        {"parameters": {**parameters, "random_state": "x"}}, {"tuning": 3},
+        {"parameters": {**parameters, "random_state": "x"}}, {"tuning": 3}, {"tuning": {"beta": ["x"]}},
+        {"parameters": {k: v for k, v in parameters.items() if k != "steps"}}, {"named_columns": None},
+        {"named_columns": 1}, {"typical_terms": {"prior": 1}}, {"threshold": np.array([0.0, np.inf])},
+        {"threshold": np.array([0.0, 1.5])}, {"parameters": {**parameters, "steps": [3]}}, {"best_step": True},
+        {"decision_scores": np.array([0.0, -np.inf])}, {"typical_terms": {k: "1" for k in TERMS}},
+        {"parameters": {**parameters, "contamination": 2.0}}, {"surplus": 1},
     ):  # fmt: skip
         spoiled(**changes)
         with pytest.raises(ModelFileError, match="not a valid detector"):

@@ -4,6 +4,8 @@
     log_density_corrected(x, x_hat, z, jacobian; sigma2 = 1, latent = :euclidean, mu_u, kappa_u, convention)
 
 Euclidean latents z ~ N(0, I): log N(z; 0, I + σ²(JᵀJ)⁻¹) + log N(e; σ²) over d−k dimensions − log_volume(J).
+Along a singular value s and the coordinate c of z the first and the last term are −c²s²/2(s² + σ²) − log(s² + σ²)/2:
+finite where s vanishes, too.
 Spherical latents: log_prior(z) + log N(e; σ²) over d−k+1 dimensions − log_volume(J·T).
 x, x_hat (d, n), z (k, n), jacobian (d, k, n) ambient. `corrected_volume = :floored` subtracts 2Σlog(s + 1f-6)
 (σ² = 1, Euclidean only). Section 3.2; original: `correctedjacodeco`.
@@ -26,14 +28,13 @@ function log_density_corrected(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, z
     end
     floored && sigma2 != 1 &&
         throw(ArgumentError("`sigma2` must be 1 for corrected_volume = :floored; got $sigma2."))
-    volumes = floored ? zeros(T, size(z, 2)) : log_volume(jacobian)
     out = d > k ? normal(d - k) : zeros(T, size(z, 2))
     for i in axes(z, 2)
         F = svd(jacobian[:, :, i])
-        floored && (volumes[i] = 2 * sum(s -> log(s + T(1f-6)), F.S))
-        spread = 1 .+ T(sigma2) ./ F.S .^ 2            # eigenvalues of I + σ²(JᵀJ)⁻¹, along the rows of F.Vt
+        roots = hypot.(F.S, sqrt(T(sigma2)))
         coordinates = F.Vt * z[:, i]
-        out[i] += -sum(coordinates .^ 2 ./ spread .+ log.(spread)) / 2 - T(k * log(2π) / 2) - volumes[i]
+        out[i] -= sum((F.S ./ roots .* coordinates) .^ 2 ./ 2 .+ log.(roots)) + T(k * log(2π) / 2)
+        floored && (out[i] += sum(s -> log(s) - 2 * log(s + T(1f-6)), F.S))   # the original's volume, not the exact one
     end
     out
 end

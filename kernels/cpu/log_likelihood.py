@@ -42,7 +42,9 @@ def likelihood_constants(d: int, sigma2: ArrayLike, log_two_pi: float | None) ->
         raise InvalidInput(f"`sigma2` must be positive and finite; got {sigma2!r}.")
     variance = np.broadcast_to(variance, (d,))
     constant = d * LOG_TWO_PI if log_two_pi is None else log_two_pi
-    return 1.0 / variance, float(-0.5 * (constant + np.sum(np.log(variance))))
+    with np.errstate(over="ignore"):
+        precision = np.minimum(1.0 / variance, np.finfo(np.float64).max)  # ∞·0 is NaN where x̂ is x
+    return precision, float(-0.5 * (constant + np.sum(np.log(variance))))
 
 
 def log_likelihood(

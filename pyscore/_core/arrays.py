@@ -71,7 +71,7 @@ def plain_numbers(name: str, value: Any, *, missing: bool = False) -> NDArray[An
 
 def _tensor(name: str, value: Any) -> Any:
     """Turn a torch tensor into an array; anything else passes. torch is not imported for the question."""
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     if torch is None or not isinstance(value, getattr(torch, "Tensor", ())):
         return value
     kind = str(value.dtype).removeprefix("torch.")
@@ -121,7 +121,8 @@ def _unmasked(name: str, value: Any, missing: bool) -> Any:
         raise InvalidInput(f"`{name}` must hold a number everywhere; got a masked array. Impute the gaps first.")
     if value.dtype.kind not in "fiub" or value.dtype == np.float16:
         return np.asarray(value)  # refused for its type
-    return value.astype(np.float64).filled(np.nan)
+    filled: NDArray[Any] = np.ma.filled(value.astype(np.float64), np.nan)
+    return filled
 
 
 def _nested(name: str, value: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
@@ -191,10 +192,13 @@ def _number(name: str, entry: Any, raw: NDArray[Any], i: int, missing: bool) -> 
             f"`{name}` must hold a number everywhere; got {type(entry).__name__}{_place(raw, i)}. "
             "Impute the gaps first."
         )
-    raise InvalidInput(
+    text = (
         f"`{name}` must be an array of numbers; got dtype object with {_shown(entry)} of type "
-        f"{type(entry).__name__}{_place(raw, i)}. {_CONVERT}"
+        f"{type(entry).__name__}{_place(raw, i)}"
     )
+    if isinstance(entry, str | bytes):
+        raise InvalidInput(f"{text}. {_CONVERT}")
+    raise InvalidType(f"{text} (the argument must be a string or a number, says Python). {_CONVERT}")
 
 
 def _is_missing(entry: Any) -> bool:

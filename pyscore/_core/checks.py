@@ -32,7 +32,8 @@ def array(
 ) -> Array:
     """Return `value` as a floating array of the shape wanted; see `plain_numbers` for what may come.
 
-    In `shape` an integer is required, a string is the letter that messages print for a free axis.
+    In `shape` an integer is required, a string is the letter that messages print for a free axis; axes of the same
+    letter have to be equal.
     With `missing` masked entries, None and NA become NaN; else they are an error.
     """
     raw = plain_numbers(name, value, missing=missing)
@@ -42,12 +43,18 @@ def array(
             f"`{name}` must have {_ORDINALS.get(len(shape), str(len(shape)) + ' axes')}, {wanted}; "
             f"got shape {raw.shape}.{' ' + why if why else ''}"
         )
+    lengths: dict[str, int] = {}
     for got, want in zip(raw.shape, shape, strict=True):
-        if isinstance(want, int) and got != want:
+        if got != (want if isinstance(want, int) else lengths.setdefault(want or "", got) if want else got):
             raise ShapeError(f"`{name}` must have shape {wanted}; got {raw.shape}.{' ' + why if why else ''}")
     with np.errstate(over="ignore"):  # to float32: infinite, as the same number would be in float32
         out: Array = raw.astype(dtype, copy=False)
     return out
+
+
+def numbers(name: str, value: ArrayLike) -> Array:
+    """Return `value` as a float64 array of whatever shape it has."""
+    return plain_numbers(name, value).astype(np.float64, copy=False)
 
 
 def matrix(name: str, value: ArrayLike, columns: int | str = "d", **options: Any) -> Array:
@@ -86,8 +93,9 @@ def finite(name: str, value: Array, *, limit: float | None = None, columns: Coll
 def real(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> float:
     """Return `value` as a finite float above (or at least) a bound."""
     try:
-        number = float("nan") if isinstance(value, str | bytes) or np.ndim(value) else float(value)
-    except CONVERSION:
+        plain = isinstance(value, int | float) or plain_numbers(name, value).ndim == 0
+        number = float(value) if plain else float("nan")
+    except (*CONVERSION, InvalidInput):
         number = float("nan")
     low = above is not None and not number > above
     low |= at_least is not None and not number >= at_least

@@ -412,7 +412,7 @@ def _shown(value: Any) -> str:
 
 
 def _json(text: bytes | str, broken: _Broken, what: str) -> dict[str, Any]:
-    """Parse a JSON object, more strictly than `json`: no name twice, no NaN or infinity."""
+    """Parse a JSON object, more strictly than `json`: no name twice, no NaN, no integer of over 64 bits."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(fields := dict(pairs)) < len(pairs):
@@ -424,10 +424,17 @@ def _json(text: bytes | str, broken: _Broken, what: str) -> dict[str, Any]:
             raise ValueError("a number is not finite")
         return value
 
+    def whole(number: str) -> int:
+        if len(number) > 20 or not -(2**63) <= (value := int(number)) < 2**64:
+            raise ValueError("an integer has more than 64 bits")
+        return value
+
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
+        value = json.loads(
+            text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite, parse_int=whole
+        )
         if not isinstance(value, dict):
             raise ValueError("it is no object")
     except (ValueError, RecursionError) as error:

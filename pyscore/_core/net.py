@@ -14,6 +14,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
+from pyscore._core.foreign_errors import foreign_types
+from pyscore._core.text import printable
 from pyscore.errors import InvalidInput, InvalidType, OutOfMemory, PyscoreError
 
 __all__ = ["CONVERSION", "RAISES", "netted"]
@@ -75,9 +77,9 @@ def translated(error: Exception, caller: str) -> PyscoreError | None:
     if f"{kind.__module__}.{kind.__qualname__}" in _OWN or _is_a_call(error.__traceback__):
         return None
     library = _library(error.__traceback__)
-    if library not in RAISES or not isinstance(error, RAISES[library]):
+    if not isinstance(error, (*RAISES.get(library, ()), *foreign_types())):
         return None
-    said = (str(error).strip().splitlines() or [kind.__name__])[0].rstrip(".")[:500]
+    said = (" ".join(printable(error).split()) or kind.__name__).rstrip(".")[:500]
     text = f"{caller} cannot use its input: {said} ({kind.__name__})."
     if isinstance(error, MemoryError):
         return OutOfMemory(f"{caller} ran out of memory: {said}. Pass fewer rows at a time.")

@@ -91,8 +91,10 @@ class TorchBackend(ReferenceIterations):
         # The constant is the reference's: log N(0; 0, σ²).
         zero = np.zeros((1, x.shape[1]))
         constant = float(reference.log_likelihood(zero, zero, sigma2, convention=convention)[0])
-        variance = self._in(np.asarray(sigma2, dtype=self.dtype))
-        return self._out(constant - 0.5 * ((self._in(x) - self._in(x_hat)) ** 2 / variance).sum(dim=1))
+        # 1/σ and not σ², which float32 rounds to 0 from 1e-46 on.
+        precision = np.minimum(1 / np.sqrt(np.asarray(sigma2, np.float64)), np.finfo(self.dtype).max)
+        scaled = (self._in(x) - self._in(x_hat)) * self._in(np.asarray(precision, dtype=self.dtype))
+        return self._out(constant - 0.5 * (scaled**2).sum(dim=1))
 
     def latent_error(self, z: ArrayLike, z_hat: ArrayLike) -> Array:
         """See `reference.latent_error`."""

@@ -15,7 +15,7 @@ from pyscore.data import datasets as data
 from pyscore.detectors import evaluation
 from pyscore.detectors.baselines import BASELINES
 from pyscore.scoring import plots, scores
-from pyscore.scoring.fitted import FittedModel, estimate_variance
+from pyscore.scoring.fitted import FittedModel, PendingVariance
 from pyscore.training.config import TrainConfig
 from pyscore.training.train import train
 
@@ -67,7 +67,7 @@ def _train(dataset: data.Dataset, convention: Convention, steps: int, seed: int)
     config = TrainConfig(steps=steps, seed=seed, convention=convention)
     with training_progress(f"training, {convention.name:<8}") as callback:
         trained = train(split.x_train, config, callback=callback)
-    variance = estimate_variance(trained.model, split.x_train)
+    variance = PendingVariance.of(trained.model, split.x_train)
     return FittedModel(trained.model, split.standardiser, convention, config.to_dict(), variance)
 
 

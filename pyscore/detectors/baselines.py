@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore._core.net import netted
 from pyscore._core.optional import needs_torch
-from pyscore.errors import BackendUnavailable
+from pyscore.data.preprocessing import LARGEST
+from pyscore.errors import BackendUnavailable, InvalidInput
 
 __all__ = ["BASELINES", "HEAVY", "Baseline", "baseline"]
 
@@ -33,9 +36,28 @@ class Baseline:
 
     fit: Callable[[Array, int], Scorer]
 
-    def __call__(self, train: Array, x: Array, seed: int = 0) -> Array:
-        """Anomaly scores (n,) of the rows x, higher = more anomalous."""
-        return self.fit(train, seed)(x)
+    @netted
+    def __call__(self, train: ArrayLike, x: ArrayLike, seed: int = 0) -> Array:
+        """Anomaly scores (n,) of the rows x, higher = more anomalous.
+
+        Raises
+        ------
+        InvalidInput, ShapeError
+            If the rows are no matrices of finite numbers of at most 1e100, or differ in width.
+        """
+        train = _rows("train", train)
+        if not len(train):
+            raise InvalidInput("`train` must have at least one row; got none.")
+        x = _rows("x", x, train.shape[1])
+        return self.fit(train, check.integer("seed", seed, at_least=0))(x)
+
+
+def _rows(name: str, rows: ArrayLike, columns: int | str = "d") -> Array:
+    x = check.matrix(name, rows, columns)
+    check.finite(name, x, limit=LARGEST)
+    if x.shape[1] == 0:
+        raise InvalidInput(f"`{name}` must have at least one column; got none.")
+    return x
 
 
 # ── fast ──

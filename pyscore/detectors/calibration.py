@@ -16,6 +16,7 @@ from scipy import special, stats
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore._core.net import netted
 from pyscore.errors import InvalidInput
 
 __all__ = [
@@ -35,6 +36,7 @@ LATTICE = 8  # units in the last place: p-values are fractions, and p·m/i ≤ f
 # ── thresholds ──
 
 
+@netted
 def quantile_threshold(scores: ArrayLike, quantile: float) -> float:
     """Threshold t = the `quantile` of the scores (linear interpolation); a row is flagged if its score > t.
 
@@ -47,9 +49,10 @@ def quantile_threshold(scores: ArrayLike, quantile: float) -> float:
         If `quantile` is outside [0, 1], or there is no finite score, or one is NaN.
     """
     scores = _scores("scores", scores)
-    if not 0.0 <= check.real("quantile", quantile, at_least=0.0) <= 1.0:
+    if not 0.0 <= (share := check.real("quantile", quantile, at_least=0.0)) <= 1.0:
         raise InvalidInput(f"`quantile` must be between 0 and 1; got {quantile!r}.")
-    return float(np.percentile(_clipped(scores), 100 * quantile))
+    halves = 0.5 * _clipped(scores)  # whose differences cannot overflow
+    return 2.0 * float(np.percentile(halves, 100 * share))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,7 @@ class FalsePositiveThreshold:
         )
 
 
+@netted
 def false_positive_threshold(
     scores: ArrayLike, rate: float, *, confidence: float | None = 0.95
 ) -> FalsePositiveThreshold:
@@ -156,6 +160,7 @@ def _guaranteed(rank: int, n: int, confidence: float | None) -> float:
 # ── conformal p-values ──
 
 
+@netted
 def conformal_p_values(calibration: ArrayLike, scores: ArrayLike) -> Array:
     """Split-conformal p-values (1 + #{calibration scores ≥ s}) / (n + 1), one for each score s.
 
@@ -177,6 +182,7 @@ def conformal_p_values(calibration: ArrayLike, scores: ArrayLike) -> Array:
     return (1.0 + as_large) / (calibration.size + 1.0)
 
 
+@netted
 def benjamini_hochberg(p_values: ArrayLike, fdr: float) -> NDArray[np.bool_]:
     """Benjamini and Hochberg's selection: the i smallest p-values, i the largest with p_(i) ≤ fdr·i/m.
 
@@ -201,24 +207,30 @@ def benjamini_hochberg(p_values: ArrayLike, fdr: float) -> NDArray[np.bool_]:
 # ── probabilities, as PyOD defines them ──
 
 
+@netted
 def linear_probability(train: ArrayLike, scores: ArrayLike) -> Array:
     """Probability (s − min) / (max − min) by the range of the finite training scores, clipped to [0, 1]."""
     train, scores = _clipped(_scores("train", train)), _scores("scores", scores, empty=True)
-    low, spread = train.min(), np.ptp(train)
-    with np.errstate(over="ignore"):
-        return np.clip((scores - low) / (spread if spread > 0 else 1.0), 0.0, 1.0)
+    low, high = 0.5 * train.min(), 0.5 * train.max()  # halves, whose difference cannot overflow
+    if high == low:
+        return np.clip(scores - 2 * low, 0.0, 1.0)
+    return np.clip((0.5 * scores - low) / (high - low), 0.0, 1.0)
 
 
+@netted
 def unify_probability(train: ArrayLike, scores: ArrayLike) -> Array:
     """Probability max(0, erf((s − mean) / (√2·deviation))) by the finite training scores; Kriegel et al., 2011."""
     train, scores = _scores("train", train), _scores("scores", scores, empty=True)
     _clipped(train)  # the same complaint
     finite = train[np.isfinite(train)]
+    unit = 2.0 ** max(0, math.frexp(float(np.abs(finite).max()))[1] - 400)  # 1, but where squares would overflow
+    finite, scores = finite / unit, scores / unit
     deviation = finite.std()
     scaled = (scores - finite.mean()) / ((deviation if deviation > 0 else 1.0) * math.sqrt(2))
     return np.clip(special.erf(scaled), 0.0, 1.0)
 
 
+@netted
 def prediction_confidence(train: ArrayLike, scores: ArrayLike, threshold: float, contamination: float) -> Array:
     """Probability that the same row would be labelled the same by another training set; Perini et al., 2020.
 
@@ -226,9 +238,13 @@ def prediction_confidence(train: ArrayLike, scores: ArrayLike, threshold: float,
     (1+i)/(2+n)), or what is left of it to 1 for a row that is not flagged.
     """
     train, scores = np.sort(_scores("train", train)), _scores("scores", scores, empty=True)
+    if not 0.0 <= (share := check.real("contamination", contamination, at_least=0.0)) <= 1.0:
+        raise InvalidInput(f"`contamination` must lie between 0 and 1; got {contamination!r}.")
+    if not isinstance(threshold, float | int | np.floating) or np.isnan(threshold):
+        raise InvalidInput(f"`threshold` must be a number; got {check.shown(threshold)}.")
     n = train.size
     posterior = (1 + np.searchsorted(train, scores, side="right")) / (2 + n)
-    outlier = 1 - stats.binom.cdf(n - int(n * contamination), n, posterior)
+    outlier = 1 - stats.binom.cdf(n - int(n * share), n, posterior)
     return np.where(scores > threshold, outlier, 1 - outlier)
 
 
@@ -256,9 +272,9 @@ def _clipped(scores: Array) -> Array:
 
 
 def _fraction(name: str, value: float) -> float:
-    if not 0.0 < check.real(name, value, above=0.0) < 1.0:
+    if not 0.0 < (share := check.real(name, value, above=0.0)) < 1.0:
         raise InvalidInput(f"`{name}` must lie between 0 and 1, both excluded; got {value!r}.")
-    return float(value)
+    return share
 
 
 def _ordinal(rank: int) -> str:

@@ -5,9 +5,12 @@ Both kinds of decoder have the same methods (`Decoder`), and differ by rounding 
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import os
+import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +28,7 @@ from pyscore.kernels import cpu
 from pyscore.kernels.cpu.decoder_log_volume import TOLERANCE
 from pyscore.reference import network
 
-__all__ = ["AGREEMENT", "CompiledMap", "Decoded", "Decoder", "TorchMap", "adopt", "check_rows"]
+__all__ = ["AGREEMENT", "CompiledMap", "Decoded", "Decoder", "TorchMap", "adopt", "check_derivative", "check_rows"]
 
 BLOCK_BYTES = 1 << 26
 """Size of the tangents of one block of rows at the widest layer."""
@@ -116,6 +119,39 @@ class CompiledMap:
 # ── torch.func ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+_torch_state = threading.RLock()
+"""Held while torch runs a user's function: its level of forward-mode differentiation is one for the whole process,
+so that two threads that push tangents at once disturb each other; so are the settings of `_plain_attention`."""
+
+
+def _new_lock() -> None:
+    global _torch_state
+    _torch_state = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # a child forked while another thread held the lock could never take it
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Make attention go through plain matrix products, which alone have all derivatives; and hold the lock.
+
+    torch's fused kernels for attention and for whole Transformer layers have neither forward mode nor batching
+    over tangents. All calls of a function, those without derivatives, too, see the same kernels.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with _torch_state:
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+
+
 class _Widest(TorchFunctionMode):
     """Watches the largest tensor that any operation yields."""
 
@@ -184,6 +220,9 @@ class TorchMap:
         out = self._function(a.reshape(-1, *self._shape))
         if isinstance(out, tuple | list):  # (mu, log_variance) of a VAE's encoder
             out = out[0]
+        if isinstance(out, Tensor) and (out.layout != torch.strided or out.is_meta or out.is_complex()):
+            kind = "complex" if out.is_complex() else "meta" if out.is_meta else "sparse"
+            raise InvalidInput(f"`{self._name}` must return a dense tensor of real numbers; got a {kind} one.")
         if not isinstance(out, Tensor) or out.ndim == 0 or out.shape[0] != a.shape[0]:
             got = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
             raise InvalidInput(
@@ -221,11 +260,13 @@ class TorchMap:
         if n == 0:  # no module has to cope with an empty batch
             some = self._blocks(work, *(np.zeros((2, *a.shape[1:])) for a in rows), tangents=tangents)
             return [part[:0] for part in some]
-        with torch.no_grad(), _explained(self._name):
-            step = self._block_rows(rows[0], tangents)
-            for start in range(0, n, step):
+        start = 0
+        while start < n:
+            with torch.no_grad(), _plain_attention(), _explained(self._name):
+                step = self._block_rows(rows[0], tangents)
                 block = [self._tensor(a[start : start + step]) for a in rows]
                 pieces.append([part.detach().cpu().numpy().astype(np.float64) for part in work(*block)])
+                start += step
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
     def _block_rows(self, rows: Array, tangents: int) -> int:
@@ -249,9 +290,8 @@ class _explained:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         torchs_own = isinstance(error, RuntimeError | TypeError | ValueError | IndexError)
         if torchs_own and not isinstance(error, InvalidInput):
-            said = str(error).splitlines()[0].rstrip(".") if str(error) else "no message"
             raise InvalidInput(
-                f"`{self._name}` failed: {type(error).__name__}: {said}. It is given flat "
+                f"`{self._name}` failed: {type(error).__name__}: {_said(error)}. It is given flat "
                 "rows, or rows of `event_shape`, of the scorer's dtype and device; a plain function is not moved "
                 "there, an nn.Module (or a method of one) is. It must be made of operations that torch.func can "
                 "push tangents through."
@@ -273,15 +313,95 @@ def adopt(name: str, function: Any, dtype: torch.dtype, device: str) -> Any:
                 f"`{name}` must be an nn.Module or a function of a tensor; got {type(function).__name__}."
             )
         return function
+    _check_parameters(name, owner)
     try:
-        own = copy.deepcopy(owner)
-    except (RuntimeError, TypeError) as error:
+        with torch.no_grad():  # a scripted module's parameters would be results of copying
+            own = copy.deepcopy(owner)
+            own = own.to(device=device, dtype=dtype).eval()
+        if not isinstance(
+            own, torch.jit.ScriptModule
+        ):  # which has no way to do so; everything runs without gradients
+            own.requires_grad_(False)
+    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
         raise InvalidInput(
-            f"`{name}` can't be copied: {error}. If it has an old-style weight_norm or spectral_norm, remove it "
-            "first (torch.nn.utils.remove_weight_norm); or pass a function, which is used as it is."
+            f"`{name}` can't be copied: {_said(error)}. If it has an old-style weight_norm or spectral_norm, "
+            f"remove "
+            "it first (torch.nn.utils.remove_weight_norm); or pass a function, which is used as it is."
         ) from error
-    own = own.to(device=device, dtype=dtype).eval().requires_grad_(False)
     return types.MethodType(function.__func__, own) if isinstance(function, types.MethodType) else own
+
+
+def _check_parameters(name: str, module: nn.Module) -> None:
+    """Refuse modules without real, readable parameters: lazy, on the device meta, complex, quantised."""
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    for label, tensor in tensors:
+        if torch.nn.parameter.is_lazy(tensor):
+            raise InvalidInput(
+                f"`{name}` has a parameter without a shape, {label!r}: a lazy module gets its parameters at its "
+                f"first "
+                "call. Run it once, and train it, before it is scored."
+            )
+        if tensor.is_meta:
+            raise InvalidInput(
+                f"`{name}` has a parameter without values, {label!r}: it is on the device 'meta'. Load the "
+                f"trained "
+                "weights first."
+            )
+        if tensor.is_complex():
+            raise InvalidInput(f"`{name}` must have real parameters; {label!r} is {tensor.dtype}.")
+    quantised = [type(part).__name__ for part in module.modules() if ".quantized" in type(part).__module__]
+    if quantised or any(tensor.is_quantized for _, tensor in tensors):
+        raise InvalidInput(
+            f"`{name}` must not be quantised ({', '.join(quantised[:1]) or 'its parameters are'}): integers have "
+            f"no "
+            "derivative. Pass the module as it was before."
+        )
+
+
+def _said(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")[:300]
+
+
+def check_derivative(name: str, decoder: Decoder, codes: Array) -> None:
+    """Raise unless the derivative that torch has is that of the function: a decoder may detach its output.
+
+    Along one direction for each of a few codes, pushed tangents are compared with a central difference. They
+    differ
+    in every code, and by far, only if something cuts the derivative off or puts another in its place.
+    """
+    codes = codes[:CHECKED_ROWS]
+    if not codes.shape[1] or not len(codes):
+        return
+    direction = np.cos(np.arange(1, codes.shape[1] + 1, dtype=np.float64))  # no axis is left out
+    direction /= np.linalg.norm(direction)
+    pushed = decoder.jacobian(codes) @ direction
+    step = float(np.cbrt(decoder.eps)) * (1 + np.abs(codes).max())
+    low, high = decoder(codes - step * direction), decoder(codes + step * direction)
+    moved = (high - low) / (2 * step)
+    noise = 64 * decoder.eps * np.abs([low, high]).max() / step * np.sqrt(moved.shape[1])
+    size = np.linalg.norm(moved, axis=1)
+    if not pushed.any():
+        if (size <= noise).all() and np.ptp(decoder(codes), axis=0).max(initial=0.0) <= noise * step:
+            raise InvalidInput(
+                f"the output of `{name}` does not depend on the codes: it is the same for all of them. Was it "
+                "trained, and is it given the codes?"
+            )
+        raise InvalidInput(
+            f"the output of `{name}` does not depend on the codes in a way that torch can differentiate: "
+            f"something "
+            "in it detaches (.detach(), .data, .numpy(), torch.no_grad) or rounds. Without a derivative there is "
+            "no "
+            "volume."
+        )
+    share = 0.1 if decoder.eps < 1e-12 else 0.5  # float32 takes long steps, over the kinks of a ReLU
+    off = np.linalg.norm(pushed - moved, axis=1) > share * np.maximum(size, np.linalg.norm(pushed, axis=1)) + noise
+    if off.all():
+        raise InvalidInput(
+            f"the derivative of `{name}` is not that of its values: part of its output is detached (.detach(), "
+            f".data, "
+            "torch.no_grad), or has a derivative of its own (a straight-through estimator). Without the true "
+            "derivative there is no volume."
+        )
 
 
 def check_rows(name: str, function: Callable[[Array], Array], rows: Array, eps: float) -> None:

@@ -30,12 +30,13 @@ from numpy.typing import ArrayLike
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore._core.net import netted
 from pyscore.backends import get_backend
 from pyscore.convention import EXACT
 from pyscore.detectors.calibration import conformal_p_values
 from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.reference.model import SVAE
-from pyscore.scoring.scores import score_terms
+from pyscore.scoring.scores import score_terms, total
 from pyscore.training.config import Progress, TrainConfig, part_of
 from pyscore.training.stack import train_stack
 
@@ -85,6 +86,7 @@ class StackEnsemble:
     """(n,) whether a row was trained on; the others were set aside as suspicious."""
 
     @classmethod
+    @netted
     def fit(
         cls,
         x: ArrayLike,
@@ -129,6 +131,7 @@ class StackEnsemble:
         kept = surprise <= np.quantile(surprise, 1.0 - trim)
         return cls(_trained(x[kept], stacks, part_of(callback, 1, rounds), **sizes), kept)
 
+    @netted
     def decision_function(self, x: ArrayLike) -> Array:
         """Anomaly scores (n,) of rows x (n, d): the mean surprise of the members, **higher = more anomalous**."""
         x = check.matrix("x", x, self.members[0].model.input_dim)
@@ -176,7 +179,7 @@ def tail(known: Array, values: Array) -> Array:
 def _densities(model: SVAE, variance: Array, x: Array) -> tuple[Array, Array]:
     """Log-density of the error of rows x, and that of their codes; to the bit whatever the batch."""
     terms = score_terms(model, x, ["proposed"], sigma2=variance, convention=EXACT, backend="numba")
-    return terms["log_likelihood"].to_numpy(), (terms["log_prior"] + terms["decoder_volume"]).to_numpy()
+    return terms["log_likelihood"].to_numpy(), total(terms, "jacobian_decoder")
 
 
 def _residual(model: SVAE, x: Array) -> Array:

@@ -6,6 +6,7 @@ negative, **higher = more anomalous**, as in PyOD (scikit-learn's detectors have
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -14,17 +15,22 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import validate_data
 
 from pyscore import reference
 from pyscore._core import checks as check
+from pyscore._core.arrays import plain_numbers
 from pyscore._core.checks import Array, Latent
+from pyscore._core.net import netted
 from pyscore.backends import get_backend
-from pyscore.detectors.decoders import CompiledMap, TorchMap, adopt, check_rows
+from pyscore.data import dataframes as frames
+from pyscore.detectors.decoders import CompiledMap, TorchMap, adopt, check_derivative, check_rows
 from pyscore.detectors.nearest_points import Pool, Projected, project
 from pyscore.detectors.priors import GaussianMixture, Prior, StandardNormal, UniformSphere, farthest_off_sphere
 from pyscore.detectors.recognise import MLP, NotMLP, first_layer, recognise
-from pyscore.errors import InvalidInput, NumericalWarning
+from pyscore.errors import InvalidInput, NumericalWarning, ShapeError
 from pyscore.reference import sampling
 from pyscore.scoring.scores import SCORES
 
@@ -36,11 +42,24 @@ MANIFOLD_SCORES: dict[str, tuple[str, ...]] = {
 }
 """Score → its terms, as in `pyscore.scoring.scores`; a score is their sum."""
 
+_RESHAPE = "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one row."
 PRIORS = ("normal", "sphere", "gaussian_mixture")
 POOL = 1024
 
 
-class ManifoldScorer:
+def _with_former_name(init: Any) -> Any:
+    """Let a constructor understand ``score`` for ``score_name``; the signature that scikit-learn reads stays."""
+
+    @functools.wraps(init)
+    def understanding(self: Any, *args: Any, **kwargs: Any) -> None:
+        if "score" in kwargs and "score_name" not in kwargs:
+            kwargs["score_name"] = kwargs.pop("score")
+        init(self, *args, **kwargs)
+
+    return understanding
+
+
+class ManifoldScorer(BaseEstimator):  # type: ignore[misc]
     """log p(x) ≈ log N(x − f(z); 0, σ²) + log p(z) − log vol J_f(z) of a decoder f, at z = g(x) or the projection.
 
     Higher = more normal (`score_samples`, nats); `decision_function` is the negative, higher = more anomalous.
@@ -58,8 +77,9 @@ class ManifoldScorer:
         an object of `pyscore.detectors.priors`, or of your own with its members.
     sigma2 : "residual" or float
         Variance of the noise in each normal direction; estimated from the training residuals, or given.
-    score : str
-        What `score_samples` returns, out of `MANIFOLD_SCORES`.
+    score_name : str
+        What `score_samples` returns, out of `MANIFOLD_SCORES`. (Not ``score``: that is a method in scikit-learn;
+        the keyword ``score`` is still understood.)
     latent_dim : int, optional
         k, where neither the encoder, nor the prior, nor an MLP decoder tells it.
     event_shape : tuple of int, optional
@@ -99,6 +119,7 @@ class ManifoldScorer:
     the projection, for which g(x) is one start more; without one they are the same.
     """
 
+    @_with_former_name
     def __init__(
         self,
         decoder: Any,
@@ -106,7 +127,7 @@ class ManifoldScorer:
         prior: str | Prior = "normal",
         *,
         sigma2: float | str = "residual",
-        score: str = "proposed",
+        score_name: str = "proposed",
         latent_dim: int | None = None,
         event_shape: tuple[int, ...] | None = None,
         n_components: int = 4,
@@ -116,14 +137,38 @@ class ManifoldScorer:
         device: str = "cpu",
         dtype: Any = np.float64,
     ) -> None:
-        self.decoder, self.encoder, self.prior = decoder, encoder, prior
-        self.sigma2, self.score = sigma2, score
-        self.latent_dim, self.event_shape, self.n_components = latent_dim, event_shape, n_components
-        self.starts, self.steps, self.seed = starts, steps, seed
-        self.device, self.dtype = device, dtype
+        self.decoder = decoder
+        self.encoder = encoder
+        self.prior = prior
+        self.sigma2 = sigma2
+        self.score_name = score_name
+        self.latent_dim = latent_dim
+        self.event_shape = event_shape
+        self.n_components = n_components
+        self.starts = starts
+        self.steps = steps
+        self.seed = seed
+        self.device = device
+        self.dtype = dtype
+
+    @property
+    def path(self) -> str:
+        """``"compiled"`` or ``"torch.func"``."""
+        return self._decoder.path
+
+    @property
+    def path_reason(self) -> str:
+        """Why the decoder takes this path."""
+        return self._path_reason
+
+    @property
+    def encoder_path(self) -> str | None:
+        """The encoder's path; None without one."""
+        return None if self._encoder is None else self._encoder.path
 
     # ── fitting ──
 
+    @netted
     def fit(self, X: ArrayLike, y: object = None) -> ManifoldScorer:
         """Check the modules, fit the prior if it is to be fitted, and estimate σ².
 
@@ -139,8 +184,7 @@ class ManifoldScorer:
         own = adopt("decoder", self.decoder, self._torch_dtype, self.device)
         self._encoder = self._make_encoder(x)
         self.latent_dim_ = self._find_latent_dim(x)
-        self._decoder, self.path_reason = self._map("decoder", own, self.latent_dim_, (self.latent_dim_,))
-        self.path = self._decoder.path
+        self._decoder, self._path_reason = self._map("decoder", own, self.latent_dim_, (self.latent_dim_,))
         codes = None if self._encoder is None else self._encoder.values(x)
         self.prior_ = self._make_prior(codes)
         self._latent: Latent = "sphere" if self.prior_.spherical else "euclidean"
@@ -152,7 +196,7 @@ class ManifoldScorer:
         return self
 
     def _check_parameters(self) -> None:
-        check.choice("score", self.score, MANIFOLD_SCORES)
+        check.choice("score", self.score_name, MANIFOLD_SCORES)
         check.integer("starts", self.starts, at_least=1)
         check.integer("steps", self.steps, at_least=1)
         check.integer("seed", self.seed, at_least=0)
@@ -173,29 +217,52 @@ class ManifoldScorer:
         get_backend("torch", dtype=self.dtype, device=self.device)  # the same complaints
         self._torch_dtype = torch.float32 if check.floating("dtype", self.dtype) == np.float32 else torch.float64
 
-    def _first_rows(self, rows: ArrayLike) -> Array:
-        """Return the rows of `fit` flat, and learn their shape."""
-        rows = _as_array(rows)
-        shape = rows.shape[1:]
+    def _first_rows(self, rows: Any) -> Array:
+        """Return the rows of `fit` flat, and learn their shape and the names of their columns."""
+        given, labels = _table(rows)
+        shape = given.shape[1:]
         self._event_shape = tuple(shape if self.event_shape is None else self.event_shape)
-        self.n_features_in_ = int(np.prod(self._event_shape))
-        if len(shape) == 0 or self.n_features_in_ == 0:
-            raise InvalidInput(f"`X` must have rows of at least one feature; got shape {rows.shape}.")
-        x = self._rows(rows)
-        if len(x) == 0:
-            raise InvalidInput("`X` must have at least one row to fit to; got none.")
-        return x
+        if len(shape) == 0:
+            raise InvalidInput(f"`X` must have rows of at least one feature; got shape {given.shape}. {_RESHAPE}")
+        if 0 in shape or 0 in self._event_shape:
+            raise InvalidInput(
+                f"`X` must have rows of at least one feature; got 0 feature(s) (shape={given.shape}) while a "
+                f"minimum of 1 is required."
+            )
+        if len(given) == 0:
+            raise InvalidInput("`X` must have at least one row to fit to; got none: 0 sample(s).")
+        width = int(np.prod(self._event_shape))
+        flat = self._named(self._flat(given, width), labels, reset=True)
+        self.n_features_in_ = width
+        return self._finite(flat)
 
-    def _rows(self, rows: ArrayLike) -> Array:
-        """Return rows flat (n, d) and finite, from (n, d) or (n, *event_shape)."""
-        rows = _as_array(rows)
-        d, shape = self.n_features_in_, self._event_shape
+    def _rows(self, rows: Any) -> Array:
+        """Return rows flat (n, d) and finite, from (n, d), (n, *event_shape) or a frame of d columns."""
+        given, labels = _table(rows)
+        return self._finite(self._named(self._flat(given, self.n_features_in_), labels, reset=False))
+
+    def _flat(self, rows: Array, width: int) -> Array:
+        shape = self._event_shape
         if rows.ndim > 2:
             if rows.shape[1:] != shape:
-                raise InvalidInput(f"`X` must have shape (n, {d}) or (n, *{shape}); got {rows.shape}.")
-            rows = rows.reshape(len(rows), d)
-        x = check.matrix("X", rows, d, why=f"The scorer has {d} features, event_shape {shape}.")
-        check.finite("X", x, limit=check.LARGEST)
+                raise InvalidInput(f"`X` must have shape (n, {width}) or (n, *{shape}); got {rows.shape}.")
+            rows = rows.reshape(len(rows), width)
+        if rows.ndim < 2:
+            raise ShapeError(f"`X` must have two axes, (n, {width}); got shape {rows.shape}. {_RESHAPE}")
+        return rows.astype(np.float64, copy=False)
+
+    def _named(self, rows: Array, labels: Any, *, reset: bool) -> Array:
+        """Check the number of columns and, where there are any, their names, as scikit-learn does."""
+        table = rows if labels is None else pd.DataFrame(rows, columns=labels, copy=False)
+        least = 1 if reset else 0
+        checked: Array = validate_data(
+            self, table, reset=reset, dtype=np.float64, ensure_all_finite=False,
+            ensure_min_samples=least, ensure_min_features=1,
+        )  # fmt: skip
+        return checked
+
+    def _finite(self, x: Array) -> Array:
+        check.finite("X", x, limit=check.LARGEST, columns=getattr(self, "feature_names_in_", None))
         return x
 
     def _map(self, name: str, own: Any, inputs: int, shape: tuple[int, ...]) -> tuple[CompiledMap | TorchMap, str]:
@@ -206,12 +273,10 @@ class ManifoldScorer:
         return TorchMap(own, name, self._torch_dtype, self.device, shape), f"`{name}`: {found.reason}"
 
     def _make_encoder(self, x: Array) -> CompiledMap | TorchMap | None:
-        self.encoder_path: str | None = None
         if self.encoder is None:
             return None
         own = adopt("encoder", self.encoder, self._torch_dtype, self.device)
         encoder, _ = self._map("encoder", own, self.n_features_in_, self._event_shape)
-        self.encoder_path = encoder.path
         check_rows("encoder", encoder.values, x, float(np.finfo(self.dtype).eps))
         return encoder
 
@@ -245,6 +310,8 @@ class ManifoldScorer:
                 f"the manifold must have at most as many dimensions as the data, {d}; got {self.manifold_dim_}. "
                 "Such a decoder has no density: use fewer latent dimensions."
             )
+        if isinstance(self._decoder, TorchMap):
+            check_derivative("decoder", self._decoder, codes)
         self.normal_dim_ = reference.normal_dimensions(d, self.latent_dim_, self._latent)
 
     def _make_prior(self, codes: Array | None) -> Prior:
@@ -288,15 +355,25 @@ class ManifoldScorer:
 
     # ── scoring ──
 
+    @netted
     def score_samples(self, X: ArrayLike) -> Array:
         """Log-density (n,) of each row under `score`, nats: higher = more normal."""
-        values: Array = self.score_table(X, [self.score])[self.score].to_numpy()
+        values: Array = self.score_table(X, [self.score_name])[self.score_name].to_numpy()
         return values
 
+    @netted
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """Mean log-density of rows X in nats, higher = better; `y` is ignored. What `GridSearchCV` maximises."""
+        del y
+        density = self.score_samples(X)
+        return float(np.mean(density)) if len(density) else float("nan")
+
+    @netted
     def decision_function(self, X: ArrayLike) -> Array:
         """−`score_samples`: higher = more anomalous."""
         return -self.score_samples(X)
 
+    @netted
     def score_table(self, X: ArrayLike, names: Iterable[str] | None = None) -> pd.DataFrame:
         """Log-densities of each row, nats: one column a score, each the sum of its terms.
 
@@ -307,7 +384,13 @@ class ManifoldScorer:
 
         Returns
         -------
-        DataFrame (n rows). A row with a volume of −inf, whose density would be +inf, is −inf: the most anomalous.
+        DataFrame (n rows) of finite numbers, and −inf for rows that are the most anomalous: those with a volume of
+        −inf, whose density would be +inf, and those without a density, since a term of it overflows.
+
+        Warns
+        -----
+        NumericalWarning
+            Naming such rows.
         """
         names = self._names(names)
         terms = self.score_terms(X, names)
@@ -315,10 +398,13 @@ class ManifoldScorer:
         for name in names:
             volumes = [term for term in MANIFOLD_SCORES[name] if term.endswith("_volume")]
             rest = terms[[term for term in MANIFOLD_SCORES[name] if term not in volumes]]
-            volume = terms[volumes].sum(axis=1, skipna=False).to_numpy()
-            table[name] = _ranked(rest.sum(axis=1, skipna=False).to_numpy(), volume)
+            with np.errstate(over="ignore", invalid="ignore"):
+                volume = terms[volumes].sum(axis=1, skipna=False).to_numpy()
+                density = rest.sum(axis=1, skipna=False).to_numpy()
+            table[name] = _ranked(density, volume, name, unreached=self.sigma2_ is None)
         return pd.DataFrame(table)
 
+    @netted
     def score_terms(self, X: ArrayLike, names: Iterable[str] | None = None) -> pd.DataFrame:
         """Terms of the scores asked for (default: of all), signed so that a score is the sum of its columns.
 
@@ -345,16 +431,19 @@ class ManifoldScorer:
             table |= {term: found[base[term]] for term in there}
         return pd.DataFrame({term: table[term] for term in wanted})
 
+    @netted
     def encode(self, X: ArrayLike) -> Array:
         """Codes (n, k): the encoder's, or by projection without one."""
         self._require_fitted()
         return self._codes(self._rows(X))
 
+    @netted
     def project(self, X: ArrayLike) -> Projected:
         """Nearest points of the manifold, argmin_z ‖x − f(z)‖²; never worse than the encoder's point."""
         self._require_fitted()
         return self._project(self._rows(X))
 
+    @netted
     def decode(self, z: ArrayLike) -> Array:
         """Points f(z) (n, d) of the manifold."""
         self._require_fitted()
@@ -398,29 +487,32 @@ class ManifoldScorer:
         """Terms at codes z."""
         spherical = self._latent == "sphere"
         table: dict[str, Array] = {}
-        if wanted & {"decoder_volume", "corrected"}:
+        if "decoder_volume" in wanted or ("corrected" in wanted and spherical):
             x_hat, volume, singular = self._decoder.log_volume(z, spherical)
             table["decoder_volume"] = -volume
             if singular.any():
                 reference.warn_singular(np.flatnonzero(singular))
-        elif "log_likelihood" in wanted:
+        elif wanted & {"log_likelihood", "corrected"}:
             x_hat = self._decoder.values(z)
         if wanted & {"log_likelihood", "corrected"}:
             table["log_likelihood"] = self._log_likelihood(x, x_hat)
         if wanted & {"log_prior", "corrected"}:
             table["log_prior"] = self.prior_.log_density(z)
         if "corrected" in wanted and spherical:
-            table["corrected"] = _ranked(table["log_likelihood"] + table["log_prior"], table["decoder_volume"])
+            table["corrected"] = _ranked(
+                table["log_likelihood"] + table["log_prior"], table["decoder_volume"], "corrected",
+                unreached=self.sigma2_ is None,
+            )  # fmt: skip
         elif "corrected" in wanted:
-            density = reference.log_density_corrected(
+            table["corrected"] = reference.log_density_corrected(
                 x, x_hat, z, self._decoder.jacobian(z), sigma2=self.sigma2_ or 1.0
             )
-            table["corrected"] = np.where(np.isposinf(density), -np.inf, density)
         return table
 
     def _log_likelihood(self, x: Array, x_hat: Array) -> Array:
         """log N(x − x̂; 0, σ²) in the normal directions; without any, 0 where x̂ is x and −inf where it is not."""
-        squared = np.sum((x - x_hat) ** 2, axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squared = np.sum((x - x_hat) ** 2, axis=1)
         if self.sigma2_ is not None:
             return reference.log_likelihood_normal(squared, self.sigma2_, self.normal_dim_)
         reach = np.sqrt(np.finfo(self.dtype).eps) * (1 + np.linalg.norm(x, axis=1))
@@ -450,20 +542,39 @@ class ManifoldScorer:
                 )
         return chosen
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "sigma2_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "density_estimator"
+        tags.input_tags.three_d_array = True  # images: (n, *event_shape)
+        return tags
+
     def _require_fitted(self) -> None:
         if not hasattr(self, "sigma2_"):
             raise NotFittedError("this ManifoldScorer is not fitted yet. Call fit with the training rows first.")
 
 
-def _as_array(rows: ArrayLike) -> Array:
-    try:
-        return np.asarray(rows)
-    except ValueError:  # nested sequences of different lengths: its error says so
-        return check.matrix("X", rows)
+def _table(rows: Any) -> tuple[Array, Any]:
+    """Rows of any shape as numbers, and the labels of their columns if they are a frame."""
+    if frames.open_frame(rows) is None:
+        if isinstance(rows, np.ndarray) and np.iscomplexobj(rows):
+            raise InvalidInput(f"`X` must be real; got dtype {rows.dtype}. Complex data not supported.")
+        return plain_numbers("X", rows), None
+    x, names = frames.rows_of(rows, name="X")
+    return x, rows.columns if isinstance(rows, pd.DataFrame) else names
 
 
-def _ranked(density: Array, volume: Array) -> Array:
-    """density + volume term; −inf, the most anomalous, where the volume term is +inf."""
-    with np.errstate(invalid="ignore"):
+def _ranked(density: Array, volume: Array, name: str, *, unreached: bool) -> Array:
+    """density + volume term as a finite number, or −inf, the most anomalous, where it is none.
+
+    Warns of rows that no other warning has named; `unreached` says that one has named those of a density of −inf.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
         total: Array = density + volume
-    return np.where(np.isposinf(volume), -np.inf, total)
+    lost = ~np.isfinite(total)
+    told = np.isposinf(volume) | (np.isneginf(density) & unreached)
+    if (unnamed := np.flatnonzero(lost & ~told)).size:
+        reference.warn_unscored(unnamed, name)
+    return np.where(lost, -np.inf, total)

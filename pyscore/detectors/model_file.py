@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
-from pyscore.backends import BACKENDS
 from pyscore.convention import Convention
 from pyscore.errors import ModelFileError, PyscoreError
 from pyscore.scoring import scores
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["restore", "state_of"]
 
 Kind = TypeVar("Kind", bound="SVAEDetector")
+NEWER: dict[str, object] = {"impute": None}
+"""Parameters that files of earlier versions lack, and what a detector without them does."""
+FIELDS = ("parameters", "named_columns", "best_step", "typical_terms", "tuning")
 HISTORY = ["loss", "mse", "mmd"]
 VALIDATION = ["step", "validation_loss"]
 
@@ -38,7 +41,7 @@ def state_of(detector: SVAEDetector) -> FittedModel:
         "named_columns": hasattr(detector, "feature_names_in_"),
         "best_step": detector.best_step_,
         "typical_terms": detector.typical_terms_,
-        "tuning": None if detector.tuning_ is None else detector.tuning_.to_dict("list"),
+        "tuning": None if detector.tuning_ is None else _json_table(detector.tuning_),
     }
     arrays: dict[str, Array] = {
         "threshold": np.array([detector.threshold_, detector.contamination_]),
@@ -50,6 +53,14 @@ def state_of(detector: SVAEDetector) -> FittedModel:
     if detector.validation_history_ is not None:
         arrays["validation_history"] = detector.validation_history_[VALIDATION].to_numpy(np.float64)
     return dataclasses.replace(detector.model_, detector=header, arrays=arrays)
+
+
+def _json_table(table: pd.DataFrame) -> dict[str, list[float | str]]:
+    """Columns as lists; JSON has no −inf and no NaN, which a candidate's density may be: they become texts."""
+    return {
+        str(name): [value if np.isfinite(value) else str(value) for value in table[name].tolist()]
+        for name in table
+    }
 
 
 def restore(cls: type[Kind], fitted: FittedModel, path: str | os.PathLike[str]) -> Kind:
@@ -67,46 +78,112 @@ def restore(cls: type[Kind], fitted: FittedModel, path: str | os.PathLike[str]) 
         )
     try:
         return _restored(cls, fitted)
-    except (KeyError, TypeError, ValueError, AttributeError, PyscoreError) as error:
-        raise ModelFileError(f"{str(path)!r} is not a valid detector: {error}.") from None
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, PyscoreError) as error:
+        said = str(error).rstrip(".")[:1000]
+        raise ModelFileError(f"{str(path)!r} is not a valid detector: {said}.") from error
 
 
 def _restored(cls: type[Kind], fitted: FittedModel) -> Kind:
     header, arrays = fitted.detector, fitted.arrays
-    parameters = dict(header["parameters"])
-    if isinstance(parameters["convention"], dict):
-        parameters["convention"] = Convention.from_dict(parameters["convention"])
-    detector = cls(**parameters)
-    check.choice("score_name", detector.score_name, scores.SCORES)
-    check.choice("backend", detector.backend, BACKENDS)
+    _same_names("its header", header, FIELDS)
+    detector = _with_parameters(cls, header["parameters"])
+    parameters = detector.get_params()
     columns = fitted.standardiser.columns
     detector.model_ = dataclasses.replace(fitted, detector={}, arrays={})
     detector.n_features_in_ = len(columns)
-    if header["named_columns"]:
+    if _flag("named_columns", header["named_columns"]):
         detector.feature_names_in_ = np.array(columns, dtype=object)
     detector.seed_ = check.integer("random_state", parameters["random_state"], at_least=0)
     detector.best_step_ = check.integer("best_step", header["best_step"], at_least=0)
     terms = scores.SCORES[detector.score_name].terms
-    detector.typical_terms_ = {term: float(header["typical_terms"][term]) for term in terms}
-    detector.tuning_ = None if header["tuning"] is None else pd.DataFrame(header["tuning"])
+    _same_names("typical_terms", header["typical_terms"], terms)
+    detector.typical_terms_ = {term: _number(term, header["typical_terms"][term]) for term in terms}
+    detector.tuning_ = None if header["tuning"] is None else _tuning(header["tuning"])
     detector.decision_scores_ = _scores(arrays, "decision_scores")
     held = "calibration_scores" in arrays
     detector.calibration_scores_ = _scores(arrays, "calibration_scores") if held else None
-    detector.history_ = pd.DataFrame(check.array("history", arrays["history"], ("n", 3)), columns=HISTORY)
+    detector.history_ = pd.DataFrame(check.array("history", _array(arrays, "history"), ("n", 3)), columns=HISTORY)
     detector.validation_history_ = None
     if "validation_history" in arrays:
         table = check.array("validation_history", arrays["validation_history"], ("n", 2))
+        check.finite("validation_history", table[:, 0], limit=2.0**53)
         detector.validation_history_ = pd.DataFrame(table, columns=VALIDATION).astype({"step": np.int64})
-    threshold, detector.contamination_ = map(float, check.vector("threshold", arrays["threshold"], 2))
+    threshold, flagged = map(float, check.vector("threshold", _array(arrays, "threshold"), 2))
     if np.isnan(threshold):
         raise ValueError("the threshold is NaN")
+    if not 0.0 <= flagged <= 1.0:
+        raise ValueError(f"the fraction of flagged rows must lie between 0 and 1, not {flagged:g}")
+    detector.contamination_ = flagged
     detector.threshold_ = threshold
     detector.labels_ = (detector.decision_scores_ > threshold).astype(np.int64)
     return detector
 
 
+def _with_parameters(cls: type[Kind], given: Any) -> Kind:
+    """A detector of the parameters of a file, none of which may lack, be unknown, or be unusable."""
+    if not isinstance(given, dict):
+        raise TypeError(f"its parameters must be an object, not a {type(given).__name__}")
+    _same_names("its parameters", {**NEWER, **given}, [n for n in cls().get_params() if n != "callbacks"])
+    parameters = {**NEWER, **given}
+    for name, value in parameters.items():
+        if not (value is None or isinstance(value, str | bool | int | float) or name == "convention"):
+            raise TypeError(f"its parameter {name!r} must be a number or a text, not a {type(value).__name__}")
+    if isinstance(parameters["convention"], dict):
+        parameters["convention"] = Convention.from_dict(parameters["convention"])
+    detector = cls(**parameters)
+    detector._check_parameters()
+    if detector.impute is not None and not isinstance(detector.impute, str):
+        raise TypeError("its parameter 'impute' must be a text or null")
+    return detector
+
+
+def _same_names(what: str, given: Any, wanted: Collection[str]) -> None:
+    """Raise for a name that lacks, or that is not known: neither has a default."""
+    if not isinstance(given, dict):
+        raise TypeError(f"{what} must be an object, not a {type(given).__name__}")
+    if lacking := [name for name in wanted if name not in given]:
+        raise ValueError(f"{what} lacks the field {lacking[0]!r}")
+    if unknown := [name for name in given if name not in wanted]:
+        raise ValueError(f"{what} has an unknown field {unknown[0][:80]!r}")
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false, not a {type(value).__name__}")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not a {type(value).__name__}")
+    return float(value)
+
+
+def _tuning(columns: Any) -> pd.DataFrame:
+    """The table of candidates, every column of which holds numbers."""
+    if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
+        raise TypeError("tuning must be an object of lists")
+    return pd.DataFrame(
+        {name: [_table_number(name, value) for value in column] for name, column in columns.items()}
+    )
+
+
+def _table_number(name: str, value: Any) -> float | int | bool:
+    if value in ("nan", "inf", "-inf"):
+        return float(value)
+    if isinstance(value, bool):
+        return value
+    return value if type(value) is int and abs(value) < 1 << 53 else _number(name, value)
+
+
+def _array(arrays: dict[str, Array], name: str) -> Array:
+    if name not in arrays:
+        raise ValueError(f"the array {name!r} is missing")
+    return arrays[name]
+
+
 def _scores(arrays: dict[str, Array], name: str) -> Array:
-    values = check.vector(name, arrays[name])
-    if values.size == 0 or np.isnan(values).any():
-        raise ValueError(f"{name} must hold scores, without NaN")
+    values = check.vector(name, _array(arrays, name))
+    if values.size == 0 or np.isnan(values).any() or np.isneginf(values).any():
+        raise ValueError(f"{name} must hold scores, without NaN and −inf")
     return values

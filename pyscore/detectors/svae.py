@@ -15,18 +15,20 @@ from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pyscore._core import checks as check
+from pyscore._core.arrays import plain_numbers
 from pyscore._core.checks import Array
+from pyscore._core.net import netted
 from pyscore.backends import BACKENDS, Backend, get_backend
 from pyscore.convention import Convention, get_convention
 from pyscore.data import dataframes as frames
-from pyscore.data.preprocessing import LARGEST, Standardiser
+from pyscore.data.preprocessing import LARGEST, Imputer, Standardiser
 from pyscore.detectors import calibration, tuning
 from pyscore.detectors.calibration import FalsePositiveThreshold
-from pyscore.errors import InvalidInput, NumericalWarning
+from pyscore.errors import InvalidInput
 from pyscore.reference import sampling
 from pyscore.scoring import scores
 from pyscore.scoring.explain import explain
-from pyscore.scoring.fitted import FittedModel, estimate_variance
+from pyscore.scoring.fitted import FittedModel, Impute, PendingVariance, check_names
 from pyscore.training.config import Callback, TrainConfig
 from pyscore.training.early_stopping import train_early_stopping
 from pyscore.training.train import train
@@ -83,6 +85,9 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
     tune : None or "auto"
         "auto" chooses `latent_dim`, `beta` and `c` from a grid of 27 without labels, by the mean log p(x) of
         held-out rows (see `pyscore.detectors.tuning`), and fits once more on all rows.
+    impute : None or "median"
+        Fill missing values (NaN, None, NA, masked entries) with the medians of the rows trained on, in `fit` and
+        everywhere else; by default they are an error.
     callbacks : callable, or sequence of them
         Each called as ``callback(steps done, steps in all, loss)`` every 200 steps (every 50 with
         early stopping, each step on a GPU) and at the end; `history_` has every step. While `tune` trains its
@@ -116,8 +121,8 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
     Notes
     -----
     Features are standardised inside `fit`, on the training rows. **Sample weights are not supported**: `fit` takes
-    no `sample_weight`. Missing values are an error that names row and column; put an imputer before the detector
-    in a `Pipeline`.
+    no `sample_weight`. Missing values are an error that names row and column, unless `impute` is "median"; any
+    other imputer goes before the detector in a `Pipeline`.
 
     Frames of pandas and polars are accepted everywhere; columns of text are refused by name, as are other
     names, or another order, than in `fit`. Scores, labels and probabilities are NumPy arrays whatever came
@@ -159,6 +164,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         patience: int = 10,
         calibration_fraction: float = 0.0,
         tune: str | None = None,
+        impute: Impute | None = None,
         callbacks: Callback | Sequence[Callback] | None = None,
     ) -> None:
         self.latent_dim = latent_dim
@@ -181,10 +187,12 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         self.patience = patience
         self.calibration_fraction = calibration_fraction
         self.tune = tune
+        self.impute = impute
         self.callbacks = callbacks
 
     # ── fitting ──
 
+    @netted
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on rows X (n, d), which may hold a few anomalies; `y` is ignored.
 
@@ -195,8 +203,9 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         TrainingDiverged
             If the loss becomes NaN or infinite.
         """
-        x = self._rows(X, reset=True)
         config = self._check_parameters()
+        x = self._rows(X, reset=True)
+        check_names(self._columns(x.shape[1]))
         parts = split_rows(
             len(x),
             config.seed,
@@ -205,13 +214,14 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         )
         self.seed_ = config.seed
         self.model_ = self._train(x, parts, config)
-        terms, density = self._terms_and_density(x)
-        self.typical_terms_ = {str(name): float(terms[name].median()) for name in terms}
+        terms, density = self._terms_and_density(self._filled(x))
+        self.typical_terms_ = {str(name): _finite_median(terms[name].to_numpy()) for name in terms}
         self.decision_scores_ = -density
         self.calibration_scores_ = self.decision_scores_[parts.calibration] if len(parts.calibration) else None
         self.set_threshold(contamination=self.contamination)
         return self
 
+    @netted
     def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> NDArray[np.int64]:
         """Labels (n,) of the rows trained on: 1 = anomaly, 0 = normal."""
         return self.fit(X, **kwargs).labels_
@@ -223,6 +233,8 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         _contamination(self.contamination)
         if self.tune not in (None, "auto"):
             raise InvalidInput(f"`tune` must be None or 'auto'; got {self.tune!r}.")
+        if self.impute is not None:
+            check.choice("impute", self.impute, ("median",))
         check.integer("patience", self.patience, at_least=1)
         check.real("calibration_fraction", self.calibration_fraction, at_least=0.0)
         return TrainConfig(
@@ -245,6 +257,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
             "n_components": self.n_components,
             "activation": self.activation,
         }
+        seen, x, imputer = x, *self._learn_gaps(x, parts.train, columns)
         inner = Standardiser.fit(x[parts.train], columns)
         train_rows, validation_rows = inner.transform(x[parts.train]), inner.transform(x[parts.validation])
         self.tuning_ = self.validation_history_ = None
@@ -260,39 +273,52 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
             stopped = train_early_stopping(train_rows, validation_rows, config, **options, **sizes)
             self.history_, self.validation_history_ = stopped.history, stopped.validation
             self.best_step_ = stopped.best_step
-            variance = estimate_variance(stopped.model, train_rows)
-            return FittedModel(stopped.model, inner, config.convention, config.to_dict(), variance)
+            return _fitted(stopped.model, inner, config, train_rows, imputer)
         rows = np.sort(np.concatenate([parts.train, parts.validation]))
+        x, imputer = self._learn_gaps(seen, rows, columns)
         standardiser = Standardiser.fit(x[rows], columns) if len(parts.validation) else inner
         standard = standardiser.transform(x[rows])
         trained = train(standard, config, device=self.device, callback=callback, **sizes)
         self.history_, self.best_step_ = trained.history, config.steps
-        variance = estimate_variance(trained.model, standard)
-        return FittedModel(trained.model, standardiser, config.convention, config.to_dict(), variance)
+        return _fitted(trained.model, standardiser, config, standard, imputer)
+
+    def _learn_gaps(
+        self, x: Array, rows: NDArray[np.int64], columns: tuple[str, ...]
+    ) -> tuple[Array, Imputer | None]:
+        """Rows x with their gaps filled by the medians of some of them, and the imputer, if any."""
+        if self.impute is None:
+            return x, None
+        imputer = Imputer.fit(x[rows], columns)
+        return imputer.transform(x), imputer
 
     # ── scores ──
 
+    @netted
     def decision_function(self, X: Any) -> Array:
         """Anomaly scores (n,) of rows X (n, d) in nats: −log-density, **higher = more anomalous**."""
         return -self.score_samples(X)
 
+    @netted
     def score_samples(self, X: Any) -> Array:
         """Log-densities (n,) of rows X (n, d) in nats, higher = more normal; −inf for a singular Jacobian."""
         check_is_fitted(self, "model_")
-        return self._terms_and_density(self._rows(X))[1]
+        return self._terms_and_density(self._filled(self._rows(X)))[1]
 
+    @netted
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-density of rows X (n, d) in nats, higher = better; `y` is ignored.
 
         What `GridSearchCV` maximises without a `scoring`; see `detectors.tuning` for when that is not wise.
         With labels (1 = anomaly) use ``scoring="roc_auc"``.
         """
-        return float(np.mean(self.score_samples(X)))
+        density = self.score_samples(X)
+        return float(np.mean(density)) if len(density) else float("nan")
 
+    @netted
     def transform(self, X: Any) -> Array:
         """Terms (n, t) of the score of rows X (n, d), signed so that their sum is `score_samples`."""
         check_is_fitted(self, "model_")
-        return self._terms_and_density(self._rows(X))[0].to_numpy()
+        return self._terms_and_density(self._filled(self._rows(X)))[0].to_numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the terms that `transform` returns; `input_features` is ignored."""
@@ -304,21 +330,14 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         model = self.model_
         name = self.score_name
         terms = pd.DataFrame(model.terms(x, [name], backend=self._engine(), seed=self.seed_))
-        density = scores.total(terms, name)
-        if np.isnan(density).any():
-            warnings.warn(
-                f"{int(np.isnan(density).sum())} row(s) have no log-density (NaN: an overflow) and count as the "
-                "most anomalous.",
-                NumericalWarning,
-                stacklevel=3,
-            )
-        return terms, np.where(np.isnan(density), -np.inf, density)
+        return terms, scores.total(terms, name)
 
     def _engine(self) -> Backend:
         return get_backend(self.backend, device=self.device if self.backend == "torch" else None)
 
     # ── labels and probabilities ──
 
+    @netted
     def predict(self, X: Any, return_confidence: bool = False) -> Any:
         """Labels (n,) of rows X (n, d): 1 = anomaly (score above `threshold_`), 0 = normal.
 
@@ -328,6 +347,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         labels = (anomaly > self.threshold_).astype(np.int64)
         return (labels, self._confidence(anomaly)) if return_confidence else labels
 
+    @netted
     def predict_proba(self, X: Any, method: str = "linear", return_confidence: bool = False) -> Any:
         """Probabilities (n, 2) of being normal and of being an anomaly, as PyOD defines them.
 
@@ -346,6 +366,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         probability = np.column_stack([1 - outlier, outlier])
         return (probability, self._confidence(anomaly)) if return_confidence else probability
 
+    @netted
     def predict_confidence(self, X: Any) -> Array:
         """Probability (n,) that a row X would keep its label under another training set (Perini et al., 2020)."""
         return self._confidence(self.decision_function(X))
@@ -356,11 +377,13 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
 
     # ── calibration ──
 
+    @netted
     def calibrate(self, X: Any) -> Self:
         """Take rows X (m, d) that were not trained on, and are normal, for p-values and false-positive rates."""
         self.calibration_scores_ = self.decision_function(X)
         return self
 
+    @netted
     def set_threshold(
         self,
         *,
@@ -408,6 +431,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         self.contamination_ = float(self.labels_.mean()) if contamination is None else float(contamination)
         return statement
 
+    @netted
     def p_values(self, X: Any) -> Array:
         """Conformal p-values (n,) of rows X (n, d): (1 + #{calibration scores ≥ s}) / (m + 1).
 
@@ -417,6 +441,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         normal = self._calibration("a p-value")
         return calibration.conformal_p_values(normal, self.decision_function(X))
 
+    @netted
     def select(self, X: Any, fdr: float = 0.1) -> NDArray[np.bool_]:
         """Rows of X (n, d) to report, such that on average at most a fraction `fdr` of them is normal.
 
@@ -435,6 +460,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
 
     # ── explanation ──
 
+    @netted
     def explain(self, X: Any) -> Any:
         """Why: residual and contribution of each feature, and the terms of the score; see `scoring.explain`.
 
@@ -442,13 +468,14 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         `pyscore.scoring.plots.plot_explanation` draws the lines of one row.
         """
         check_is_fitted(self, "model_")
-        x = self._rows(X)
+        x = self._filled(self._rows(X))
         table = pd.DataFrame(x, columns=list(self.model_.standardiser.columns), index=frames.index_of(X))
         lines = explain(self.model_, table, self.score_name, backend=self._engine(), seed=self.seed_)
         return frames.like(lines, X)
 
     # ── files ──
 
+    @netted
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write model, scaler, threshold and training scores as safetensors, atomically; `load` reads them.
 
@@ -460,6 +487,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         state_of(self).save(path)
 
     @classmethod
+    @netted
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a file of `save`: a detector that scores to the same bits.
 
@@ -475,19 +503,59 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
     # ── input ──
 
     def _rows(self, X: Any, *, reset: bool = False) -> Array:
-        """Rows as float64, with scikit-learn's checks of shape and names and this library's of values."""
-        frames.check_numeric(X)
+        """Rows as float64, gaps as NaN, with scikit-learn's checks of shape and names and pyscore's of values."""
+        gaps = self.impute is not None
+        frame = frames.open_frame(X)
+        if frame is None:
+            table = _real_numbers(X, gaps)
+        else:
+            x, names = frames.rows_of(X, missing=gaps, name="X")
+            labels = X.columns if isinstance(X, pd.DataFrame) else names
+            table = pd.DataFrame(x, columns=labels, copy=False)
         least = 2 if reset else 1
         x = validate_data(
-            self, X, reset=reset, dtype=np.float64, ensure_all_finite=False,
+            self, table, reset=reset, dtype=np.float64, ensure_all_finite=False,
             ensure_min_samples=least, ensure_min_features=least,
         )  # fmt: skip
-        check.finite("X", x, limit=LARGEST, columns=self._columns(x.shape[1]))
+        check.finite(
+            "X", np.where(np.isnan(x), 0.0, x) if gaps else x, limit=LARGEST, columns=self._columns(x.shape[1])
+        )
         return x
+
+    def _filled(self, x: Array) -> Array:
+        """Rows without gaps."""
+        return x if self.model_.imputer is None else self.model_.imputer.transform(x)
 
     def _columns(self, d: int) -> tuple[str, ...]:
         """Names of the columns, x0, x1, … if they have none."""
         return tuple(map(str, getattr(self, "feature_names_in_", [f"x{i}" for i in range(d)])))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.impute is not None
+        return tags
+
+
+def _real_numbers(X: Any, missing: bool) -> Array:
+    if np.iscomplexobj(X) if isinstance(X, np.ndarray) else False:
+        raise InvalidInput(
+            f"`X` must be an array of real numbers; got dtype {X.dtype}. Complex data not supported."
+        )
+    return plain_numbers("X", X, missing=missing)
+
+
+def _fitted(
+    model: Any, standardiser: Standardiser, config: TrainConfig, rows: Array, imputer: Imputer | None
+) -> FittedModel:
+    """The fitted model; σ² of its residuals on standardised rows is estimated when first asked for."""
+    pending = PendingVariance.of(model, rows)
+    return FittedModel(model, standardiser, config.convention, config.to_dict(), pending, imputer)
+
+
+def _finite_median(values: Array) -> float:
+    """Median of the finite values; 0 if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else 0.0
 
 
 class Parts(NamedTuple):

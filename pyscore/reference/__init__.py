@@ -53,6 +53,7 @@ from pyscore.reference.volume import (
     log_volume,
     singular_rows,
     warn_singular,
+    warn_unscored,
     weighted,
 )
 
@@ -109,5 +110,6 @@ __all__ = [
     "vmf_kl",
     "warn_indefinite",
     "warn_singular",
+    "warn_unscored",
     "weighted",
 ]

@@ -81,7 +81,9 @@ def log_density_corrected(
     """Density of x split into manifold and normal directions at the projection z.
 
     Euclidean latents, z ~ N(0, I):
-    log N(z; 0, I + σ²(JᵀJ)⁻¹) + log N(e; σ²) over d−k dimensions − log_volume(J).
+    log N(z; 0, I + σ²(JᵀJ)⁻¹) + log N(e; σ²) over d−k dimensions − log_volume(J). With s_i the singular values
+    of J and c_i the coordinates of z along its right singular vectors, the first and the last term are
+    Σ_i −½c_i²s_i²/(s_i² + σ²) − ½log(s_i² + σ²) − (k/2) log 2π: finite where a singular value vanishes, too.
 
     Spherical latents:
     log_prior(z) + log N(e; σ²) over d−k+1 dimensions − log_volume(J·T).
@@ -100,7 +102,7 @@ def log_density_corrected(
 
     Returns
     -------
-    (n,) array, nats.
+    (n,) array, nats; NaN where the Jacobian is not finite.
 
     Notes
     -----
@@ -128,15 +130,18 @@ def log_density_corrected(
         return log_prior(z, mu_u, kappa_u, convention=convention) + noise - volume
     if floored and sigma2 != 1.0:
         raise InvalidInput(f"`sigma2` must be 1 under corrected_volume='floored'; got {sigma2!r}.")
-    _, s, vt = np.linalg.svd(jacobian, full_matrices=False)
-    with np.errstate(divide="ignore"):
-        spread = 1 + sigma2 / s**2  # eigenvalues of I + σ²(JᵀJ)⁻¹
-        volume = 2 * np.sum(np.log(s + VOLUME_FLOOR), axis=1) if floored else log_volume(jacobian)
+    good = np.isfinite(jacobian).all(axis=(1, 2))  # of NaN or infinity LAPACK makes an error
+    _, s, vt = np.linalg.svd(np.where(good[:, None, None], jacobian, 0.0), full_matrices=False)
     coordinates = np.squeeze(vt @ z[:, :, None], axis=2)
-    log_pz = -0.5 * np.sum(coordinates**2 / spread + np.log(spread), axis=1) - 0.5 * k * LOG_TWO_PI
+    root = np.hypot(s, np.sqrt(sigma2))
+    with np.errstate(over="ignore"):  # a code of 1e200 has the density 0
+        log_pz = -np.sum(0.5 * (s / root * coordinates) ** 2 + np.log(root), axis=1) - 0.5 * k * LOG_TWO_PI
+    if floored:  # the original's volume instead of the exact one, which is within log_pz
+        with np.errstate(divide="ignore"):
+            log_pz = log_pz + np.sum(np.log(s) - 2 * np.log(s + VOLUME_FLOOR), axis=1)
     # The original: no noise term without room for it.
     noise = log_likelihood_normal(residual, sigma2, normal) if normal else np.zeros(n)
-    return log_pz + noise - volume
+    return np.where(good, log_pz + noise, np.nan)
 
 
 def log_laplace(log_joint: ArrayLike, hessian: ArrayLike) -> Array:

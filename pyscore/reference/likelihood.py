@@ -44,7 +44,7 @@ def log_likelihood(
     """
     x = check.matrix("x", x)
     x_hat = check.array("x_hat", x_hat, x.shape)
-    variance = check.array("sigma2", sigma2, ("d",) if np.ndim(sigma2) else ())
+    variance = check.numbers("sigma2", sigma2)
     if variance.ndim and variance.shape != x.shape[1:]:
         raise ShapeError(f"`sigma2` must be a number or have shape {x.shape[1:]}; got {variance.shape}.")
     if not (np.isfinite(variance).all() and (variance > 0).all()):
@@ -52,7 +52,8 @@ def log_likelihood(
     d = x.shape[1]
     log_determinant = np.sum(np.broadcast_to(np.log(variance), (d,)))
     constant = float(np.float32(d) * LOG_TWO_PI_F32) if convention.log_two_pi == "float32" else d * LOG_TWO_PI
-    return -0.5 * np.sum((x - x_hat) ** 2 / variance, axis=1) - 0.5 * (constant + log_determinant)
+    with np.errstate(over="ignore"):  # a density of 0 has the logarithm −inf
+        return -0.5 * np.sum((x - x_hat) ** 2 / variance, axis=1) - 0.5 * (constant + log_determinant)
 
 
 def log_likelihood_normal(squared_residual: ArrayLike, sigma2: float, dimensions: int) -> Array:
@@ -75,7 +76,8 @@ def log_likelihood_normal(squared_residual: ArrayLike, sigma2: float, dimensions
     """
     squared_residual = check.vector("squared_residual", squared_residual)
     sigma2 = check.real("sigma2", sigma2, above=0.0)
-    return -0.5 * squared_residual / sigma2 - 0.5 * dimensions * np.log(2 * np.pi * sigma2)
+    with np.errstate(over="ignore"):  # a density of 0 has the logarithm −inf
+        return -0.5 * squared_residual / sigma2 - 0.5 * dimensions * np.log(2 * np.pi * sigma2)
 
 
 def latent_error(z: ArrayLike, z_hat: ArrayLike) -> Array:
@@ -94,4 +96,5 @@ def latent_error(z: ArrayLike, z_hat: ArrayLike) -> Array:
     Original: column `log_pxv_z`; its sign as a score is the field `latent_error_sign`.
     """
     z = check.matrix("z", z, "k")
-    return np.sum((z - check.array("z_hat", z_hat, z.shape)) ** 2, axis=1)
+    with np.errstate(over="ignore"):
+        return np.sum((z - check.array("z_hat", z_hat, z.shape)) ** 2, axis=1)

@@ -42,7 +42,7 @@ def imq_kernel_mean(
     Equation (1), Tolstikhin 2018. Original: `k_imq`; 1 − x·y is half the squared distance on the sphere.
     """
     x = check.matrix("x", x, "k")
-    width = check.array("c", c, ("widths",) * np.ndim(c))
+    width = check.numbers("c", c)
     if not (np.isfinite(width).all() and (width > 0).all()):
         raise InvalidInput(f"`c` must be positive and finite; got {c!r}.")
     other = x if y is None else check.matrix("y", y, x.shape[1])

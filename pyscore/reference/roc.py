@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyscore._core import checks as check
+from pyscore._core.arrays import plain_numbers
 from pyscore._core.checks import Array
 from pyscore.errors import InvalidInput, ShapeError
 
@@ -30,7 +31,8 @@ def roc_auc(scores: ArrayLike, labels: ArrayLike) -> float:
     digits, which moves the area by up to 2.4e-11.
     """
     scores = check.vector("scores", scores)
-    labels = np.asarray(labels)
+    texts = isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)
+    labels = np.asarray(labels) if texts else plain_numbers("labels", labels)
     if labels.shape != scores.shape:
         raise ShapeError(f"`labels` must have shape {scores.shape}; got {labels.shape}.")
     wrong = labels[~np.isin(labels, (0, 1))]

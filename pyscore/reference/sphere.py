@@ -92,7 +92,7 @@ def householder(z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) 
     by eps/|e1 − mu|, up to 1e-8.
     """
     mu = check.matrix("mu", mu, "k")
-    z = check.matrix("z", z, mu.shape[1])
+    z = check.array("z", z, mu.shape)
     u = np.eye(1, mu.shape[1]) - mu
     if convention.norm_eps == "none":
         ring = np.sum(mu[:, 1:] ** 2, axis=1)

@@ -30,7 +30,7 @@ def log_vmf_normaliser(kappa: ArrayLike, k: int) -> Array:
     -----
     Davidson 2018, appendix. Original: `log(c(p, κ))`, which overflows for κ > 700.
     """
-    kappa = check.array("kappa", kappa, ("…",) * np.ndim(kappa))
+    kappa = check.numbers("kappa", kappa)
     if not (kappa >= 0).all():
         raise InvalidInput(f"`kappa` must be at least 0; got a smallest value of {np.min(kappa)!r}.")
     return -uniform_sphere_entropy(k) - log_0f1(kappa, k)
@@ -85,7 +85,7 @@ def vmf_entropy(kappa: ArrayLike, k: int) -> Array:
     -----
     Davidson 2018, equation (15). Original: `vmfentropy`.
     """
-    kappa = check.array("kappa", kappa, ("…",) * np.ndim(kappa))
+    kappa = check.numbers("kappa", kappa)
     return -kappa * bessel_ratio(kappa, k) - log_vmf_normaliser(kappa, k)
 
 
@@ -105,5 +105,5 @@ def vmf_kl(kappa: ArrayLike, k: int) -> Array:
     -----
     Davidson 2018, equation (14). Original: `kldiv`, which subtracts two entropies.
     """
-    kappa = check.array("kappa", kappa, ("…",) * np.ndim(kappa))
+    kappa = check.numbers("kappa", kappa)
     return kappa * bessel_ratio(kappa, k) - log_0f1(kappa, k)

@@ -77,7 +77,10 @@ _singular: ContextVar[list[Array] | None] = ContextVar("_singular", default=None
 
 @contextlib.contextmanager
 def singular_rows() -> Iterator[list[Array]]:
-    """Collect the rows of singular Jacobians in this thread instead of warning: a stream has blocks of them."""
+    """Collect the rows of singular Jacobians, and those without a density, in this thread instead of warning.
+
+    A stream has blocks of them, and says it once.
+    """
     rows: list[Array] = []
     token = _singular.set(rows)
     try:
@@ -95,6 +98,21 @@ def warn_singular(rows: Array) -> None:
     warnings.warn(
         f"the Jacobian of {len(rows)} row(s) is singular to working precision (rows {shown}): their log-volume "
         "is −inf or rounding noise. Scores rank rows of volume −inf as most anomalous.",
+        NumericalWarning,
+        stacklevel=3,
+    )
+
+
+def warn_unscored(rows: Array, score: str) -> None:
+    """Issue the NumericalWarning of rows whose density is no finite number and so counts as −inf."""
+    if (collected := _singular.get()) is not None:
+        collected.append(rows)
+        return
+    shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+    warnings.warn(
+        f"{len(rows)} row(s) have no finite log-density under {score!r} (rows {shown}): a term of it overflows. "
+        "They count as −inf, the most anomalous. Rows far from the training rows, a tiny sigma2 or huge weights "
+        "do this.",
         NumericalWarning,
         stacklevel=3,
     )

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore._core.net import netted
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import Convention
 from pyscore.data import dataframes as frames
@@ -27,6 +28,7 @@ __all__ = ["FEATURE_COLUMNS", "explain", "residuals"]
 FEATURE_COLUMNS = ("row", "feature", "value", "expected", "residual", "sigmas", "contribution")
 
 
+@netted
 def explain(
     fitted: FittedModel,
     table: Any,

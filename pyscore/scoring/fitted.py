@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore._core.files import atomic_write, pack_tensors, read_tensors, unpack_tensors
+from pyscore._core.net import netted
+from pyscore._core.text import one_line, printable
 from pyscore.backends import Backend, get_backend
 from pyscore.convention import Convention
 from pyscore.data.preprocessing import LARGEST, Imputer, Standardiser
@@ -27,7 +29,7 @@ from pyscore.scoring import scores as scoring
 if TYPE_CHECKING:  # training loads torch, which scoring can do without
     from pyscore.training.config import Callback, TrainConfig
 
-__all__ = ["FittedModel", "Impute", "fit"]
+__all__ = ["FittedModel", "Impute", "PendingVariance", "check_names", "fit"]
 
 FORMAT_VERSION = 2
 """Version 1 has no checksum and no imputer; it is still read."""
@@ -39,6 +41,41 @@ DETECTOR = "detector."
 
 
 @dataclass(frozen=True, eq=False)
+class PendingVariance:
+    """The variance of a model's residuals, not estimated yet, and the training rows that it needs."""
+
+    model: SVAE
+    rows: Array
+
+    @classmethod
+    def of(cls, model: SVAE, x: Array) -> PendingVariance:
+        """Keep what is needed of the standardised rows x (n, d)."""
+        return cls(model, scoring.residual_rows(x))
+
+    def value(self) -> float | None:
+        """`scores.residual_variance`, or None where the rows lie on the manifold, so that there is none."""
+        try:
+            return scoring.residual_variance(self.model, self.rows)
+        except InvalidInput:
+            return None
+
+
+class _Variance:
+    """Descriptor of `FittedModel.residual_variance`: a number or None, estimated when first asked for."""
+
+    def __get__(self, owner: FittedModel | None, kind: type | None = None) -> float | None:
+        if owner is None:
+            return None  # the default of the field
+        held = owner.__dict__["_residual_variance"]
+        if isinstance(held, PendingVariance):
+            held = owner.__dict__["_residual_variance"] = held.value()
+        return held  # type: ignore[no-any-return]
+
+    def __set__(self, owner: FittedModel, value: float | PendingVariance | None) -> None:
+        owner.__dict__["_residual_variance"] = value
+
+
+@dataclass(frozen=True, eq=False)
 class FittedModel:
     """A trained SVAE together with its standardisation and the convention of its scores."""
 
@@ -47,8 +84,9 @@ class FittedModel:
     convention: Convention
     training: dict[str, Any] = field(default_factory=dict)
     """Configuration of the training, as it stands in the file."""
-    residual_variance: float | None = None
-    """σ² of the training residuals (see `scores.residual_variance`), in standardised units."""
+    residual_variance: _Variance = _Variance()
+    """σ² of the training residuals (see `scores.residual_variance`), in standardised units, or None; after a
+    training it is estimated when first asked for."""
     imputer: Imputer | None = None
     """Medians of the training rows, if they were learnt (``fit(…, impute="median")``)."""
     detector: dict[str, Any] = field(default_factory=dict)
@@ -56,6 +94,7 @@ class FittedModel:
     arrays: dict[str, Array] = field(default_factory=dict)
     """Arrays of the detector: threshold, training scores, …"""
 
+    @netted
     def scores(
         self,
         table: Any,
@@ -134,6 +173,7 @@ class FittedModel:
             )
         return self.residual_variance
 
+    @netted
     def projection_report(
         self, table: Any, *, convention: Convention | None = None, impute: Impute | None = None
     ) -> pd.DataFrame:
@@ -165,6 +205,7 @@ class FittedModel:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file with a JSON header and a checksum; atomically."""
+        check_names(self.standardiser.columns)
         data = self.to_bytes()
         with atomic_write(path) as file:
             file.write(data)
@@ -213,7 +254,7 @@ def _from_parts(header: dict[str, Any], tensors: dict[str, Array], name: str) ->
     """Build a model out of what a file holds, every field of which may be anything."""
     try:
         _fields(header)
-        columns = _names(header["columns"])
+        columns = check_names(header["columns"])
         standardiser = Standardiser(_row(tensors, "scaler.mean"), _row(tensors, "scaler.deviation"), columns)
         arrays = {n.removeprefix(DETECTOR): tensors.pop(n) for n in list(tensors) if n.startswith(DETECTOR)}
         imputer = Imputer(_row(tensors, "imputer.median")) if "imputer.median" in tensors else None
@@ -265,8 +306,15 @@ def _too_deep(value: Any, levels: int) -> bool:
     return levels == 0 or any(_too_deep(entry, levels - 1) for entry in inner)
 
 
-def _names(columns: list[Any]) -> tuple[str, ...]:
-    """Check the names of columns: texts that can be printed, all different."""
+def check_names(columns: Sequence[Any]) -> tuple[str, ...]:
+    """Check the names of columns: texts that can be printed, all different.
+
+    Raises
+    ------
+    InvalidInput
+        If a name is no text, is not valid Unicode, or holds characters that a terminal obeys instead of showing
+        them (ESC and other controls, changes of direction); or if two are the same.
+    """
     for name in columns:
         if not isinstance(name, str):
             raise InvalidInput(f"a name of a column must be a str, not a {type(name).__name__}")
@@ -274,6 +322,10 @@ def _names(columns: list[Any]) -> tuple[str, ...]:
             name.encode()
         except UnicodeEncodeError:
             raise InvalidInput(f"the name of a column, {name[:80]!r}, is not valid Unicode") from None
+        if printable(name) != name:
+            raise InvalidInput(
+                f"the name of a column, '{one_line(name)[:80]}', holds control characters. Rename it"
+            )
     if len(set(columns)) < len(columns):
         twice, _ = Counter(columns).most_common(1)[0]
         raise InvalidInput(f"column {twice[:80]!r} comes twice")
@@ -304,6 +356,7 @@ def _consistent(fitted: FittedModel) -> None:
         raise InvalidInput(f"a mean or median is beyond {LARGEST:g}")
 
 
+@netted
 def fit(
     table: Any,
     config: TrainConfig | None = None,
@@ -345,21 +398,15 @@ def fit(
         check.choice("impute", impute, ("median",))
     config = config or TrainConfig()
     x, columns = features(table, missing=impute is not None)
+    check_names(columns)
     imputer = Imputer.fit(x, columns) if impute is not None else None
     x = x if imputer is None else imputer.transform(x)
     standardiser = Standardiser.fit(x, columns)
+    rows = standardiser.transform(x)
     k = latent_dim if latent_dim is not None else min(4, x.shape[1])
     trained = train(
-        standardiser.transform(x), config, latent_dim=k, hidden_dim=hidden_dim, n_components=n_components,
+        rows, config, latent_dim=k, hidden_dim=hidden_dim, n_components=n_components,
         activation=activation, dtype=dtype, device=device, callback=callback, checkpoint=checkpoint,
     )  # fmt: skip
-    variance = estimate_variance(trained.model, standardiser.transform(x))
-    return FittedModel(trained.model, standardiser, config.convention, config.to_dict(), variance, imputer)
-
-
-def estimate_variance(model: SVAE, x: Array) -> float | None:
-    """Return `scores.residual_variance`, or None where the rows lie on the manifold, so that there is none."""
-    try:
-        return scoring.residual_variance(model, x)
-    except InvalidInput:
-        return None
+    pending = PendingVariance.of(trained.model, rows)
+    return FittedModel(trained.model, standardiser, config.convention, config.to_dict(), pending, imputer)

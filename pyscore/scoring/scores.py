@@ -17,11 +17,12 @@ from numpy.typing import ArrayLike
 from pyscore import reference
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore._core.net import netted
 from pyscore.backends import Backend, get_backend
 from pyscore.backends._iterations import IMPORTANCE_DRAWS
 from pyscore.convention import EXACT, Convention, get_convention
 from pyscore.data.dataframes import rows_without_names
-from pyscore.errors import InvalidInput
+from pyscore.errors import BackendUnavailable, InvalidInput
 from pyscore.reference.model import SVAE
 from pyscore.reference.sampling import VMFDraws
 
@@ -107,6 +108,7 @@ def _names(names: Iterable[str] | None, convention: Convention) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
+@netted
 def score(
     model: SVAE,
     x: ArrayLike,
@@ -125,6 +127,7 @@ def score(
     return table[name].to_numpy()
 
 
+@netted
 def score_table(
     model: SVAE,
     x: ArrayLike,
@@ -201,14 +204,25 @@ def passes_once(names: Iterable[str], engine: Backend, convention: Convention) -
 
 
 def sums(terms: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
-    """Each score as the sum of its terms; a volume of −inf makes a row the most anomalous."""
+    """Each score as the sum of its terms: a finite number, or −inf for a row that is the most anomalous.
+
+    A row is that if its volume is infinite, or if its sum is NaN or infinite: an overflow, of which a
+    `NumericalWarning` tells.
+    """
     table = {}
     for name in names:
         parts = SCORES[name].terms
-        with np.errstate(invalid="ignore"):  # inf − inf, replaced below
+        with np.errstate(invalid="ignore", over="ignore"):  # inf − inf, replaced below
             total = reduce(np.add, [terms[term] for term in parts])
+        known = np.zeros(total.shape, bool)  # rows that a warning has named
         for volume in [term for term in parts if term.endswith("_volume")]:
+            known |= np.isposinf(terms[volume]) if "decoder" in volume else np.isneginf(terms[volume])
             total = np.where(np.isinf(terms[volume]), -np.inf, total)
+        lost = ~np.isfinite(total)
+        if lost.any():
+            total = np.where(lost, -np.inf, total)
+            if (unnamed := np.flatnonzero(lost & ~known)).size:
+                reference.warn_unscored(unnamed, name)
         table[name] = total
     return table
 
@@ -218,6 +232,7 @@ def total(terms: pd.DataFrame, name: str) -> Array:
     return sums({term: terms[term].to_numpy() for term in SCORES[name].terms}, [name])[name]
 
 
+@netted
 def score_terms(
     model: SVAE,
     x: ArrayLike,
@@ -274,7 +289,21 @@ def _terms(
     seed: int,
     draws: VMFDraws | None,
 ) -> dict[str, Array]:
-    """Terms by name, in the order wanted."""
+    """Terms by name, in the order wanted; what overflows is infinite or NaN, which `sums` ranks."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _terms_by_name(model, x, wanted, engine, sigma2, convention, seed, draws)
+
+
+def _terms_by_name(
+    model: SVAE,
+    x: Array,
+    wanted: Sequence[str],
+    engine: Backend,
+    sigma2: ArrayLike,
+    convention: Convention,
+    seed: int,
+    draws: VMFDraws | None,
+) -> dict[str, Array]:
     table: dict[str, Array] = {}
     if encoded := frozenset(_PASS_NAMES.get(t, t) for t in wanted if t in _ENCODED):
         run = engine.run_pass(model, x, encoded, sigma2=sigma2, convention=convention)
@@ -304,6 +333,7 @@ def _signed(run: dict[str, Array], convention: Convention) -> dict[str, Array]:
     }
 
 
+@netted
 def project(
     model: SVAE,
     x: ArrayLike,
@@ -343,6 +373,7 @@ def project(
 PROJECTION_COLUMNS = ("encoder_distance", "distance", "gradient_norm", "iterations")
 
 
+@netted
 def projection_report(
     model: SVAE,
     x: ArrayLike,
@@ -376,16 +407,29 @@ def projection_report(
 RESIDUAL_ROWS = 1000
 
 
-def residual_variance(model: SVAE, x: ArrayLike, *, convention: Convention | str = EXACT) -> float:
+def residual_variance(
+    model: SVAE, x: ArrayLike, *, convention: Convention | str = EXACT, backend: str | Backend | None = None
+) -> float:
     """σ² of rows x (n, d): mean squared distance to the manifold over the d−k+1 normal dimensions.
 
     At most `RESIDUAL_ROWS` rows, evenly spaced, are projected: a relative standard error of
-    √(2/(1000·(d−k+1))), below 5 %. See `reference.residual_variance`.
+    √(2/(1000·(d−k+1))), below 5 %. See `reference.residual_variance`. By default the projection is compiled
+    (numba, in float64) where it can be, which takes a hundredth of the reference's time.
     """
     x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
-    x = x[np.unique(np.linspace(0, len(x) - 1, min(len(x), RESIDUAL_ROWS)).round().astype(np.int64))]
-    x_hat = model.decode(project(model, x, convention=convention).z)
+    x = residual_rows(x)
+    if backend is None:
+        try:
+            backend = get_backend("numba", dtype=np.float64)
+        except BackendUnavailable:
+            backend = get_backend("numpy")
+    x_hat = model.decode(project(model, x, convention=convention, backend=backend).z)
     return reference.residual_variance(x, x_hat, model.latent_dim)
+
+
+def residual_rows(x: Array) -> Array:
+    """The rows that `residual_variance` looks at: at most `RESIDUAL_ROWS`, evenly spaced, a copy."""
+    return x[np.unique(np.linspace(0, len(x) - 1, min(len(x), RESIDUAL_ROWS)).round().astype(np.int64))]
 
 
 def _at_projection(
@@ -420,7 +464,7 @@ def _corrected(x: Array, x_hat: Array, prior: Array, volume: Array, sigma2: floa
     square = np.sum((np.asarray(x, np.float64) - x_hat) ** 2, axis=1)
     normal = reference.normal_dimensions(model.input_dim, model.latent_dim, "sphere")
     density = prior + reference.log_likelihood_normal(square, sigma2, normal) - volume
-    # A volume of −inf is the only way to +inf.
+    # A volume of −inf is the only way to +inf, and has been warned of.
     return np.where(np.isposinf(density), -np.inf, density)
 
 

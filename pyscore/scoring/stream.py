@@ -73,7 +73,7 @@ class Scored:
     """Row of the file after the last one."""
     share: float
     singular: Array
-    """Numbers of the rows of the file whose Jacobian is singular to working precision."""
+    """Numbers of the rows of the file whose Jacobian is singular to working precision, or that have no density."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Scorer:
                 terms = scoring.terms_checked(
                     model, x[start : start + step], names, engine, self.convention, self.seed, variance
                 )
-            piece = scoring.sums(terms, names)
+                piece = scoring.sums(terms, names)
             if self.projection:
                 report = scoring.projection_report(
                     model, x[start : start + step], convention=self.convention, backend=engine
@@ -291,8 +291,8 @@ def score_files(
     singular = sum(part.singular for part in parts.done)
     if singular:
         warnings.warn(
-            f"the Jacobian of {singular} of {parts.rows} rows is singular to working precision: their log-volume "
-            "is −inf or rounding noise. Scores rank rows of volume −inf as most anomalous.",
+            f"the Jacobian of {singular} of {parts.rows} rows is singular to working precision, or a term of "
+            "their density overflows. Rows without a finite log-density count as −inf, the most anomalous.",
             NumericalWarning,
             stacklevel=2,
         )

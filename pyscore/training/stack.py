@@ -52,7 +52,7 @@ def train_stack(
     configs : sequence of TrainConfig
         `beta`, `c` and `seed` may vary; the rest has to agree.
     latent_dim, hidden_dim, n_components, activation, dtype
-        As in `pyscore.training.train.train`, whose models these are: same seed, same start, same draws, parameters
+        As in `pyscore.training.train`, whose models these are: same seed, same start, same draws, parameters
         equal to rounding.
     backend : {"numba", "torch"}
         Compiled code on the CPU, bit-equal whatever the stack and the number of threads; or batched products
