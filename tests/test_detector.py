@@ -28,9 +28,10 @@ from pyscore.detectors.svae import split_rows
 from pyscore.errors import InvalidInput, ModelFileError, NumericalWarning, TrainingDiverged
 from pyscore.reference.model import SVAE
 from pyscore.scoring import scores
+from pyscore.training import early_stopping
 from pyscore.training.config import TrainConfig
 from pyscore.training.early_stopping import ValidationLoss, train_early_stopping
-from pyscore.training.train import early_stopping, train
+from pyscore.training.train import train
 
 FAST = {"steps": 20, "hidden_dim": 8, "batch_size": 20}
 LABELS = (
