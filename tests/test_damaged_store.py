@@ -220,6 +220,33 @@ def test_a_manifest_that_is_a_pipe_is_not_waited_for(tmp_path, capsys):
     assert (status, "is not a manifest" in err.replace("\n", " ")) == (2, True)
 
 
+def test_a_claim_does_not_outlive_its_process_in_a_forked_child(tmp_path):
+    """A child that a holder has forked, by multiprocessing say, has the handle, too."""
+    code = """if True:
+        import os, sys, time
+        from pyscore.experiment.store import Store
+        held = Store(sys.argv[1]).try_claim("x")
+        if os.fork() == 0:
+            print("forked", flush=True)
+            time.sleep(60)
+            os._exit(0)
+        time.sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True,
+                          start_new_session=True) as parent:  # fmt: skip
+        try:
+            assert parent.stdout.readline() == "forked\n"
+            store = Store(tmp_path)
+            assert store.try_claim("x") is None
+            parent.kill()
+            parent.wait()
+            held = store.try_claim("x")
+            assert held is not None
+            store.release("x", held)
+        finally:
+            os.killpg(parent.pid, signal.SIGKILL)
+
+
 # ── no room ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -41,6 +41,7 @@ from pyscore._core.files import (
     check_tensors,
     read_json,
     read_tensors,
+    write_error,
     write_errors,
     write_json,
     write_tensors,
@@ -148,7 +149,8 @@ class Store:
         """
         path = self.folder / "claims" / name
         while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            with write_errors(path):
+                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 import fcntl
 
@@ -159,20 +161,24 @@ class Store:
             except (ImportError, OSError) as error:
                 if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                     os.close(handle)
-                    raise
+                    raise write_error(path, error) from error
                 self._warn_no_locks(error)
+                _held.add(handle)
                 return handle
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), path.stat()):
                     _write_owner(handle)
+                    _held.add(handle)
                     return handle
             os.close(handle)  # its last holder removed the file between our opening and locking it
 
     def release(self, name: str, held: int) -> None:
         """Give a claim back, and remove its file while it is still ours."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # a file that stays there holds nobody up
             os.unlink(self.folder / "claims" / name)
-        os.close(held)
+        _held.discard(held)
+        with contextlib.suppress(OSError):
+            os.close(held)
 
     def owner(self, name: str) -> str:
         """Say who holds a claim, as far as that can be read."""
@@ -289,6 +295,22 @@ class Store:
             os.replace(path, aside)
         self.log({"event": "set aside", "file": path.name, "reason": why})
         return f"{path.name} was damaged ({why}); it is {aside.name} now"
+
+
+_held: set[int] = set()
+"""Handles of the claims of this process."""
+
+
+def _give_up_in_child() -> None:
+    """Close the claims of a parent in a forked child, which would otherwise hold them after the parent's death."""
+    for handle in _held:
+        with contextlib.suppress(OSError):
+            os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_give_up_in_child)
 
 
 def _write_owner(handle: int) -> None:

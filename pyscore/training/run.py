@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore._core.files import read_tensors, write_tensors
+from pyscore._core.output_guard import check_output
 from pyscore.errors import InvalidInput, ModelFileError, TrainingDiverged
 from pyscore.reference.model import SVAE
 from pyscore.training.config import Callback, TrainConfig, Trained
@@ -99,6 +100,8 @@ class TrainingRun(abc.ABC):
         left at the end: an interrupted run goes on to the same bits.
         """
         total = self.config.steps if steps is None else check.integer("steps", steps, at_least=0)
+        if checkpoint is not None:
+            check_output(checkpoint)  # now rather than at the first checkpoint
         if checkpoint is not None and Path(checkpoint).exists():
             self.load_checkpoint(checkpoint)
         while self.step_count < total:

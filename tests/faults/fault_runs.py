@@ -172,8 +172,7 @@ def faults_of(run, name, error, mode, first, stride):
         try:
             how = outcome(run)
         except BaseException:
-            shim.faults_arm(OFF, 0, 0)
-            sys.stderr.write(f"call {n} ({shim.faults_what().decode()}), {name}:\n{traceback.format_exc()}")
+            sys.stderr.write(f"call {n}, {name}:\n{traceback.format_exc()}")
             how = "FAULT"
         calls, what = shim.faults_count(), shim.faults_what().decode()
         shim.faults_arm(OFF, 0, 0)
