@@ -58,3 +58,44 @@ def test_closed_streams(files):
     assert (done.returncode, (files / "o.parquet").exists()) == (0, True)
     assert shell(files, f"{SCORE} -o o2.parquet 2>&1 | true").returncode == 0
     assert (files / "o2.parquet").exists()
+
+
+INTERRUPTED = """if True:
+    import signal, sys, time
+    from pyscore.cli.app import main
+    from pyscore.scoring import stream
+    stream.PART_ROWS = 1024
+    scored, count = stream.Scorer.__call__, 0
+    def interrupted(self, block):
+        global count
+        count += 1
+        if count > int(sys.argv[1]):
+            signal.raise_signal(signal.SIGINT)
+        return scored(self, block)
+    stream.Scorer.__call__ = interrupted
+    stream.BLOCK_BYTES = 8 * 3 * 1024
+    main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(("blocks", "says"), [(2, "the same command goes on from there"), (0, "No file is left")])
+def test_ctrl_c_says_whether_the_run_can_go_on(files, blocks, says):
+    target = files / f"stopped{blocks}.parquet"
+    arguments = ["score", files / "m.safetensors", files / "t.parquet", "-o", target, "--threads", "1"]
+    command = [sys.executable, "-c", INTERRUPTED, str(blocks), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 130
+    assert says in " ".join(done.stderr.split())
+    assert not target.exists()
+    assert (files / f".{target.name}.parts").exists() == (blocks > 0)
+
+
+@pytest.mark.parametrize("handles", [8, 12, 20])
+def test_few_file_handles(files, handles):
+    """No traceback, no hang, nothing half-made: an error in a line, or the result."""
+    target = files / f"few{handles}.parquet"
+    done = shell(files, f"ulimit -n {handles}; pyscore score m.safetensors t.parquet -o {target}")
+    assert done.returncode in (0, 2), done.stderr
+    assert "Traceback" not in done.stderr
+    assert target.exists() == (done.returncode == 0)
+    assert not (files / f".{target.name}.parts").exists()

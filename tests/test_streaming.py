@@ -500,7 +500,7 @@ def test_a_damaged_part_is_done_again(tmp_path, frame, expected, monkeypatch):
 
 CHILD = """if True:
     import sys, time
-    from pyscore import streaming
+    from pyscore.scoring import stream as streaming
     from pyscore.scoring.fitted import FittedModel
     streaming.PART_ROWS = 1024
     def slow(parts, blocks, tell):
