@@ -10,14 +10,26 @@ using PyScore: Convention, EXACT, PriorDraws, SVAE, norm_eps, wood_cosine
 # Zygote cannot write into arrays: the pieces below are the core's functions without mutation.
 
 unit(v, e) = v ./ sqrt.(sum(abs2, v; dims = 1) .+ e)
-flux_swish(a) = a * PyScore.sigmoid(a)
 
-dense(layer::PyScore.Dense, activation = identity) = Flux.Dense(copy(layer.W), copy(layer.b), activation)
+"""A plain function of each activation, which Zygote can differentiate."""
+plain(::PyScore.Swish) = a -> a * PyScore.sigmoid(a)
+plain(::PyScore.Relu) = Flux.relu
+plain(::PyScore.LeakyRelu) = a -> Flux.leakyrelu(a, oftype(a, 0.01))
+plain(::PyScore.Elu) = Flux.elu
+plain(::PyScore.Tanh) = tanh
+plain(::PyScore.Sigmoid) = PyScore.sigmoid
+plain(::PyScore.Softplus) = Flux.softplus
+plain(::PyScore.Identity) = identity
+function plain(::PyScore.Gelu)
+    isdefined(Flux.NNlib, :gelu_erf) || throw(ArgumentError(
+        "gelu needs an NNlib that has `gelu_erf`: its `gelu` is the tanh approximation, another function."))
+    Flux.NNlib.gelu_erf
+end
+
+dense(layer::PyScore.Dense) = Flux.Dense(copy(layer.W), copy(layer.b), plain(layer.σ))
 
 function PyScore.flux_model(model::SVAE)
-    q = Chain(map(layer -> dense(layer, flux_swish), model.encoder)...)
-    last_ = length(model.decoder)
-    g = Chain((dense(layer, i == last_ ? identity : flux_swish) for (i, layer) in enumerate(model.decoder))...)
+    q, g = Chain(map(dense, model.encoder)...), Chain(map(dense, model.decoder)...)
     (q = q, mu_head = dense(model.mu_head), kappa_head = dense(model.kappa_head), g = g,
      pseudo_inputs = copy(model.pseudo_inputs))
 end

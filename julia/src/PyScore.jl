@@ -3,17 +3,21 @@
 
 Anomaly scores of spherical VampPrior autoencoders in Julia: the reference that pyscore calls through its worker.
 The core needs the standard library alone. Columns are samples; log-densities are in nats, higher = more normal.
-The functions have the names of `pyscore/reference.py`; `PyScore.Original` has those of FewShotAnomalyDetection.jl.
+The functions have the names of `pyscore/reference`; `PyScore.Original` has those of FewShotAnomalyDetection.jl.
 """
 module PyScore
 
 using LinearAlgebra: I, Symmetric, diag, dot, eigen, eigvals, norm, svd, svdvals
+using Logging: Logging
 using Random: Random, AbstractRNG
 
-export Convention, ORIGINAL, EXACT, Dense, SVAE
+export Convention, ORIGINAL, EXACT, Dense, Philox, SVAE
 
 include("convention.jl")
 include("special.jl")
+include("progress.jl")
+include("threads.jl")
+include("activation.jl")
 include("sums.jl")
 include("sphere.jl")
 include("model.jl")
@@ -26,6 +30,7 @@ include("importance.jl")
 include("mmd.jl")
 include("goodness.jl")
 include("sampling.jl")
+include("philox.jl")
 include("training.jl")
 include("minimise.jl")
 include("corrected.jl")

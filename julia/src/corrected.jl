@@ -64,7 +64,7 @@ end
 
 Riemannian Hessian (k−1, k−1, n) of F(z) = ‖x − decode(z)‖²/2σ² − log_prior(z) on the sphere at z, in the basis of
 `tangent_frame(z)`: Tᵀ∇²F T − (z·∇F) I. The second derivatives of the decoder enter contracted with the residual:
-Σ_layers Tᵀ A_lᵀ diag(λ_l swish″(a_l)) A_l T, λ_l one reverse pass of the residual.
+Σ_layers Tᵀ A_lᵀ diag(λ_l σ″(a_l)) A_l T, λ_l one reverse pass of the residual.
 """
 function posterior_hessian(model::SVAE{T}, x::AbstractMatrix{T}, z::AbstractMatrix{T}; sigma2::Real = 1,
                            convention::Convention = EXACT) where {T}
@@ -72,6 +72,7 @@ function posterior_hessian(model::SVAE{T}, x::AbstractMatrix{T}, z::AbstractMatr
     mu_u, kappa_u = pseudo_codes(model; convention = convention)
     out = Array{T}(undef, k - 1, k - 1, n)
     for i in 1:n
+        progress("posterior_hessian", i, n)
         gradient, hessian = misfit_derivatives(model.decoder, x[:, i:i], z[:, i:i])
         prior_gradient, prior_hessian = log_prior_derivatives(z[:, i], mu_u, kappa_u, convention)
         out[:, :, i] = riemannian(z[:, i:i], gradient ./ T(sigma2) .- prior_gradient,
@@ -80,23 +81,24 @@ function posterior_hessian(model::SVAE{T}, x::AbstractMatrix{T}, z::AbstractMatr
     out
 end
 
-"""Gradient (k,) and Hessian (k, k) of ½‖x − decode(z)‖² at one z (k, 1)."""
+bends(σ::Activation, a::Vector{T}) where {T} = T[bend(σ, each) for each in a]
+
+"""Gradient (k,) and Hessian (k, k) of ½‖x − decode(z)‖² at one z (k, 1); the decoder's last layer is linear."""
 function misfit_derivatives(decoder::Vector{Dense{T}}, x::Matrix{T}, z::Matrix{T}) where {T}
     h, tangents, curvature = vec(z), Matrix{T}(I, length(z), length(z)), Tuple{Vector{T},Matrix{T}}[]
     slopes = Vector{T}[]
     for layer in view(decoder, 1:length(decoder)-1)
         a, along = layer.W * h .+ layer.b, layer.W * tangents
-        s = sigmoid.(a)
-        push!(slopes, s .* (1 .+ a .* (1 .- s)))
-        push!(curvature, (s .* (1 .- s) .* (2 .+ a .* (1 .- 2 .* s)), along))   # swish″
-        h, tangents = a .* s, slopes[end] .* along
+        push!(curvature, (bends(layer.σ, a), along))
+        push!(slopes, vec(activate_with_slope!(layer.σ, reshape(a, :, 1), zero(a))))
+        h, tangents = a, slopes[end] .* along
     end
     J = decoder[end].W * tangents
     e = vec(x) .- decoder[end].W * h .- decoder[end].b
     hessian, adjoint = transpose(J) * J, transpose(decoder[end].W) * -e
     for l in length(slopes):-1:1
-        bend, along = curvature[l]
-        hessian += transpose(along) * (adjoint .* bend .* along)
+        bent, along = curvature[l]
+        hessian += transpose(along) * (adjoint .* bent .* along)
         adjoint = transpose(decoder[l].W) * (adjoint .* slopes[l])
     end
     -transpose(J) * e, hessian

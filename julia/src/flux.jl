@@ -3,7 +3,7 @@
 """
     flux_model(model)
 
-The model as Flux layers: (q, mu_head, kappa_head, g, pseudo_inputs), q and g `Chain`s of `Dense` with swish.
+The model as Flux layers: (q, mu_head, kappa_head, g, pseudo_inputs), q and g `Chain`s of `Dense`.
 """
 function flux_model end
 

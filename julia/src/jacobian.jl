@@ -16,19 +16,15 @@ blocks(n::Integer, size::Integer = BLOCK) = (start:min(start + size - 1, n) for 
 """
     forward_slopes(layers, x)
 
-(h, slopes): the output of `layers` with swish after each, and the derivative of each swish, (width, n) a layer.
+(h, slopes): the output of `layers`, each with its activation, and the derivative of each activation, (width, n) a
+layer.
 """
 function forward_slopes(layers::AbstractVector{Dense{T}}, x::AbstractMatrix{T}) where {T}
     h = Matrix{T}(x)
     slopes = Matrix{T}[]
     for layer in layers
-        a = layer.W * h
-        slope = similar(a)
-        @inbounds for i in axes(a, 2), l in axes(a, 1)
-            a[l, i], slope[l, i] = swish_and_slope(a[l, i] + layer.b[l])
-        end
-        push!(slopes, slope)
-        h = a
+        h = layer.W * h
+        push!(slopes, activate_with_slope!(layer.σ, h, layer.b))
     end
     h, slopes
 end
@@ -50,7 +46,7 @@ end
 """
     push_forward(layers, slopes, tangents)
 
-Directional derivatives of swish layers: tangents (in, n, t) → (out, n, t).
+Directional derivatives of layers: tangents (in, n, t) → (out, n, t).
 """
 function push_forward(layers::AbstractVector{Dense{T}}, slopes::Vector{Matrix{T}}, tangents::Array{T,3}) where {T}
     for (layer, slope) in zip(layers, slopes)
@@ -62,7 +58,7 @@ end
 """
     pull_back(layers, slopes, cotangents)
 
-Reverse pass through swish layers: cotangents (out, n, t) → (in, n, t). Overwrites its last argument.
+Reverse pass through layers: cotangents (out, n, t) → (in, n, t). Overwrites its last argument.
 """
 function pull_back(layers::AbstractVector{Dense{T}}, slopes::Vector{Matrix{T}}, cotangents::Array{T,3}) where {T}
     for l in length(layers):-1:1
@@ -117,7 +113,7 @@ end
 """
     reverse_row(layers, slopes, row)
 
-One reverse pass for one sample: the gradient of row·h(x) with respect to x, h the swish layers. (in,)
+One reverse pass for one sample: the gradient of row·h(x) with respect to x, h the layers. (in,)
 """
 function reverse_row(layers::AbstractVector{Dense{T}}, slopes::Vector{Matrix{T}}, row::Vector{T}) where {T}
     for l in length(layers):-1:1
@@ -165,11 +161,12 @@ function jacobian_decoder(decoder::Vector{Dense{T}}, z::AbstractMatrix{T}; conve
     kind = convention.jacobian
     out = Array{T}(undef, size(decoder[end].W, 1), size(z, 1) - (kind === :tangent), size(z, 2))
     if route === :batched
-        for block in blocks(size(z, 2))
+        foreach_block(size(z, 2)) do block
             permutedims!(view(out, :, :, block), decoder_tangents(decoder, z[:, block], kind), (1, 3, 2))
         end
     else
         for i in axes(z, 2)
+            progress("jacobian_decoder", i, size(z, 2))
             J = decoder_jacobian_loop(decoder, z[:, i:i])
             out[:, :, i] = kind === :tangent ? J * tangent_frame(z[:, i:i])[:, :, 1] : J
         end
@@ -177,6 +174,21 @@ function jacobian_decoder(decoder::Vector{Dense{T}}, z::AbstractMatrix{T}; conve
     out
 end
 jacobian_decoder(model::SVAE, z; keywords...) = jacobian_decoder(model.decoder, z; keywords...)
+
+"""
+    jacobian(layers, x)
+
+J(x) of any chain of layers, (out, in, n), whatever follows the last one.
+"""
+function jacobian(layers::Vector{Dense{T}}, x::AbstractMatrix{T}) where {T}
+    out = Array{T}(undef, size(layers[end].W, 1), size(x, 1), size(x, 2))
+    foreach_block(size(x, 2)) do block
+        _, slopes = forward_slopes(layers, x[:, block])
+        tangents = push_forward(layers, slopes, ambient_directions(T, size(x, 1), length(block)))
+        permutedims!(view(out, :, :, block), tangents, (1, 3, 2))
+    end
+    out
+end
 
 """
     jacobian_encoder(model, x; convention, route = :batched)
@@ -190,11 +202,12 @@ function jacobian_encoder(model::SVAE{T}, x::AbstractMatrix{T}; convention::Conv
     kind = convention.encoder_jacobian
     out = Array{T}(undef, latent_dim(model) - (kind === :tangent), size(x, 1), size(x, 2))
     if route === :batched
-        for block in blocks(size(x, 2))
+        foreach_block(size(x, 2)) do block
             permutedims!(view(out, :, :, block), encoder_cotangents(model, x[:, block], kind, convention), (3, 1, 2))
         end
     else
         for i in axes(x, 2)
+            progress("jacobian_encoder", i, size(x, 2))
             J = encoder_jacobian_loop(model, x[:, i:i], convention)
             mu = encode(model, x[:, i:i]; convention = convention)[1]
             out[:, :, i] = kind === :tangent ? transpose(tangent_frame(mu)[:, :, 1]) * J : J

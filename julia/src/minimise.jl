@@ -15,6 +15,7 @@ function project(decoder::Vector{Dense{T}}, x::AbstractMatrix{T}, z::AbstractMat
     found = latent === :sphere ? normalize(z) : Matrix{T}(z)
     norms, iterations = zeros(T, size(z, 2)), zeros(Int, size(z, 2))
     for i in axes(z, 2)
+        progress("project", i, size(z, 2))
         found[:, i], norms[i], iterations[i] = damped_newton(decoder, x[:, i:i], found[:, i:i], latent, steps)
     end
     found, norms, iterations
@@ -32,7 +33,8 @@ end
 function adam_descent(decoder::Vector{Dense{T}}, x::AbstractMatrix{T}, start::AbstractMatrix{T}, steps::Integer) where {T}
     z = Matrix{T}(start)
     state = Adam([z]; rate = 1e-3)
-    for _ in 1:steps
+    for step in 1:steps
+        progress("project", step, steps)
         adam_step!([z], [residual_pullback(decoder, x, z) .* T(-1 / size(z, 2))], state)
     end
     pulled = residual_pullback(decoder, x, z)

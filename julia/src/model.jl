@@ -1,16 +1,22 @@
 # The spherical VampPrior Wasserstein autoencoder: parameters and forward passes.
 
-"""One affine layer h → W h + b; W (out, in), b (out,)."""
+"""
+    Dense(W, b, σ = Identity())
+
+A layer h → σ(W h + b); W (out, in), b (out,), σ an `Activation`. Original: Flux's `Dense`, with its field names of 0.8.
+"""
 struct Dense{T<:AbstractFloat}
     W::Matrix{T}
     b::Vector{T}
+    σ::Activation
 end
+Dense(W::Matrix{T}, b::Vector{T}) where {T<:AbstractFloat} = Dense{T}(W, b, Identity())
 
 """
     SVAE(encoder, mu_head, kappa_head, decoder, pseudo_inputs)
 
-encoder: layers d→h→h→h, each followed by swish; mu_head: h→k; kappa_head: h→1; decoder: layers k→h→h→h→d, swish
-but for the last; pseudo_inputs: (d, p). Original: `SVAEvampmeans` (fields q, μzfromhidden, κzfromhidden, g).
+encoder: layers d→h→h→h, each followed by its activation (swish in the paper); mu_head: h→k; kappa_head: h→1; decoder:
+layers k→h→h→h→d, the last without an activation; pseudo_inputs: (d, p). Original: `SVAEvampmeans` (fields q, μzfromhidden, κzfromhidden, g).
 """
 struct SVAE{T<:AbstractFloat}
     encoder::Vector{Dense{T}}
@@ -25,24 +31,25 @@ input_dim(model::SVAE) = size(model.encoder[1].W, 2)
 hidden_dim(model::SVAE) = size(model.mu_head.W, 2)
 
 """
-    glorot(rng, T, out, in)
+    glorot(rng, T, out, in, σ = Identity())
 
 A Dense layer as Flux initialises it: weights uniform in ±√(6/(in+out)), biases 0.
 """
-function glorot(rng::AbstractRNG, ::Type{T}, out::Integer, in::Integer) where {T}
+function glorot(rng::AbstractRNG, ::Type{T}, out::Integer, in::Integer, σ::Activation = Identity()) where {T}
     bound = sqrt(T(6) / T(in + out))
-    Dense{T}((2 .* rand(rng, T, out, in) .- 1) .* bound, zeros(T, out))
+    Dense{T}((2 .* rand(rng, T, out, in) .- 1) .* bound, zeros(T, out), σ)
 end
 
 """
-    SVAE{T}(d, h, k, p; rng)
+    SVAE{T}(d, h, k, p; rng, layers = 3, activation = :swish)
 
 A freshly initialised model with three hidden layers on each side; the pseudo-inputs are normalised rows of N(0, 1).
 """
 function SVAE{T}(d::Integer, h::Integer, k::Integer, p::Integer; rng::AbstractRNG = Random.GLOBAL_RNG,
-                 layers::Integer = 3) where {T<:AbstractFloat}
-    encoder = [glorot(rng, T, h, i == 1 ? d : h) for i in 1:layers]
-    decoder = [glorot(rng, T, i > layers ? d : h, i == 1 ? k : h) for i in 1:layers+1]
+                 layers::Integer = 3, activation = :swish) where {T<:AbstractFloat}
+    σ = PyScore.activation(activation)
+    encoder = [glorot(rng, T, h, i == 1 ? d : h, σ) for i in 1:layers]
+    decoder = [glorot(rng, T, i > layers ? d : h, i == 1 ? k : h, i > layers ? Identity() : σ) for i in 1:layers+1]
     SVAE{T}(encoder, glorot(rng, T, k, h), glorot(rng, T, 1, h), decoder,
             normalize(randn(rng, T, d, p); convention = ORIGINAL))
 end
@@ -62,33 +69,28 @@ function parameters(model::SVAE{T}) where {T}
     push!(arrays, model.pseudo_inputs)
 end
 
-copymodel(layer::Dense) = Dense(copy(layer.W), copy(layer.b))
+copymodel(layer::Dense) = Dense(copy(layer.W), copy(layer.b), layer.σ)
 copymodel(m::SVAE) = SVAE(copymodel.(m.encoder), copymodel(m.mu_head), copymodel(m.kappa_head),
                           copymodel.(m.decoder), copy(m.pseudo_inputs))
-
-# Real, not AbstractFloat: Zygote sends dual numbers through broadcasts.
-sigmoid(a::Real) = one(a) / (one(a) + exp(-a))
-swish(a::AbstractFloat) = a * sigmoid(a)
-
-"""swish and its derivative s + y(1 − s), y = a·s, from one exponential."""
-@inline function swish_and_slope(a::AbstractFloat)
-    s = sigmoid(a)
-    y = a * s
-    y, s + y * (one(a) - s)
-end
 
 affine(layer::Dense{T}, h::AbstractMatrix{T}) where {T} = layer.W * h .+ layer.b
 
 """
     hidden(layers, x)
 
-All layers of `layers` with swish after each: the encoder's trunk. Original: `m.q(x)`.
+All layers of `layers`, each with its activation: the encoder's trunk. Original: `m.q(x)`.
 """
-function hidden(layers::Vector{Dense{T}}, x::AbstractMatrix{T}) where {T}
-    h = Matrix{T}(x)
+function hidden(layers::AbstractVector{Dense{T}}, x::AbstractMatrix{T}) where {T}
+    n = size(x, 2)
+    n <= BLOCK && return hidden_block(layers, Matrix{T}(x))
+    out = Matrix{T}(undef, isempty(layers) ? size(x, 1) : size(layers[end].W, 1), n)
+    foreach_block(block -> copyto!(view(out, :, block), hidden_block(layers, x[:, block])), n)
+    out
+end
+
+function hidden_block(layers::AbstractVector{Dense{T}}, h::Matrix{T}) where {T}
     for layer in layers
-        h = affine(layer, h)
-        h .= swish.(h)
+        h = activate!(layer.σ, layer.W * h, layer.b)
     end
     h
 end
@@ -112,8 +114,7 @@ end
 
 x̂ = f(z), (d, n) for z (k, n). Original: `m.g(z)`.
 """
-decode(decoder::Vector{Dense{T}}, z::AbstractMatrix{T}) where {T} =
-    affine(decoder[end], hidden(decoder[1:end-1], z))
+decode(decoder::Vector{Dense{T}}, z::AbstractMatrix{T}) where {T} = hidden(decoder, z)
 decode(model::SVAE, z) = decode(model.decoder, z)
 
 """

@@ -24,8 +24,8 @@ export SVAEvampmeans, correctedjacodeco, decomposed_wloss, householderrotation, 
     SVAEvampmeans(inputDim, hiddenDim, latentDim, numLayers, nonlinearity, layerType, num_pseudoinputs, T = Float32)
     SVAEvampmeans(model::SVAE)
 
-The model under its original fields: `m.q(x)`, `m.g(z)`, `m.zdim`, `m.hue`, `m.pseudo_inputs`. Only "swish" and
-"Dense" exist here, and T is the type of all parameters (in the original of the pseudo-inputs alone).
+The model under its original fields: `m.q(x)`, `m.g(z)`, `m.zdim`, `m.hue`, `m.pseudo_inputs`. `nonlinearity` is the name
+of an activation, `layerType` is "Dense", and T is the type of all parameters (in the original of the pseudo-inputs alone).
 """
 struct SVAEvampmeans{T<:AbstractFloat}
     model::SVAE{T}
@@ -33,9 +33,10 @@ end
 
 function SVAEvampmeans(inputDim::Integer, hiddenDim::Integer, latentDim::Integer, numLayers::Integer,
                        nonlinearity::String, layerType::String, num_pseudoinputs::Integer, T::Type = Float32)
-    nonlinearity == "swish" && layerType == "Dense" || throw(ArgumentError(
-        "SVAEvampmeans is here with \"swish\" and \"Dense\" alone; got $(repr(nonlinearity)), $(repr(layerType))."))
-    SVAEvampmeans(SVAE{T}(inputDim, hiddenDim, latentDim, num_pseudoinputs; layers = numLayers))
+    layerType == "Dense" || throw(ArgumentError("`layerType` must be \"Dense\"; got $(repr(layerType))."))
+    names = Dict("leakyrelu" => "leaky_relu", "σ" => "sigmoid", "linear" => "identity")
+    SVAEvampmeans(SVAE{T}(inputDim, hiddenDim, latentDim, num_pseudoinputs; layers = numLayers,
+                          activation = get(names, nonlinearity, nonlinearity)))
 end
 
 function Base.getproperty(m::SVAEvampmeans, name::Symbol)
@@ -44,7 +45,9 @@ function Base.getproperty(m::SVAEvampmeans, name::Symbol)
     name === :q && return x -> columnwise(x -> PyScore.hidden(model.encoder, x), x)
     name === :g && return z -> columnwise(z -> PyScore.decode(model, z), z)
     name === :zdim && return PyScore.latent_dim(model)
-    name === :hue && return huentropy(PyScore.latent_dim(model))
+    name === :hue && return eltype(model.pseudo_inputs)(huentropy(PyScore.latent_dim(model)))
+    name === :μzfromhidden && return h -> columnwise(h -> normalizecolumns(PyScore.affine(model.mu_head, h)), h)
+    name === :κzfromhidden && return h -> PyScore.sigmoid.(PyScore.affine(model.kappa_head, asmatrix(h))) .* 100
     getproperty(model, name)
 end
 
@@ -65,8 +68,13 @@ function zparams(m::SVAEvampmeans, x)
     x isa AbstractVector ? (vec(μ), κ) : (μ, reshape(κ, 1, :))
 end
 
-samplez(m::SVAEvampmeans, μz, κz; rng::AbstractRNG = GLOBAL_RNG) =
-    columnwise(μ -> PyScore.sample_vmf(rng, μ, vec(κz); convention = ORIGINAL), μz)
+"""κ for each of n columns, from one number or n."""
+concentrations(κ::Number, n::Integer) = fill(κ, n)
+concentrations(κ, n::Integer) = length(κ) == 1 ? fill(first(κ), n) : vec(κ)
+
+samplez(m::SVAEvampmeans, μz, κz; rng::AbstractRNG = GLOBAL_RNG) = columnwise(μz) do μ
+    PyScore.sample_vmf(rng, μ, convert(Vector{eltype(μ)}, concentrations(κz, size(μ, 2))); convention = ORIGINAL)
+end
 zfromx(m::SVAEvampmeans, x) = samplez(m, zparams(m, x)...)
 infer(m::SVAEvampmeans, x) = m.g(zfromx(m, x))
 sampleVamp(m::SVAEvampmeans, n::Integer; rng::AbstractRNG = GLOBAL_RNG) =

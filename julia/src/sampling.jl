@@ -66,20 +66,26 @@ One accepted Beta((m−1)/2, (m−1)/2) draw of Wood's rejection at concentratio
 (m−1) log t − t + D ≥ log u, t = 2ab/(1−(1−b)ε). A Beta variable with half-integer parameters is a ratio of χ².
 """
 function draw_epsilon(rng::AbstractRNG, kappa::T, m::Integer) where {T}
-    a, b, D = wood_constants(Float64(kappa), m)
     while true
         first_ = sum(abs2(randn(rng)) for _ in 1:m-1)
         second = sum(abs2(randn(rng)) for _ in 1:m-1)
         epsilon = first_ / (first_ + second)
-        t = 2a * b / (1 - (1 - b) * epsilon)
-        (m - 1) * log(t) - t + D >= log(rand(rng)) && return T(epsilon)
+        wood_accepts(epsilon, rand(rng), Float64(kappa), m) && return T(epsilon)
     end
 end
 
-"""
-    sample_vmf(rng, mu, kappa; convention)
+"""Wood's rule: accept ε if (m−1) log t − t + D ≥ log u, t = 2ab/(1−(1−b)ε)."""
+function wood_accepts(epsilon::Float64, u::Float64, kappa::Float64, m::Integer)
+    a, b, D = wood_constants(kappa, m)
+    t = 2a * b / (1 - (1 - b) * epsilon)
+    (m - 1) * log(t) - t + D >= log(u)
+end
 
-Samples of vMF(mu, kappa) with draws of our own. mu (k, n), kappa (n,) → (k, n).
+"""
+    sample_vmf(draws, mu, kappa; convention)
+
+Samples of vMF(mu, kappa); `draws` is a `Philox`, whose numbers are the same in every version of Julia and in Python, or
+any generator of Julia's. mu (k, n), kappa (n,) → (k, n).
 """
 function sample_vmf(rng::AbstractRNG, mu::AbstractMatrix{T}, kappa::AbstractVector{T};
                     convention::Convention = EXACT) where {T}
@@ -102,7 +108,7 @@ end
 
 """
     sample_prior(model, draws; convention)
-    sample_prior(rng, model, n; convention)
+    sample_prior(draws, model, n; convention)
 
 n samples of the VampPrior: a pseudo-input each, then vMF(mu(u), kappa(u)); (k, n). Original: `sampleVamp`.
 """
@@ -118,9 +124,9 @@ function sample_prior(rng::AbstractRNG, model::SVAE{T}, n::Integer; convention::
 end
 
 """
-    draw_prior(rng, model, n)
+    draw_prior(draws, model, n)
 
-The `PriorDraws` of n samples, for a training step or for a replay in another language.
+The `PriorDraws` of n samples from a `Philox` or a generator of Julia's, for a training step or for a replay in another language.
 """
 function draw_prior(rng::AbstractRNG, model::SVAE{T}, n::Integer) where {T}
     _, kappa = pseudo_codes(model; convention = ORIGINAL)

@@ -136,7 +136,7 @@ end
 """
     layers_pullback(layers, inputs, slopes, cotangent)
 
-Reverse pass through swish layers with the gradients of their parameters: (gradient layers, cotangent of the input).
+Reverse pass through layers with the gradients of their parameters: (gradient layers, cotangent of the input).
 inputs[l] is what layer l was given.
 """
 function layers_pullback(layers::AbstractVector{Dense{T}}, inputs::Vector{Matrix{T}}, slopes::Vector{Matrix{T}},
@@ -150,21 +150,19 @@ function layers_pullback(layers::AbstractVector{Dense{T}}, inputs::Vector{Matrix
 end
 
 dense_pullback(layer::Dense{T}, input::Matrix{T}, da::Matrix{T}) where {T} =
-    Dense{T}(da * transpose(input), vec(sum(da; dims = 2))), transpose(layer.W) * da
+    Dense{T}(da * transpose(input), vec(sum(da; dims = 2)), layer.σ), transpose(layer.W) * da
 
 """
     forward_inputs(layers, x)
 
-(h, inputs, slopes) of swish layers: `forward_slopes` that also keeps what each layer was given.
+(h, inputs, slopes) of layers: `forward_slopes` that also keeps what each layer was given.
 """
 function forward_inputs(layers::AbstractVector{Dense{T}}, x::AbstractMatrix{T}) where {T}
     h, inputs, slopes = Matrix{T}(x), Matrix{T}[], Matrix{T}[]
     for layer in layers
         push!(inputs, h)
-        a = affine(layer, h)
-        pairs = swish_and_slope.(a)
-        push!(slopes, last.(pairs))
-        h = first.(pairs)
+        h = layer.W * h
+        push!(slopes, activate_with_slope!(layer.σ, h, layer.b))
     end
     h, inputs, slopes
 end

@@ -100,13 +100,14 @@ function log_volume_decoder(decoder::Vector{Dense{T}}, z::AbstractMatrix{T}; con
     volumes = Vector{T}(undef, size(z, 2))
     if route === :loop
         for i in axes(z, 2)
+            progress("log_volume of the decoder", i, size(z, 2))
             J = jacobian_decoder(decoder, z[:, i:i]; convention = convention, route = :loop)
             volumes[i] = svd_log_volume(J[:, :, 1])
         end
         return volumes
     end
     doubtful = Vector{Bool}(undef, size(z, 2))
-    for block in blocks(size(z, 2))
+    foreach_block(size(z, 2)) do block
         block_log_volume!(view(volumes, block), view(doubtful, block),
                           decoder_tangents(decoder, z[:, block], convention.jacobian))
     end
@@ -130,7 +131,7 @@ function log_volume_encoder(model::SVAE{T}, x::AbstractMatrix{T}; convention::Co
         return log_volume(J; route = route, warn = tangent)
     end
     volumes, doubtful = Vector{T}(undef, size(x, 2)), Vector{Bool}(undef, size(x, 2))
-    for block in blocks(size(x, 2))
+    foreach_block(size(x, 2)) do block
         block_log_volume!(view(volumes, block), view(doubtful, block),
                           encoder_cotangents(model, x[:, block], convention.encoder_jacobian, convention))
     end

@@ -168,10 +168,10 @@ end
 
     @testset "Float32 follows Float64" begin
         model32 = small(Float32)
-        model64 = SVAE((map(l -> Dense(Float64.(l.W), Float64.(l.b)), ls) for ls in (model32.encoder,))...,
+        model64 = SVAE((map(l -> Dense(Float64.(l.W), Float64.(l.b), l.σ), ls) for ls in (model32.encoder,))...,
                        Dense(Float64.(model32.mu_head.W), Float64.(model32.mu_head.b)),
                        Dense(Float64.(model32.kappa_head.W), Float64.(model32.kappa_head.b)),
-                       map(l -> Dense(Float64.(l.W), Float64.(l.b)), model32.decoder), Float64.(model32.pseudo_inputs))
+                       map(l -> Dense(Float64.(l.W), Float64.(l.b), l.σ), model32.decoder), Float64.(model32.pseudo_inputs))
         x = randn(rng, Float32, 7, 40)
         z = P.encode(model32, x)[1]
         for (a, b) in ((P.encode(model32, x)[1], P.encode(model64, Float64.(x))[1]),

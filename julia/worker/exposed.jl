@@ -1,4 +1,4 @@
-# What pyscore may call, by the names of pyscore/reference.py. Arrays arrive with their axes reversed: rows of Python
+# What pyscore may call, by the names of pyscore/reference. Arrays arrive with their axes reversed: rows of Python
 # are columns here, and a Jacobian (n, d, k) is (k, d, n), so those are turned to the (d, k, n) of the core.
 
 """(k, d, n) ↔ (d, k, n)."""
@@ -8,15 +8,23 @@ turn(jacobian::AbstractArray{T,3}) where {T} = permutedims(jacobian, (2, 1, 3))
 widths(f, c::Real, ::Type{T}) where {T} = fill(T(f(c)))
 widths(f, c::AbstractArray, ::Type{T}) where {T} = T[f(w) for w in c]
 
-layer(W::Matrix, b::Vector) = Dense(permutedims(W), b)
+layer(W::Matrix, b::Vector, σ) = Dense(permutedims(W), b, σ)
 
-"""A model from its token, the number of encoder layers and its arrays in the order of `SVAE.parameters()`."""
-function put_model(models::Dict{String,Any}, token::String, encoder_layers::Integer, arrays...)
-    layers = [layer(arrays[i], arrays[i+1]) for i in 1:2:length(arrays)-1]
-    e = Int(encoder_layers)
+"""
+A model from its token, the number of encoder layers, the name of its activation and its arrays in the order of
+`SVAE.parameters()`.
+"""
+function put_model(models::Dict{String,Any}, token::String, encoder_layers::Integer, activation::String, arrays...)
+    σ, e, count = PyScore.activation(activation), Int(encoder_layers), length(arrays) ÷ 2
+    follows(i) = i in (e + 1, e + 2, count) ? PyScore.Identity() : σ
+    layers = [layer(arrays[2i-1], arrays[2i], follows(i)) for i in 1:count]
     models[token] = SVAE(layers[1:e], layers[e+1], layers[e+2], layers[e+3:end], arrays[end])
     nothing
 end
+
+"""Layers from the names of their activations and their arrays W, b, W, b …: a decoder or any chain of Dense layers."""
+chain(activations::Tuple, arrays...) =
+    [layer(arrays[2i-1], arrays[2i], PyScore.activation(name)) for (i, name) in enumerate(activations)]
 
 """The arrays of a model, in the order and the orientation in which `put_model` takes them."""
 function model_arrays(m::SVAE)
@@ -132,12 +140,15 @@ const EXPOSED = Dict{String,Function}(
     "project" => function (m, x, z; latent = "sphere", k...)
         PyScore.project(m, x, z; latent = Symbol(latent), k...)
     end,
+    "chain" => (x, activations, arrays...) -> PyScore.decode(chain(activations, arrays...), x),
+    "chain_jacobian" => (x, activations, arrays...) -> turn(PyScore.jacobian(chain(activations, arrays...), x)),
+    "jacodeco" => (m, x, z) -> Original.jacodeco(Original.SVAEvampmeans(m), x, z),
     "posterior_hessian" => (m, x, z; k...) -> PyScore.posterior_hessian(m, x, z; k...),
     "sample_prior" => function (m, components, epsilon, v; k...)
         PyScore.sample_prior(m, prior_draws(m, components, epsilon, v); k...)
     end,
-    "draw_vmf" => (mu, kappa, seed; k...) -> PyScore.sample_vmf(MersenneTwister(seed), mu, kappa; k...),
-    "draw_prior" => (m, n, seed; k...) -> PyScore.sample_prior(MersenneTwister(seed), m, n; k...),
+    "draw_vmf" => (mu, kappa, seed; k...) -> PyScore.sample_vmf(Philox(seed), mu, kappa; k...),
+    "draw_prior" => (m, n, seed; k...) -> PyScore.sample_prior(Philox(seed), m, n; k...),
     "decomposed_wloss" => function (m, x, components, epsilon, v; c, k...)
         PyScore.decomposed_wloss(m, x, prior_draws(m, components, epsilon, v), c; k...)
     end,
@@ -151,11 +162,18 @@ const EXPOSED = Dict{String,Function}(
     "adam_replay" => adam_replay,
     # for the bridge and its tests
     "echo" => value -> value,
-    "pause" => seconds -> (sleep(seconds); nothing),
+    "pause" => seconds -> (@info("begun"); sleep(seconds); nothing),
     "spin" => function (seconds)
+        @info "begun"
         stop = time() + seconds
         while time() < stop end
     end,
+    "report" => function (count)
+        foreach(i -> PyScore.progress("reporting", i, count; seconds = 0), 1:count)
+        @info "a message"
+        @warn "a warning"
+    end,
+    "threads" => () -> Threads.nthreads(),
     "raise" => text -> error(text),
     "say" => text -> (println(text); nothing),
     "versions" => () -> (string(VERSION), string(Sys.BINDIR)),

@@ -2,21 +2,31 @@
 
 module Worker
 
-using Logging: Logging, AbstractLogger, Warn, with_logger
-using Random: MersenneTwister
-using ..PyScore: PyScore, Convention, Dense, EXACT, SVAE
+using LinearAlgebra: BLAS
+using Logging: Logging, AbstractLogger, Info, Warn, with_logger
+using ..PyScore: PyScore, Convention, Dense, EXACT, Original, Philox, SVAE
 
 include("wire.jl")
 include("exposed.jl")
 
-"""Collects warnings of a call, which pyscore issues as its own."""
+"""Collects the warnings of a call, which pyscore issues as its own; sends progress and messages on at once."""
 struct Collector <: AbstractLogger
     messages::Vector{String}
+    send::Function
 end
-Logging.min_enabled_level(::Collector) = Warn
+# Progress is logged just below Info, with the keyword `progress`, as ProgressLogging.jl does.
+Logging.min_enabled_level(::Collector) = PyScore.PROGRESS_LEVEL
 Logging.shouldlog(::Collector, arguments...) = true
-function Logging.handle_message(c::Collector, level, message, arguments...; samples = nothing, keywords...)
-    push!(c.messages, samples === nothing ? string(message) : string(message, rows(samples)))
+Logging.catch_exceptions(::Collector) = false
+function Logging.handle_message(c::Collector, level, message, arguments...; samples = nothing, progress = nothing,
+                                keywords...)
+    if progress isa Real
+        c.send(string(message), Float64(progress))
+    elseif level >= Warn
+        push!(c.messages, samples === nothing ? string(message) : string(message, rows(samples)))
+    elseif level >= Info
+        c.send(string(message), NaN)
+    end
 end
 
 """The first samples as Python names them: it counts rows from 0."""
@@ -38,10 +48,10 @@ convention(fields::Dict{Symbol,Any}) =
     Convention(; (name => value isa AbstractString ? Symbol(value) : value for (name, value) in fields)...)
 
 """Compute one call; returns the kind and the value of the answer. No exception passes."""
-function answer((name, positional, named), models::Dict{String,Any})
+function answer((name, positional, named), models::Dict{String,Any}, send::Function = (text, part) -> nothing)
     warnings = String[]
     try
-        result = with_logger(Collector(warnings)) do
+        result = with_logger(Collector(warnings, send)) do
             name == "put_model" && return put_model(models, positional...)
             name == "forget_model" && return (pop!(models, positional[1], nothing); nothing)
             haskey(EXPOSED, name) || throw(ArgumentError("the Julia worker has no function `$name`."))
@@ -65,21 +75,25 @@ function die_with_parent(parent::Integer)
 end
 
 """
-    serve(input, output, parent)
+    serve(input, output, parent; idle = Inf)
 
-Greet with the versions, then answer calls from file descriptor `input` on `output` until pyscore hangs up.
-`parent` is the process id of pyscore.
+Greet with the versions, then answer calls from file descriptor `input` on `output` until pyscore hangs up, or calls
+nothing for `idle` seconds. `parent` is the process id of pyscore.
 """
-function serve(input::Integer, output::Integer, parent::Integer)
+function serve(input::Integer, output::Integer, parent::Integer; idle::Real = Inf)
     die_with_parent(parent)
+    # Blocks of samples have threads of their own; those of BLAS would stand in their way.
+    Threads.nthreads() > 1 && BLAS.set_num_threads(1)
     read_fd, write_fd, models = Cint(input), Cint(output), Dict{String,Any}()
+    send(text::String, part::Float64) = writeframe(write_fd, 'P', (text, part))
     try
         writeframe(write_fd, 'R', ((string(VERSION), "PyScore"), ()))
         while true
+            waitfor(read_fd, idle)
             kind, call = readframe(read_fd)
             kind == 'C' || error("bad frame: kind $(repr(kind)) is no call")
             writeframe(write_fd, 'B', nothing)
-            reply = answer(call, models)
+            reply = answer(call, models, send)
             flush(stdout)   # so that pyscore finds it if this process dies later
             writeframe(write_fd, reply...)
         end
@@ -91,7 +105,7 @@ end
 # Inferred while the package is precompiled, which takes half a second off each start.
 precompile(serve, (Int, Int, Int))
 precompile(readframe, (Cint,))
-precompile(answer, (Tuple{String,Tuple,Dict{Symbol,Any}}, Dict{String,Any}))
+precompile(answer, (Tuple{String,Tuple,Dict{Symbol,Any}}, Dict{String,Any}, Function))
 for value in (Nothing, String, Bool, Int, Float64, Vector{Float64}, Matrix{Float64}, Array{Float64,3}, Tuple)
     precompile(putvalue, (IOBuffer, Vector{Array}, value))
 end

@@ -8,8 +8,8 @@
 # A string is a UInt32 length and UTF-8. Lengths of axes are in Julia's order: the (n, d) array that Python holds in
 # C order is the (d, n) array of Julia, byte for byte.
 #
-# Kinds: C call (name, positional values as a tuple, keywords as a dictionary) → B begun, then R result (value, tuple
-# of warnings) or E error (type, message, backtrace).
+# Kinds: C call (name, positional values as a tuple, keywords as a dictionary) → B begun, any number of P progress
+# (text, part done; NaN for a message), then R result (value, tuple of warnings) or E error (type, message, backtrace).
 
 const MAGIC = UInt32(0x43535950)   # "PYSC"
 const ELEMENTS = Dict{UInt8,DataType}(UInt8('f') => Float32, UInt8('d') => Float64, UInt8('l') => Int64)
@@ -33,6 +33,26 @@ function readbytes(fd::Cint, target::Ptr{UInt8}, count::Integer)
             throw(SystemError("read from pyscore", Libc.errno()))
         end
         done += got
+    end
+end
+
+struct PollRequest
+    fd::Cint
+    events::Cshort
+    answered::Cshort
+end
+
+"""Wait until there is something to read from `fd`; a `Hangup` after `seconds` without anything."""
+function waitfor(fd::Cint, seconds::Real)
+    POLLIN = Cshort(1)
+    stop = time() + seconds
+    while true
+        request = Ref(PollRequest(fd, POLLIN, Cshort(0)))
+        milliseconds = clamp(1000 * (stop - time()), 0, 1e9)
+        ready = ccall(:poll, Cint, (Ref{PollRequest}, Culong, Cint), request, 1, ceil(Cint, milliseconds))
+        ready > 0 && return
+        ready < 0 && Libc.errno() != Libc.EINTR && throw(SystemError("poll of pyscore's pipe", Libc.errno()))
+        time() >= stop && throw(Hangup())
     end
 end
 

@@ -83,7 +83,10 @@ def get_backend(name: str | Backend = "numpy", *, dtype: Any = None, device: str
         if reason is not None:
             others = [other for other, why in available_backends().items() if why is None]
             raise BackendUnavailable(f"{name}: {reason} Available here: {', '.join(others)}.")
-        _cache[key] = importlib.import_module(BACKENDS[name].module).create(wanted, device)
+        made = importlib.import_module(BACKENDS[name].module).create(wanted, device)
+        # The default, spelled out, is the same backend.
+        spelled = (name, str(made.dtype), str(made.device))
+        _cache[key] = _cache.setdefault(spelled, made)
     return _cache[key]
 
 

@@ -40,6 +40,10 @@ class CompiledBackend(ReferenceIterations):
         self._networks: LastModel[dict[str, Any]] = LastModel(lambda model: {})
         self._priors: LastModel[dict[Convention, tuple[Array, Array, Array]]] = LastModel(lambda model: {})
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as name and dtype: a module of kernels cannot be pickled."""
+        return type(self), (self.dtype,)
+
     # ── on arrays ──
 
     def normalize(self, v: ArrayLike, *, convention: Convention = EXACT) -> Array:

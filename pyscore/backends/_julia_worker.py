@@ -6,9 +6,9 @@ file, whose end becomes part of the error when something goes wrong.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
+import math
 import os
 import select
 import subprocess
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -26,13 +27,15 @@ from pyscore.backends import _julia_wire as wire
 from pyscore.backends._julia_wire import ModelToken
 from pyscore.errors import JuliaError, NumericalWarning
 
-__all__ = ["HeldModel", "JuliaWorker", "Spawn"]
+__all__ = ["HeldModel", "JuliaWorker", "Progress", "Spawn"]
 
 logger = logging.getLogger(__name__)
 
 PIPE_BYTES = 1 << 20
 MODELS_HELD = 32
 WorkerCall = tuple[str, tuple[Any, ...], dict[str, Any]]
+Progress = Callable[[str, float], None]
+"""What Julia is at, and the part of it that is done (NaN for a message)."""
 Spawn = Callable[[int, int], tuple[list[str], dict[str, str]]]
 """Read and write descriptor of the worker → its command and its environment."""
 
@@ -78,13 +81,17 @@ def _serve_orders(queue: Any) -> None:
             future.set_exception(error)
 
 
-def _forget_orders() -> None:
-    """After a fork: the child has no such thread."""
+def _after_fork() -> None:
+    """In a forked child: it has no such thread, no worker of its own, and no thread that holds a lock."""
     global _orders, _orders_lock
     _orders, _orders_lock = None, threading.Lock()
+    for worker in list(_workers):
+        worker.forget()
 
 
-os.register_at_fork(after_in_child=_forget_orders)
+_workers: weakref.WeakSet[JuliaWorker] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 # ── One process ──────────────────────────────────────────────────────────────────────────────────────────
@@ -98,6 +105,7 @@ class _Process:
         self.read_fd, from_worker = os.pipe()
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `kill`)
         self.models: OrderedDict[str, None] = OrderedDict()
+        self.ended = False
         command, environment = spawn(to_worker, from_worker)
         try:
             self.popen = _start(
@@ -181,6 +189,9 @@ class _Process:
 
     def kill(self) -> None:
         """End the process at once and wait until it is gone."""
+        if self.ended:
+            return
+        self.ended = True
         self.popen.kill()
         self.popen.wait()
         self._close_pipes()
@@ -188,6 +199,7 @@ class _Process:
 
     def abandon(self) -> None:
         """In a forked child: drop the parent's pipes and leave its worker alone."""
+        self.ended = True
         self._close_pipes()
         self.popen.returncode = 0  # so that Popen does not look for a child that is not ours
 
@@ -223,23 +235,35 @@ class JuliaWorker:
     def __init__(self, spawn: Spawn, describe: str, *, timeout: float, start_timeout: float) -> None:
         self._spawn, self.describe = spawn, describe
         self.timeout, self.start_timeout = timeout, start_timeout
-        self._process: _Process | None = None
-        self._owner = os.getpid()
+        self.progress: Progress | None = None
+        self._held: list[_Process] = []  # the running process, if there is one; `_end` knows the list alone
         self._lock = threading.RLock()
         self.starts = 0
         self.julia_version = ""
-        atexit.register(self.close)
+        _workers.add(self)
+        # When the worker is collected, and when Python ends.
+        weakref.finalize(self, _end, self._held)
+
+    @property
+    def _process(self) -> _Process | None:
+        return self._held[0] if self._held else None
 
     @property
     def pid(self) -> int | None:
         """Process id of the worker, or None before the first call."""
-        return self._process.popen.pid if self._process else None
+        process = self._process
+        return process.popen.pid if process else None
 
     def close(self) -> None:
         """End the worker; the next call starts another."""
-        if self._process is not None and self._owner == os.getpid():
-            self._process.kill()
-        self._process = None
+        _end(self._held)
+
+    def forget(self) -> None:
+        """In a forked child: leave the parent's worker to the parent."""
+        self._lock = threading.RLock()
+        for process in self._held:
+            process.abandon()
+        self._held.clear()
 
     def call(self, name: str, *args: Any, **keywords: Any) -> Any:
         """Call a function of `julia/worker/exposed.jl`.
@@ -285,15 +309,11 @@ class JuliaWorker:
         raise AssertionError("unreachable")
 
     def _running(self) -> _Process:
-        if self._owner != os.getpid():
-            if self._process is not None:
-                self._process.abandon()
-            self._process, self._owner = None, os.getpid()
         if self._process is not None and not self._process.alive():
             self._bury(self._process)
         if self._process is None:
-            self._process = self._begin()
-        return self._process
+            self._held[:] = [self._begin()]
+        return self._held[0]
 
     def _begin(self) -> _Process:
         logger.info(
@@ -319,7 +339,7 @@ class JuliaWorker:
     def _bury(self, process: _Process) -> str:
         tail = process.output_tail()
         process.kill()
-        self._process = None
+        self._held.clear()
         return tail
 
     def _hold(self, process: _Process, model: HeldModel) -> None:
@@ -337,7 +357,9 @@ class JuliaWorker:
         deadline = time.monotonic() + timeout
         process.send(wire.encode("C", call), deadline)
         kind, value = process.receive(deadline, begun=False)
-        if kind == "B":
+        while kind in ("B", "P"):
+            if kind == "P":
+                self._report(*value)
             kind, value = process.receive(deadline, begun=True)
         if kind == "E":
             exception, message, trace = value
@@ -348,6 +370,20 @@ class JuliaWorker:
         for message in messages:
             warnings.warn(message, NumericalWarning, stacklevel=4)
         return result
+
+    def _report(self, text: str, part: float) -> None:
+        """Pass on what Julia says during a call: `part` is the part done, or NaN for a message."""
+        if self.progress is not None:
+            self.progress(text, part)
+        elif math.isnan(part):
+            logger.info("Julia: %s", text)
+        else:
+            logger.info("Julia: %s, %.0f %% done", text, 100 * part)
+
+
+def _end(held: list[_Process]) -> None:
+    while held:
+        held.pop().kill()
 
 
 class HeldModel:

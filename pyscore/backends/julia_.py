@@ -11,15 +11,17 @@ import logging
 import os
 import shutil
 import sys
+import threading
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore.backends import _julia_where as where
 from pyscore.backends._iterations import ReferenceIterations
 from pyscore.backends._julia_worker import HeldModel, JuliaWorker, Spawn
 from pyscore.backends._protocol import Pass, compose_pass
@@ -27,16 +29,14 @@ from pyscore.convention import EXACT, Convention
 from pyscore.errors import BackendUnavailable, InvalidInput, ShapeError
 from pyscore.reference.model import SVAE
 
-__all__ = ["JuliaBackend", "create", "julia_backend", "package_folder", "probe"]
+__all__ = ["JuliaBackend", "JuliaOptions", "create", "julia_backend", "package_folder", "probe"]
 
 logger = logging.getLogger(__name__)
 
 Transport = Literal["auto", "juliacall", "executable"]
 
-HOW_TO_INSTALL = (
-    "Install Julia: `curl -fsSL https://install.julialang.org | sh` (juliaup) puts `julia` on the PATH; or let "
-    "juliacall fetch it: `python -c 'import juliacall'`."
-)
+IDLE_SECONDS = 600.0
+"""A worker that was not called for so long ends itself; the next call starts another."""
 
 
 def package_folder() -> Path:
@@ -51,32 +51,37 @@ def package_folder() -> Path:
 # ── Choosing and starting ────────────────────────────────────────────────────────────────────────────────
 
 
-def _juliacall_resolved() -> bool:
-    """Whether juliacall would start at once: its Julia is named, or was resolved before in this environment."""
-    if importlib.util.find_spec("juliacall") is None:
-        return False
-    if os.environ.get("PYTHON_JULIACALL_EXE"):
-        return True
-    state = importlib.import_module("juliapkg.state").STATE
-    return Path(state["meta"]).is_file()
-
-
 def _choose(transport: str, executable: str | None) -> str:
     """Turn "auto" into a transport; nothing is downloaded unasked, and the choice is logged."""
     check.choice("transport", transport, ("auto", "juliacall", "executable"))
     if transport != "auto":
         return transport
-    if executable is None and _juliacall_resolved():
+    juliacall = importlib.util.find_spec("juliacall") is not None
+    if executable is None and juliacall and os.environ.get("PYTHON_JULIACALL_EXE"):
+        chosen, why = "juliacall", "PYTHON_JULIACALL_EXE names its Julia"
+    elif executable is None and juliacall and where.resolved_executable() is not None:
         chosen, why = "juliacall", "its Julia is resolved already"
     elif executable is not None or shutil.which("julia"):
         chosen, why = "executable", executable or str(shutil.which("julia"))
     else:
         raise BackendUnavailable(
             "julia: neither transport can run: juliacall has no Julia yet (PYTHON_JULIACALL_EXE is not set and "
-            f"juliapkg has resolved none), and there is no `julia` on the PATH. {HOW_TO_INSTALL}"
+            f"juliapkg has resolved none), and there is no `julia` on the PATH. {where.HOW_TO_INSTALL}"
         )
     logger.info("julia backend: transport %r (%s)", chosen, why)
     return chosen
+
+
+class JuliaOptions(NamedTuple):
+    """The arguments of `julia_backend` but for the dtype: two equal ones start equal workers."""
+
+    transport: str = "auto"
+    executable: str | None = None
+    project: str | None = None
+    flux: bool = False
+    timeout: float = 600.0
+    start_timeout: float = 600.0
+    idle_timeout: float = IDLE_SECONDS
 
 
 def julia_backend(
@@ -84,11 +89,16 @@ def julia_backend(
     *,
     executable: str | os.PathLike[str] | None = None,
     project: str | os.PathLike[str] | None = None,
+    flux: bool = False,
     dtype: Any = np.float64,
     timeout: float = 600.0,
     start_timeout: float = 600.0,
+    idle_timeout: float = IDLE_SECONDS,
 ) -> JuliaBackend:
-    """Return a backend that computes in Julia. Nothing is started before its first call.
+    """Return a backend with a Julia of its own. Nothing is started before its first call.
+
+    Its Julia ends when the backend is closed, or collected, or was not called for `idle_timeout` seconds.
+    `get_backend("julia")` shares one Julia among all who ask for it.
 
     Parameters
     ----------
@@ -99,50 +109,103 @@ def julia_backend(
         Julia to run. With juliacall it sets PYTHON_JULIACALL_EXE and needs `project`, too.
     project : path, optional
         Julia project to run in: by default that of pyscore's Julia package (or juliapkg's).
+    flux : bool
+        Whether the calls of the Flux extension are wanted (``backend.call("zygote_jacobian_decoder", model, z)``).
+        juliacall then installs Flux into a Julia project of pyscore's own; an executable needs a `project` that
+        has it.
     dtype : float32 or float64
         Type of the arithmetic.
     timeout, start_timeout : float, seconds
         Longest time of a call and of the start, after which the worker is ended.
+    idle_timeout : float, seconds
 
     Raises
     ------
     BackendUnavailable
         If there is no Julia; the text says how to get one.
+
+    Examples
+    --------
+    >>> from pyscore.backends.julia_ import julia_backend
+    >>> with julia_backend("executable") as julia:  # doctest: +SKIP
+    ...     print(julia.call("versions")[0])
+    1.10.4
     """
+    options = JuliaOptions(
+        transport,
+        None if executable is None else os.fspath(executable),
+        None if project is None else os.fspath(project),
+        bool(flux),
+        check.real("timeout", timeout, above=0.0),
+        check.real("start_timeout", start_timeout, above=0.0),
+        check.real("idle_timeout", idle_timeout, above=0.0),
+    )
+    worker, chosen = _worker(options)
+    return JuliaBackend(worker, np.dtype(dtype), chosen, options)
+
+
+def _worker(options: JuliaOptions) -> tuple[JuliaWorker, str]:
+    """Return a worker that is yet to start, and its transport."""
     if os.name != "posix":
         raise BackendUnavailable("julia: the worker talks over POSIX pipes. Use it on Linux, macOS or WSL.")
-    exe = None if executable is None else os.fspath(executable)
-    chosen = _choose(transport, exe)
-    folder = package_folder()
-    home = None if project is None else os.fspath(project)
+    chosen = _choose(options.transport, options.executable)
     prepare = _executable_spawn if chosen == "executable" else _juliacall_spawn
     worker = JuliaWorker(
-        prepare(folder, exe, home),
+        prepare(package_folder(), options),
         f"Julia by {chosen}",
-        timeout=check.real("timeout", timeout, above=0.0),
-        start_timeout=check.real("start_timeout", start_timeout, above=0.0),
+        timeout=options.timeout,
+        start_timeout=options.start_timeout,
     )
-    return JuliaBackend(worker, np.dtype(dtype), chosen)
+    return worker, chosen
 
 
-def _executable_spawn(folder: Path, executable: str | None, project: str | None) -> Spawn:
-    found = shutil.which(executable or "julia")
+_shared: tuple[str, JuliaWorker] | None = None
+_shared_lock = threading.Lock()
+
+
+def _shared_worker() -> tuple[str, JuliaWorker]:
+    """Return transport and worker of all backends that `create` makes: one Julia for both types."""
+    global _shared
+    with _shared_lock:
+        if _shared is None:
+            worker, chosen = _worker(JuliaOptions())
+            _shared = chosen, worker
+        return _shared
+
+
+def _forget_lock() -> None:
+    """After a fork: the lock may be held by a thread that the child does not have."""
+    global _shared_lock
+    _shared_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_lock)
+
+
+def _executable_spawn(folder: Path, options: JuliaOptions) -> Spawn:
+    found = shutil.which(options.executable or "julia")
     if found is None:
-        raise BackendUnavailable(f"julia: there is no executable {executable or 'julia'!r}. {HOW_TO_INSTALL}")
+        name = options.executable or "julia"
+        raise BackendUnavailable(f"julia: there is no executable {name!r}. {where.HOW_TO_INSTALL}")
+    found = os.path.abspath(found)  # a relative one would change with the working folder
+    project = folder if options.project is None else os.path.abspath(options.project)
 
     def spawn(read_fd: int, write_fd: int) -> tuple[list[str], dict[str, str]]:
-        options = ["--startup-file=no", "--history-file=no", "--color=no", f"--project={project or folder}"]
+        switches = ["--startup-file=no", "--history-file=no", "--color=no", f"--project={project}"]
         worker = str(folder / "worker" / "worker.jl")
         # The package must be found whatever project runs it, and nothing of the user's own environment.
         environment = dict(os.environ, JULIA_LOAD_PATH=os.pathsep.join(["@", str(folder), "@stdlib"]))
-        return [found, *options, worker, str(read_fd), str(write_fd), str(os.getpid())], environment
+        descriptors = [str(read_fd), str(write_fd), str(os.getpid()), str(options.idle_timeout)]
+        return [found, *switches, worker, *descriptors], environment
 
     return spawn
 
 
-def _juliacall_spawn(folder: Path, executable: str | None, project: str | None) -> Spawn:
+def _juliacall_spawn(folder: Path, options: JuliaOptions) -> Spawn:
     if importlib.util.find_spec("juliacall") is None:
-        raise BackendUnavailable("julia: juliacall is not installed. Install it: pip install juliacall.")
+        raise BackendUnavailable("julia: juliacall is not installed. Install it: pip install 'juliacall>=0.9.28'.")
+    executable, project = options.executable, options.project
     if (executable is None) != (project is None):
         raise InvalidInput(
             "`executable` and `project` must be given together for juliacall, which needs PYTHON_JULIACALL_EXE "
@@ -154,26 +217,36 @@ def _juliacall_spawn(folder: Path, executable: str | None, project: str | None) 
         environment = dict(os.environ)
         if executable is not None and project is not None:
             environment |= {"PYTHON_JULIACALL_EXE": executable, "PYTHON_JULIACALL_PROJECT": project}
-        command = [sys.executable, "-P", str(child), str(folder), str(read_fd), str(write_fd), str(os.getpid())]
-        return command, environment
+        if options.transport != "juliacall":  # nobody asked for it by name: what is not here is not fetched
+            environment["PYTHON_JULIAPKG_OFFLINE"] = "yes"
+        julia = where.known(environment.get("PYTHON_JULIACALL_EXE") or "")
+        if julia is not None and julia.library:  # what juliacall would start a Julia to ask
+            environment.setdefault("PYTHON_JULIACALL_LIB", julia.library)
+            environment.setdefault("PYTHON_JULIACALL_BINDIR", julia.folder)
+        if options.flux:
+            environment["PYSCORE_JULIA_FLUX"] = "yes"
+        descriptors = [str(read_fd), str(write_fd), str(os.getpid()), str(options.idle_timeout)]
+        return [sys.executable, "-P", str(child), str(folder), *descriptors], environment
 
     return spawn
 
 
 def probe() -> str | None:
-    """Return None if "auto" finds a Julia, or why not."""
+    """Return None if "auto" finds a Julia that starts, or why not."""
     try:
-        julia_backend("auto")
+        chosen = _worker(JuliaOptions())[1]
     except BackendUnavailable as error:
         return str(error).removeprefix("julia: ")
-    return None
+    trouble = where.examine("julia").trouble if chosen == "executable" else where.why_not_juliacall()
+    return None if trouble is None else f"{trouble}. {where.HOW_TO_INSTALL}"
 
 
 def create(dtype: np.dtype[Any] | None, device: str | None) -> JuliaBackend:
-    """Return the backend with transport "auto"; it knows the CPU only."""
+    """Return a backend on the one Julia that all share, transport "auto"; it knows the CPU only."""
     if device not in (None, "cpu"):
         raise InvalidInput(f"`device` must be 'cpu' for the julia backend; got {device!r}.")
-    return julia_backend(dtype=dtype or np.float64)
+    transport, worker = _shared_worker()
+    return JuliaBackend(worker, np.dtype(dtype or np.float64), transport)
 
 
 # ── The backend ──────────────────────────────────────────────────────────────────────────────────────────
@@ -185,10 +258,30 @@ class JuliaBackend(ReferenceIterations):
     name = "julia"
     device = "cpu"
 
-    def __init__(self, worker: JuliaWorker, dtype: np.dtype[Any], transport: str) -> None:
+    def __init__(
+        self,
+        worker: JuliaWorker,
+        dtype: np.dtype[Any],
+        transport: str,
+        options: JuliaOptions | None = None,
+    ) -> None:
         if dtype not in (np.dtype("float32"), np.dtype("float64")):
             raise InvalidInput(f"`dtype` must be float32 or float64; got {dtype}.")
-        self.worker, self.dtype, self.transport = worker, dtype, transport
+        self.worker, self.dtype, self.transport, self._options = worker, dtype, transport, options
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as how it was made: the other side has a Julia of its own (or its shared one)."""
+        return _remade, (self._options, self.dtype.name)
+
+    def __enter__(self) -> JuliaBackend:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        shared = " (shared)" if self._options is None else ""
+        return f"<julia backend, {self.dtype}, by {self.transport}{shared}>"
 
     def close(self) -> None:
         """End the worker; the next call starts another."""
@@ -200,16 +293,11 @@ class JuliaBackend(ReferenceIterations):
 
     def _held(self, model: SVAE) -> HeldModel:
         """Name the model by a hash of its arrays, so that a change in place is a new model."""
-        if model.activation != "swish":
-            raise InvalidInput(
-                "`model` must have the activation 'swish' of the paper for the julia backend; "
-                f"got {model.activation!r}."
-            )
         arrays = [np.ascontiguousarray(a, dtype=self.dtype) for a in model.parameters().values()]
-        state = blake2b(f"{self.dtype.str}{[a.shape for a in arrays]}".encode(), digest_size=16)
+        state = blake2b(f"{self.dtype.str}{model.activation}{[a.shape for a in arrays]}".encode(), digest_size=16)
         for array in arrays:
             state.update(array.data.cast("B"))
-        return HeldModel(state.hexdigest(), lambda: (len(model.encoder), *arrays))
+        return HeldModel(state.hexdigest(), lambda: (len(model.encoder), model.activation, *arrays))
 
     def _array(self, name: str, value: ArrayLike, shape: tuple[int | str | None, ...]) -> Array:
         return check.array(name, value, shape, dtype=self.dtype)
@@ -364,6 +452,14 @@ class JuliaBackend(ReferenceIterations):
     ) -> Pass:
         """See `Backend.run_pass`."""
         return compose_pass(self, model, x, wanted, sigma2, convention)
+
+
+def _remade(options: JuliaOptions | None, dtype: str) -> JuliaBackend:
+    """Return the backend that was pickled, on this side."""
+    if options is None:
+        return create(np.dtype(dtype), None)
+    worker, chosen = _worker(options)
+    return JuliaBackend(worker, np.dtype(dtype), chosen, options)
 
 
 def _at_least(name: str, value: Array, rows: int) -> None:

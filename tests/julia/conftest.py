@@ -1,24 +1,27 @@
 """Fixtures of the Julia tests: the backend on the `julia` executable, and the golden files of the original."""
 
 import os
-import shutil
 
+import julia_transport
 import numpy as np
 import pytest
+from julia_transport import TRANSPORT
 
 from pyscore.backends import golden as recordings
 from pyscore.backends.julia_ import julia_backend
 from pyscore.backends.tolerance import record
 
-JULIA = shutil.which("julia")
 REQUIRED = os.environ.get("PYSCORE_REQUIRE_JULIA") == "1"
-TRANSPORT = os.environ.get("PYSCORE_JULIA_TRANSPORT", "executable")
-"""The transport of these tests; "juliacall" where a Julia ≥ 1.10 is at hand."""
+PATIENCE = 3600
+"""Seconds after which a test is given up: far beyond what a busy machine needs."""
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.get_closest_marker("julia") and JULIA is None and not REQUIRED:
+        if not item.get_closest_marker("julia"):
+            continue
+        item.add_marker(pytest.mark.timeout(PATIENCE))
+        if not (julia_transport.here() or REQUIRED):
             item.add_marker(
                 pytest.mark.skip(reason="no `julia` on the PATH (PYSCORE_REQUIRE_JULIA=1 makes this fail)")
             )
@@ -27,14 +30,14 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def julia():
     """The backend in float64."""
-    backend = julia_backend(TRANSPORT)
+    backend = julia_backend(TRANSPORT, timeout=PATIENCE, start_timeout=PATIENCE)
     yield backend
     backend.close()
 
 
 @pytest.fixture(scope="session")
 def julia32():
-    backend = julia_backend(TRANSPORT, dtype=np.float32)
+    backend = julia_backend(TRANSPORT, timeout=PATIENCE, start_timeout=PATIENCE, dtype=np.float32)
     yield backend
     backend.close()
 
@@ -42,7 +45,7 @@ def julia32():
 @pytest.fixture
 def own():
     """A backend of one test's own, to be killed as it likes."""
-    backend = julia_backend(TRANSPORT)
+    backend = julia_backend(TRANSPORT, timeout=PATIENCE, start_timeout=PATIENCE)
     yield backend
     backend.close()
 

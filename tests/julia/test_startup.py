@@ -1,12 +1,12 @@
 """Choosing a transport and starting it, each in an interpreter of its own."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from julia_transport import JULIA, TRANSPORT
 
 SHOW = (
     "import logging, sys\n"
@@ -16,9 +16,9 @@ SHOW = (
 )
 
 
-def python(program, *, path=None, **environment):
-    """Run a program with these variables set, without those of juliacall, and with PATH cut to `path`."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON_JULIA", "JULIA"))}
+def python(program, *, path=None, keep=False, **environment):
+    """Run a program with these variables set, without those of juliacall unless kept, and with PATH cut to `path`."""
+    clean = {k: v for k, v in os.environ.items() if keep or not k.startswith(("PYTHON_JULIA", "JULIA"))}
     clean |= environment | ({} if path is None else {"PATH": path})
     return subprocess.run(
         [sys.executable, "-c", SHOW + program], env=clean, capture_output=True, text=True, check=False
@@ -131,12 +131,13 @@ def test_bad_arguments(arguments, message):
 
 @pytest.mark.julia
 def test_starting_is_announced():
-    result = python("julia_backend('executable').call('echo', 1)")
-    assert "starting Julia by executable" in result.stderr
+    result = python(f"julia_backend({TRANSPORT!r}).call('echo', 1)", keep=True)
+    assert f"starting Julia by {TRANSPORT}" in result.stderr
     assert "runs as process" in result.stderr
 
 
 @pytest.mark.julia
+@pytest.mark.skipif(JULIA is None, reason="the variables are those of the executable")
 def test_the_users_julia_environment_does_not_interfere(tmp_path):
     result = python(
         "print(julia_backend('executable').call('echo', 1))",
@@ -147,11 +148,12 @@ def test_the_users_julia_environment_does_not_interfere(tmp_path):
 
 
 @pytest.mark.julia
+@pytest.mark.skipif(JULIA is None, reason="runs the executable whatever the transport is")
 def test_package_tests_pass():
     """`julia/test/runtests.jl`: closed forms, differences, both routes, type stability."""
     package = Path(__file__).resolve().parents[2] / "julia"
     command = [
-        shutil.which("julia"),
+        JULIA,
         "--startup-file=no",
         f"--project={package}",
         str(package / "test" / "runtests.jl"),

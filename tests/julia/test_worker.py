@@ -6,10 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from julia_transport import TRANSPORT, gone, wait_until
 
 from pyscore.backends._julia_worker import MODELS_HELD
 from pyscore.backends.julia_ import julia_backend
@@ -19,31 +19,14 @@ from pyscore.reference.model import SVAE
 pytestmark = pytest.mark.julia
 
 
-def gone(pid):
-    """Whether the process has ended (a zombie has)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+def once_it_runs(backend, act):
+    """Do something when the worker has taken up its next call of `spin` or `pause`."""
 
+    def told(text, part):
+        backend.worker.progress = None
+        act()
 
-def wait_until(condition):
-    while not condition():  # the suite's own limit ends it
-        time.sleep(0.02)
-
-
-def once_it_runs(worker, act):
-    """Call `act` as soon as Julia has said that it runs the next call."""
-    process = worker._process
-    receive = process.receive
-
-    def receive_and_act(deadline, *, begun):
-        if begun:
-            process.receive = receive
-            act()
-        return receive(deadline, begun=begun)
-
-    process.receive = receive_and_act
+    backend.worker.progress = told
 
 
 def test_nothing_starts_before_the_first_call(own):
@@ -123,40 +106,41 @@ def test_a_death_during_a_call_is_an_error_and_the_next_call_succeeds(own):
     for i in range(10):
         own.call("echo", i)
         pids.append(own.worker.pid)
-        once_it_runs(own.worker, lambda: os.kill(pids[-1], signal.SIGKILL))
+        once_it_runs(own, lambda: os.kill(own.worker.pid, signal.SIGKILL))
         with pytest.raises(JuliaError, match="died during `spin`"):
-            own.call("spin", 3600.0)
+            own.call("spin", 1e4)
         assert own.call("spin", 0.01) is None
     assert own.worker.starts == 11
     assert all(gone(pid) for pid in pids)
 
 
 def test_a_call_that_hangs_is_ended():
-    backend = julia_backend("executable")
+    backend = julia_backend(TRANSPORT)
     backend.call("echo", 1)
     pid = backend.worker.pid
     backend.worker.timeout = 0.3
     with pytest.raises(JuliaError, match=r"did not answer `spin` within 0\.3 s"):
-        backend.call("spin", 3600.0)
+        backend.call("spin", 1e4)
     assert gone(pid)
-    backend.worker.timeout = 600.0
+    backend.worker.timeout = 3600
     assert backend.call("echo", 1) == 1
     backend.close()
 
 
 def test_the_error_shows_what_the_worker_printed(own):
     own.call("say", "last words")
-    once_it_runs(own.worker, lambda: os.kill(own.worker.pid, signal.SIGKILL))
+    once_it_runs(own, lambda: os.kill(own.worker.pid, signal.SIGKILL))
     with pytest.raises(JuliaError, match="last words"):
-        own.call("spin", 3600.0)
+        own.call("spin", 1e4)
 
 
 def test_an_interrupted_call_does_not_answer_the_next(own):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it
     own.call("echo", 1)
-    once_it_runs(own.worker, lambda: os.kill(os.getpid(), signal.SIGINT))
+    # A moment later, when Python waits for the answer.
+    once_it_runs(own, threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start)
     with pytest.raises(KeyboardInterrupt):
-        own.call("pause", 3600.0)
+        own.call("pause", 1e4)
     signal.signal(signal.SIGINT, before)
     assert own.call("echo", 2) == 2
 
@@ -209,9 +193,9 @@ def test_a_forked_child_leaves_the_parents_worker_alone(own):
     own.call("echo", 1)
     pid = own.worker.pid
     program = (  # in a fresh interpreter: this one has threads, with which forking is no good
-        "import os, warnings; warnings.simplefilter('ignore')\n"
+        f"import os, warnings; warnings.simplefilter('ignore'); TRANSPORT = {TRANSPORT!r}\n"
         "from pyscore.backends.julia_ import julia_backend\n"
-        "b = julia_backend('executable'); b.call('echo', 1); mine = b.worker.pid\n"
+        "b = julia_backend(TRANSPORT); b.call('echo', 1); mine = b.worker.pid\n"
         "child = os.fork()\n"
         "if child == 0:\n"
         "    ok = b.call('echo', 2) == 2 and b.worker.pid != mine; b.close(); os._exit(0 if ok else 1)\n"
@@ -225,7 +209,7 @@ def test_a_forked_child_leaves_the_parents_worker_alone(own):
 STARTS_ONE = (
     "import sys, time, os\n"
     "from pyscore.backends.julia_ import julia_backend\n"
-    "b = julia_backend('executable'); b.call('echo', 1)\n"
+    f"b = julia_backend({TRANSPORT!r}); b.call('echo', 1)\n"
     "print(b.worker.pid, flush=True)\n"
 )
 
@@ -239,7 +223,7 @@ def test_no_worker_is_left_when_python_ends(ending):
     wait_until(lambda: gone(pid))
 
 
-@pytest.mark.parametrize("busy", ["time.sleep(3600)", "b.call('spin', 3600.0)"])
+@pytest.mark.parametrize("busy", ["time.sleep(1e4)", "b.call('spin', 1e4)"])
 def test_no_worker_is_left_when_python_is_killed(busy):
     with subprocess.Popen([sys.executable, "-c", STARTS_ONE + busy], stdout=subprocess.PIPE, text=True) as python:
         pid = int(python.stdout.readline())
