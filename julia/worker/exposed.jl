@@ -142,6 +142,7 @@ const EXPOSED = Dict{String,Function}(
     end,
     "chain" => (x, activations, arrays...) -> PyScore.decode(chain(activations, arrays...), x),
     "chain_jacobian" => (x, activations, arrays...) -> turn(PyScore.jacobian(chain(activations, arrays...), x)),
+    "original" => original,
     "jacodeco" => (m, x, z) -> Original.jacodeco(Original.SVAEvampmeans(m), x, z),
     "posterior_hessian" => (m, x, z; k...) -> PyScore.posterior_hessian(m, x, z; k...),
     "sample_prior" => function (m, components, epsilon, v; k...)

@@ -7,6 +7,7 @@ using Logging: Logging, AbstractLogger, Info, Warn, with_logger
 using ..PyScore: PyScore, Convention, Dense, EXACT, Original, Philox, SVAE
 
 include("wire.jl")
+include("original.jl")
 include("exposed.jl")
 
 """Collects the warnings of a call, which pyscore issues as its own; sends progress and messages on at once."""

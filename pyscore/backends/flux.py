@@ -209,8 +209,8 @@ def load(
     """Read a model that Julia saved: an `SVAEvampmeans`, or a `Chain` of `Dense` layers.
 
     Reads BSON as BSON.jl writes it (``BSON.@save "m.bson" m``, Flux 0.8 to 0.14), and what `Flux.state` gives.
-    Nothing in the file is executed: of its types only the names are read. In an `SVAEvampmeans` the functions after
-    the heads are taken to be the original's.
+    Nothing in the file is executed: of its types only the names are read. In an `SVAEvampmeans` the functions
+    after the heads are taken to be the original's.
 
     Parameters
     ----------
@@ -244,9 +244,9 @@ def load(
 def save(path: Any, model: SVAEvampmeans | SVAE | Chain) -> None:
     """Write a model as BSON that Julia reads: ``BSON.load(path, @__MODULE__)[:model]``.
 
-    A `Chain` becomes a Flux `Chain`. An `SVAEvampmeans` becomes a dictionary of the original's fields, whose values
-    are Flux layers and arrays; its heads are their `Dense` layers, without the functions that follow them. Any Flux
-    from 0.8 to 0.14 reads both; `load` reads them back bit for bit.
+    A `Chain` becomes a Flux `Chain`. An `SVAEvampmeans` becomes a dictionary of the original's fields, whose
+    values are Flux layers and arrays; its heads are their `Dense` layers, without the functions that follow them.
+    Any Flux from 0.8 to 0.14 reads both; `load` reads them back bit for bit.
 
     Raises
     ------

@@ -364,10 +364,17 @@ def verify(
     dtype: Literal["float64", "float32"] | None = None,
     seeds: int = 3,
     json: Annotated[Path | None, Parameter(name="--json", help="Write the table to this file, too.")] = None,
+    html: Annotated[Path | None, Parameter(name="--html", help="Write the table of --model as a page.")] = None,
+    model: Path | None = None,
+    data: Path | None = None,
+    name: str | None = None,
+    activation: str | None = None,
+    original: Path | None = None,
 ) -> None:
     """Compare every function of every backend with the float64 reference and with the original's outputs.
 
-    Exit status 1 if a function is out of its stated bound.
+    With --model and --data: the scores of your own model on your own rows, through every backend. Exit status 1 if
+    a function is out of its stated bound.
 
     Parameters
     ----------
@@ -377,11 +384,32 @@ def verify(
         float64 or float32; by default both.
     seeds
         Number of random inputs of each size.
+    model
+        A model that Julia saved (BSON of an SVAEvampmeans or of a Flux Chain of Dense layers), or pyscore's own.
+    data
+        A table of the model's inputs, its columns in the model's order.
+    name
+        Which value of the file, where several are models.
+    activation
+        What follows the hidden layers, where the file does not say it (Flux.state).
+    original
+        A Julia project that has FewShotAnomalyDetection.jl: its own functions are compared, too.
     """
-    from pyscore.cli.verify import run_verify
+    named = [part.strip() for part in backends.split(",")] if backends else None
+    dtypes: list[str] | None = [dtype] if dtype else None
+    if (model is None) != (data is None):
+        raise InvalidInput("`--model` and `--data` must be given together.")
+    if model is None or data is None:
+        if html is not None or original is not None:
+            raise InvalidInput("`--html` and `--original` need `--model` and `--data`.")
+        from pyscore.cli.verify import run_verify
 
-    named = [name.strip() for name in backends.split(",")] if backends else None
-    run_verify(named, [dtype] if dtype else None, seeds, json)
+        run_verify(named, dtypes, seeds, json)
+        return
+    from pyscore.cli.verify_model import run_verify_model
+
+    targets = [target for target in (json, html) if target is not None]
+    run_verify_model(model, data, named, dtypes, targets, name=name, activation=activation, original=original)
 
 
 @app.command

@@ -137,7 +137,7 @@ def test_folders_with_blanks(tmp_path, monkeypatch):
 def test_threads_of_julia():
     """JULIA_NUM_THREADS reaches the worker, and changes no bit."""
     program = (
-        "from pyscore.model import SVAE\n"
+        "from pyscore.reference.model import SVAE\n"
         "from pyscore.convention import EXACT, ORIGINAL\n"
         "b = julia_backend(TRANSPORT)\n"
         "m = SVAE.initialise(7, 3, 16, 4, dtype=np.float64)\n"
