@@ -75,3 +75,33 @@ def test_no_rows_and_no_steps(rng):
     still = project(m, x, steps=0, backend=backend)
     assert_close(still.z, reference.normalize(m.encode(x)[0]), 64, 10.0)
     assert (still.iterations == 0).all()
+
+
+@pytest.mark.parametrize("name", ["torch", "numba"])
+def test_a_saddle_in_float32_is_looked_at_again(name, rng, monkeypatch):
+    """A row whose descent ended on a saddle gets the density of the reference, and the others keep theirs."""
+    from pyscore.backends import numba_, torch_
+
+    m, x = model(np.float32), gaussian(rng, 12, D, np.float64)
+    z, backend = project(m, x).z, get_backend(name, dtype="float32")
+    want = _iterations.laplace(m, x, z, 0.3, EXACT)
+    if name == "torch":
+        flat = torch_.density_at_mode
+        monkeypatch.setattr(
+            torch_, "density_at_mode", lambda *a: np.where(np.arange(12) % 5 == 2, -np.inf, flat(*a))
+        )
+    else:  # what the kernel returns, without compiling it
+        minimum = numba_.cpu.Minimum(
+            z,
+            -want + (m.latent_dim - 1) / 2 * np.log(2 * np.pi),
+            np.zeros(12),
+            np.ones(12, np.int64),
+            np.zeros(12),
+        )
+        minimum.log_det[2::5] = np.nan
+        monkeypatch.setattr(numba_.cpu, "damped_newton", lambda *a, **k: minimum)
+        monkeypatch.setattr(numba_.NumbaBackend, "_prior", lambda *a: None)
+    got = backend.laplace(m, x, z, 0.3)
+    assert got.dtype == np.float32
+    assert_close(got, want, 64, 100 + np.abs(want), np.float32)
+    assert np.isfinite(got).all()

@@ -20,7 +20,15 @@ from pyscore.reference.minimise import damped_newton, negative_log_joint
 from pyscore.reference.model import SVAE
 from pyscore.reference.sampling import VMFDraws
 
-__all__ = ["IMPORTANCE_DRAWS", "ReferenceIterations", "check_draws", "laplace", "project"]
+__all__ = [
+    "IMPORTANCE_DRAWS",
+    "ReferenceIterations",
+    "check_draws",
+    "density_at_mode",
+    "laplace",
+    "project",
+    "second_look",
+]
 
 IMPORTANCE_DRAWS = 100
 
@@ -38,6 +46,11 @@ def project(
 
 def laplace(model: SVAE, x: Array, z: Array, sigma2: float, convention: Convention) -> Array:
     """Laplace's log p(x), from the posterior mode found on the sphere from the start z; see `log_laplace`."""
+    return reference.log_laplace(*posterior_mode(model, x, z, sigma2, convention))
+
+
+def posterior_mode(model: SVAE, x: Array, z: Array, sigma2: float, convention: Convention) -> tuple[Array, Array]:
+    """log p(x, z*) (n,) at the posterior mode, and the Hessian (n, k−1, k−1) of its negative along the sphere."""
     components = model.encode_pseudo_inputs(convention=convention)
 
     def prior(z: Array) -> tuple[Array, Array, Array]:
@@ -49,7 +62,30 @@ def laplace(model: SVAE, x: Array, z: Array, sigma2: float, convention: Conventi
     )  # fmt: skip
     mode = damped_newton(reference.normalize(z), objective, latent="sphere", steps=100).z
     value, _, hessian = objective(mode)
-    return reference.log_laplace(-value, hessian)
+    return -value, hessian
+
+
+def density_at_mode(log_joint: Array, hessian: Array) -> Array:
+    """`reference.log_laplace` without its warning: −inf where the Hessian is not positive definite."""
+    values = np.linalg.eigvalsh(hessian)
+    good = (values > 0).all(axis=1)
+    log_det = np.sum(np.log(np.where(good[:, None], values, 1.0)), axis=1)
+    density: Array = log_joint + 0.5 * values.shape[1] * reference.LOG_TWO_PI - 0.5 * log_det
+    return np.where(good, density, -np.inf)
+
+
+def second_look(model: SVAE, x: Array, z: Array, sigma2: float, convention: Convention, density: Array) -> Array:
+    """Look again, in float64, for the mode of the rows of density −inf, and warn of those that have none.
+
+    In float32 a descent ends where the objective is flat to 1e-5 of its size, which may be near a saddle or a
+    maximum. Each row is looked at alone, so that its bits depend on nothing else.
+    """
+    for row in np.flatnonzero(np.isneginf(density)):
+        here = slice(row, row + 1)
+        wide = np.asarray(x[here], np.float64), np.asarray(z[here], np.float64)
+        density[here] = density_at_mode(*posterior_mode(model, *wide, sigma2, convention))
+    reference.warn_indefinite(np.isneginf(density))
+    return density
 
 
 def check_draws(draws: VMFDraws, n: int, k: int) -> int:

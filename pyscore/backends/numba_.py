@@ -12,7 +12,7 @@ from pyscore import reference
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore.backends._compiled import CompiledBackend, log_two_pi
-from pyscore.backends._iterations import IMPORTANCE_DRAWS, check_draws
+from pyscore.backends._iterations import IMPORTANCE_DRAWS, check_draws, second_look
 from pyscore.convention import EXACT, Convention
 from pyscore.errors import InvalidInput
 from pyscore.kernels import cpu
@@ -102,6 +102,7 @@ class NumbaBackend(CompiledBackend):
         self, model: SVAE, x: ArrayLike, z: ArrayLike, sigma2: float = 1.0, *, convention: Convention = EXACT
     ) -> Array:
         """See `Backend.laplace`; Newton steps, Hessian and determinant in one kernel, in this backend's dtype."""
+        given = x
         x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
         z = check.array("z", z, (len(x), model.latent_dim))
         variance = check.real("sigma2", sigma2, above=0.0)
@@ -111,6 +112,7 @@ class NumbaBackend(CompiledBackend):
             precision=1 / variance, offset=0.5 * (log_two_pi(model.input_dim, convention) + log_determinant),
             prior=self._prior(model, convention),
         )  # fmt: skip
-        reference.warn_indefinite(np.isnan(found.log_det))
         volume = 0.5 * (model.latent_dim - 1) * reference.LOG_TWO_PI - 0.5 * found.log_det
-        return self._round(np.where(np.isnan(volume), -np.inf, volume - found.value))
+        density = np.where(np.isnan(volume), -np.inf, volume - found.value)
+        rows = check.matrix("x", given, model.input_dim)
+        return self._round(second_look(model, rows, z, variance, convention, density))

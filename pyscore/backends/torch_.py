@@ -15,7 +15,7 @@ from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore.backends import torch_functions as tf
 from pyscore.backends import torch_newton as tn
-from pyscore.backends._iterations import ReferenceIterations
+from pyscore.backends._iterations import ReferenceIterations, density_at_mode, second_look
 from pyscore.backends._last_model import LastModel
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
@@ -259,6 +259,7 @@ class TorchBackend(ReferenceIterations):
         self, model: SVAE, x: ArrayLike, z: ArrayLike, sigma2: float = 1.0, *, convention: Convention = EXACT
     ) -> Array:
         """See `Backend.laplace`; all rows of a block take their steps together, in this backend's dtype."""
+        given = x
         x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
         z = check.array("z", z, (len(x), model.latent_dim))
         z = reference.normalize(z).astype(self.dtype)
@@ -282,7 +283,9 @@ class TorchBackend(ReferenceIterations):
         ]  # fmt: skip
         value = self._out(torch.cat([f.value for f in found]))
         hessian = self._out(torch.cat([f.hessian for f in found]))
-        return reference.log_laplace(-value, hessian).astype(self.dtype)
+        density = density_at_mode(-value, hessian)
+        rows = check.matrix("x", given, model.input_dim)
+        return second_look(model, rows, z, variance, convention, density).astype(self.dtype)
 
     def run_pass(
         self,
