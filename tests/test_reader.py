@@ -28,6 +28,7 @@ from pyscore.data.table_files import find_files, inspect_all
 from pyscore.data.tables import read_row, read_rows
 from pyscore.errors import DataUnavailable, InvalidInput, PyscoreError
 from pyscore.reference.model import SVAE
+from pyscore.scoring import stream
 from pyscore.scoring.fitted import FittedModel
 from pyscore.scoring.stream import score_files
 
@@ -659,3 +660,25 @@ def test_fit_takes_a_folder_and_several_files(write, tmp_path, capsys):
         assert status == 0, err
         assert '"rows": 120' in out
         assert "note: the last column of" in err
+
+
+def test_a_table_of_many_columns_is_scored_in_small_blocks(tmp_path, monkeypatch):
+    """The bits do not depend on it; what is no row on its own keeps to whole chunks."""
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 8 * 4 * 100)
+    rows = np.tile(ROWS, (10, 1))
+    pd.DataFrame(rows, columns=NAMES).to_parquet(tmp_path / "t.parquet")
+    seen = []
+    original = stream.read_blocks
+
+    def noted(files, columns, rows, **options):
+        seen.append(rows)
+        return original(files, columns, rows, **options)
+
+    monkeypatch.setattr(stream, "read_blocks", noted)
+    scaler = Standardiser(ROWS.mean(axis=0), ROWS.std(axis=0), NAMES)
+    model = FittedModel(SVAE.initialise(4, 2, 4, 2, seed=3), scaler, EXACT)
+    score_files(model, tmp_path / "t.parquet", tmp_path / "a.parquet")
+    score_files(model, tmp_path / "t.parquet", tmp_path / "b.parquet", block_rows=2000)
+    score_files(model, tmp_path / "t.parquet", tmp_path / "c.parquet", projection=True)
+    assert seen == [100, 2048, 1024]
+    assert pq.read_table(tmp_path / "a.parquet") == pq.read_table(tmp_path / "b.parquet")

@@ -113,7 +113,7 @@ def fit(
         A file to resume from and to write to every 1,000 steps.
     """
     from pyscore.cli.fit import check_outputs
-    from pyscore.cli.output import emit, goes_on, training_progress
+    from pyscore.cli.output import emit, goes_on, score_progress, training_progress
     from pyscore.data.tables import read_rows
     from pyscore.scoring import fitted
     from pyscore.training.config import TrainConfig
@@ -121,7 +121,8 @@ def fit(
     check_outputs(tables, output, checkpoint)
     impute = reading.impute
     keep = () if label is None else (label,)
-    rows = read_rows(tables, keep=keep, missing=impute is not None, options=reading)
+    with score_progress("reading") as tell:
+        rows = read_rows(tables, keep=keep, missing=impute is not None, options=reading, progress=tell)
     config = TrainConfig(
         beta=beta, c=c, steps=steps, learning_rate=learning_rate, batch_size=batch_size, seed=seed,
         convention=get_convention(convention),

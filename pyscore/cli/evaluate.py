@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from pyscore.cli.output import emit, print_frame, training_progress
+from pyscore.cli.output import emit, print_frame, score_progress, training_progress
 from pyscore.cli.reading import TableOptions
 from pyscore.convention import get_convention
 from pyscore.data import datasets as data
@@ -43,7 +43,10 @@ def saved_model(
         raise InvalidInput("`--label` must name the column that is 0 for normal and 1 for anomalous rows.")
     imputer = fitted.require_imputer(reading.impute)
     columns = fitted.standardiser.columns
-    table = read_rows(tables, columns, keep=(label,), missing=imputer is not None, options=reading)
+    with score_progress("reading") as tell:
+        table = read_rows(
+            tables, columns, keep=(label,), missing=imputer is not None, options=reading, progress=tell
+        )
     labels = table.labels(label)
     x = fitted.standardiser.transform(table.x if imputer is None else imputer.transform(table.x))
     variance = fitted.noise_variance(sigma2)

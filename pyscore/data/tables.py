@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ def read_rows(
     keep: Sequence[str] = (),
     missing: bool = False,
     options: ReadOptions | None = None,
+    progress: Callable[[int, float | None], None] | None = None,
 ) -> Rows:
     """Read tables of any kind that `pyscore score` reads: a file, a folder, a pattern, or several of them.
 
@@ -86,6 +87,8 @@ def read_rows(
         Let missing values pass, as NaN.
     options : ReadOptions
         How tables of text are read.
+    progress : callable (rows, total), optional
+        Is told how many rows are read, and of how many, None where files do not say it.
 
     Raises
     ------
@@ -104,13 +107,22 @@ def read_rows(
     tell_notes(files)
     names = files[0].features
     _require_columns(files, names)
-    parts, kept = [], []
+    counts = [file.rows for file in files if file.rows is not None]
+    total = sum(counts) if len(counts) == len(files) else None
+    x, at, parts, kept = np.empty((total or 0, len(names))), 0, [], []
     for block in read_blocks(files, tuple(dict.fromkeys((*names, *keep))), block_rows(len(names) + len(keep))):
-        parts.append(_checked(block, names, missing))
+        rows = _checked(block, names, missing)
+        if total is None:
+            parts.append(rows)
+        else:
+            x[at : at + len(rows)] = rows
+        at += len(rows)
         kept.append(block.batch.select(list(keep)))
-    if not parts:
+        if progress is not None:
+            progress(at, total)
+    if not at:
         raise InvalidInput(f"the table {files[0].path!r} is empty: 0 rows, {len(names)} columns.")
-    x = np.concatenate(parts)
+    x = x if total is not None else np.concatenate(parts)
     return Rows(x, names, pa.Table.from_batches(kept) if keep else pa.table({}))
 
 

@@ -51,6 +51,8 @@ from pyscore.scoring.resumable_output import Parts, check_target, open_parts
 
 __all__ = ["Progress", "Scored", "Scorer", "StreamResult", "open_input", "score_files", "scored_blocks"]
 
+NARROWEST = 64
+"""Rows of a block, at least, of tables so wide that `CHUNK` of them are no small block."""
 READ_AHEAD = 2
 """Blocks that are read while those before them are scored and written."""
 PART_ROWS, PART_BYTES, PART_SECONDS = 1 << 20, 1 << 24, 15.0
@@ -112,6 +114,12 @@ class Scorer:
         """Columns that are computed."""
         return self.names + (scoring.PROJECTION_COLUMNS if self.projection else ())
 
+    @property
+    def once(self) -> bool:
+        """Whether each row is scored on its own, so that its bits depend on no others."""
+        engine = get_backend(self.backend)
+        return scoring.passes_once(self.names, engine, self.convention) and not self.projection
+
     def identity(self) -> dict[str, Any]:
         """What decides the scores, besides the rows."""
         from pyscore._core.version import __version__
@@ -132,7 +140,7 @@ class Scorer:
     def __call__(self, block: Block) -> Scored:
         """Score a block."""
         engine, names = get_backend(self.backend), self.names
-        once = scoring.passes_once(names, engine, self.convention) and not self.projection
+        once = self.once
         imputer = self.fitted.require_imputer(self.impute)
         x = standardised_rows(block, self.fitted, imputer, engine.dtype if once else np.dtype(np.float64))
         model, variance = self.fitted.model, self.fitted.noise_variance(self.sigma2)
@@ -350,7 +358,8 @@ def scored_blocks(
     """Yield the scores of the rows of files, block by block, in order; see `score_files`."""
     d = len(scorer.fitted.standardiser.columns)
     rows = block_rows or BLOCK_BYTES // (8 * d)
-    rows = -(-max(1, rows) // CHUNK) * CHUNK
+    narrow = block_rows is None and rows < CHUNK and scorer.once
+    rows = max(NARROWEST, rows) if narrow else -(-max(1, rows) // CHUNK) * CHUNK
     if scheduler is not None:
         from pyscore.scoring.dask import scored_on_cluster
 
