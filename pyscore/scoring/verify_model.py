@@ -166,7 +166,11 @@ def _conditions(model: SVAE | Chain, x: Array) -> Terms:
             encoder = np.swapaxes(tangent_frame(z), 1, 2) @ encoder
         w = convention.volume_weight
         found[("decoder_volume", convention.name)] = w * _condition(decoder)
-        found[("encoder_volume", convention.name)] = w * _condition(encoder)
+        # The ambient one is singular by construction, since mu lies on the sphere: all of it is rounding noise.
+        ambient = convention.encoder_jacobian == "ambient"
+        found[("encoder_volume", convention.name)] = (
+            np.full(len(x), np.inf) if ambient else w * _condition(encoder)
+        )
     return found
 
 
