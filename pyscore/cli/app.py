@@ -828,24 +828,25 @@ def main(arguments: list[str] | None = None) -> Any:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = DEBUG in arguments or os.environ.get("PYSCORE_DEBUG") == "1"
     output.ready_streams()
-    warnings.showwarning = _show
-    warnings.filterwarnings("always", category=TableNote)  # a note is no error where warnings are
-    result: Any = None
-    status: str | int | None = None
-    try:
+    with warnings.catch_warnings():  # what a program shows of its warnings is its own again afterwards
+        warnings.showwarning = _show
+        warnings.filterwarnings("always", category=TableNote)  # a note is no error where warnings are
+        result: Any = None
+        status: str | int | None = None
         try:
-            with needs_torch("this command"):
-                result = app(
-                    [argument for argument in arguments if argument != DEBUG], exit_on_error=False,
-                    print_error=False, console=output.console(), error_console=output.console(stderr=True),
-                )  # fmt: skip
-        except SystemExit as stop:
-            status = stop.code
-        output.finish_stdout()
-    except (Exception, KeyboardInterrupt) as error:
-        status = status_of(error, debug=debug) or status
-        with contextlib.suppress(OSError, ValueError):
+            try:
+                with needs_torch("this command"):
+                    result = app(
+                        [argument for argument in arguments if argument != DEBUG], exit_on_error=False,
+                        print_error=False, console=output.console(), error_console=output.console(stderr=True),
+                    )  # fmt: skip
+            except SystemExit as stop:
+                status = stop.code
             output.finish_stdout()
+        except (Exception, KeyboardInterrupt) as error:
+            status = status_of(error, debug=debug) or status
+            with contextlib.suppress(OSError, ValueError):
+                output.finish_stdout()
     if status is None:
         return result
     sys.exit(status)

@@ -16,15 +16,43 @@ from pyscore.errors import InvalidInput
 from pyscore.scoring.fitted import FittedModel
 from pyscore.scoring.scores import LARGEST as LARGEST_STANDARDISED
 
-__all__ = ["standardised_rows"]
-
-_buffers = threading.local()  # one a thread: a fresh one a block would cost its page faults
+__all__ = ["RowBuffer", "standardised_rows"]
 
 
-def standardised_rows(block: Block, fitted: FittedModel, imputer: Imputer | None, dtype: np.dtype[Any]) -> Array:
+class RowBuffer(threading.local):
+    """Memory for the rows of one block, kept for the next block: one a thread, whoever made it.
+
+    A fresh array for every block would cost its page faults. Rows that are kept longer than until the thread's
+    next block have to be copied.
+    """
+
+    array: Array | None = None
+
+    def rows(self, n: int, d: int, dtype: np.dtype[Any]) -> Array:
+        """An array (n, d) with anything in it."""
+        have = self.array
+        if have is None or have.dtype != dtype or have.shape[1] != d or len(have) < n:
+            have = self.array = np.empty((n, d), dtype)
+        return have[:n]
+
+
+def standardised_rows(
+    block: Block,
+    fitted: FittedModel,
+    imputer: Imputer | None,
+    dtype: np.dtype[Any],
+    buffer: RowBuffer | None = None,
+) -> Array:
     """Rows (n, d) of a block as `FittedModel.scores` standardises them, in float64, rounded once to `dtype`.
 
-    The result is overwritten by the next call in the same thread.
+    Parameters
+    ----------
+    block : Block
+    fitted : FittedModel
+    imputer : Imputer or None
+    dtype : float32 or float64
+    buffer : RowBuffer, optional
+        Memory of the caller's that the rows are put into; by default they get an array of their own.
 
     Raises
     ------
@@ -36,7 +64,8 @@ def standardised_rows(block: Block, fitted: FittedModel, imputer: Imputer | None
     standardiser = fitted.standardiser
     values = [numbers(block.batch.column(name)) for name in standardiser.columns]
     n = block.batch.num_rows
-    out = _buffer(n, len(values), dtype)
+    d = len(values)
+    out = np.empty((n, d), dtype) if buffer is None else buffer.rows(n, d, dtype)
     bounds = {"limit": LARGEST, "largest": LARGEST_STANDARDISED}
     good = standardise(values, standardiser.mean, standardiser.deviation, out, **bounds)
     if not good and imputer is not None:
@@ -45,13 +74,6 @@ def standardised_rows(block: Block, fitted: FittedModel, imputer: Imputer | None
     if not good:
         raise _complaint(block, values, fitted)
     return out
-
-
-def _buffer(n: int, d: int, dtype: np.dtype[Any]) -> Array:
-    have: Array | None = getattr(_buffers, "array", None)
-    if have is None or have.dtype != dtype or have.shape[1] != d or len(have) < n:
-        have = _buffers.array = np.empty((n, d), dtype)
-    return have[:n]
 
 
 def _complaint(block: Block, values: list[Array], fitted: FittedModel) -> InvalidInput:

@@ -46,7 +46,7 @@ from pyscore.data.table_files import (
 from pyscore.errors import InvalidInput, NumericalWarning
 from pyscore.scoring import scores as scoring
 from pyscore.scoring.fitted import FittedModel, Impute
-from pyscore.scoring.prepared_rows import standardised_rows
+from pyscore.scoring.prepared_rows import RowBuffer, standardised_rows
 from pyscore.scoring.resumable_output import Parts, check_target, open_parts
 
 __all__ = ["Progress", "Scored", "Scorer", "StreamResult", "open_input", "score_files", "scored_blocks"]
@@ -62,6 +62,9 @@ part costs the disk two waits, one to be safe and one to be deleted, as long as 
 
 Progress = Callable[[int, float | None], None]
 """Is told how many rows are done, and how many there are (estimated where files do not say; None: unknown)."""
+
+
+_rows = RowBuffer()  # the rows of a block are not needed once it is scored
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ class Scorer:
         engine, names = get_backend(self.backend), self.names
         once = self.once
         imputer = self.fitted.require_imputer(self.impute)
-        x = standardised_rows(block, self.fitted, imputer, engine.dtype if once else np.dtype(np.float64))
+        dtype = engine.dtype if once else np.dtype(np.float64)
+        x = standardised_rows(block, self.fitted, imputer, dtype, _rows)
         model, variance = self.fitted.model, self.fitted.noise_variance(self.sigma2)
         step = len(x) if once else CHUNK
         pieces, singular = [], []
