@@ -72,7 +72,8 @@ def plain_numbers(name: str, value: Any, *, missing: bool = False) -> NDArray[An
 def _tensor(name: str, value: Any) -> Any:
     """Turn a torch tensor into an array; anything else passes. torch is not imported for the question."""
     torch: Any = sys.modules.get("torch")
-    if torch is None or not isinstance(value, getattr(torch, "Tensor", ())):
+    kind_of_tensor: Any = getattr(torch, "Tensor", None)
+    if kind_of_tensor is None or not isinstance(value, kind_of_tensor):
         return value
     kind = str(value.dtype).removeprefix("torch.")
     if value.layout != torch.strided or value.is_nested:

@@ -289,7 +289,7 @@ class _explained:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         torchs_own = isinstance(error, RuntimeError | TypeError | ValueError | IndexError)
-        if torchs_own and not isinstance(error, InvalidInput):
+        if error is not None and torchs_own and not isinstance(error, InvalidInput):
             raise InvalidInput(
                 f"`{self._name}` failed: {type(error).__name__}: {_said(error)}. It is given flat "
                 "rows, or rows of `event_shape`, of the scorer's dtype and device; a plain function is not moved "

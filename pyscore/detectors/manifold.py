@@ -179,7 +179,7 @@ class ManifoldScorer(BaseEstimator):  # type: ignore[misc]
         """
         del y
         self._check_parameters()
-        vars(self).pop("sigma2_", None)  # a fit that fails leaves no half-fitted scorer
+        self.__dict__.pop("sigma2_", None)  # a fit that fails leaves no half-fitted scorer
         x = self._first_rows(X)
         own = adopt("decoder", self.decoder, self._torch_dtype, self.device)
         self._encoder = self._make_encoder(x)

@@ -506,6 +506,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         """Rows as float64, gaps as NaN, with scikit-learn's checks of shape and names and pyscore's of values."""
         gaps = self.impute is not None
         frame = frames.open_frame(X)
+        table: Any
         if frame is None:
             table = _real_numbers(X, gaps)
         else:

@@ -69,7 +69,7 @@ class _Variance:
         held = owner.__dict__["_residual_variance"]
         if isinstance(held, PendingVariance):
             held = owner.__dict__["_residual_variance"] = held.value()
-        return held  # type: ignore[no-any-return]
+        return held
 
     def __set__(self, owner: FittedModel, value: float | PendingVariance | None) -> None:
         owner.__dict__["_residual_variance"] = value
