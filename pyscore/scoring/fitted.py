@@ -296,6 +296,8 @@ def _fields(header: dict[str, Any]) -> None:
 
 def _variance(value: Any) -> float | None:
     """Check the variance of the residuals, which files of older versions lack."""
+    if isinstance(value, bool):
+        raise InvalidInput("its field 'residual_variance' must be a number, not a bool")
     return None if value is None else check.real("residual_variance", value, above=0.0)
 
 
