@@ -63,6 +63,12 @@ class Score:
     def names_after_a_failure(self):
         return {f".{self.target.name}.parts"}
 
+    def refuses_another_call(self):
+        """Whether the result is a folder that is there, and finished: such a one is not written again."""
+        from pyscore.scoring.resumable_output import _marked
+
+        return self.folder and self.target.exists() and not _marked(self.target)
+
 
 class Fit:
     """The command, with a checkpoint."""
@@ -101,6 +107,9 @@ class Fit:
 
     def names_after_a_failure(self):
         return {"c.safetensors"}
+
+    def refuses_another_call(self):
+        return False
 
 
 class Reproduce:
@@ -142,6 +151,9 @@ class Reproduce:
     def names_after_a_failure(self):
         return {"run"}
 
+    def refuses_another_call(self):
+        return False
+
 
 def outcome(run):
     """How a call ended; what is no PyscoreError is a fault."""
@@ -166,7 +178,11 @@ def empty(folder):
 def faults_of(run, name, error, mode, first, stride):
     """Let each call fail in turn; returns counts of outcomes."""
     counts, n = Counter(), first
-    while True:
+    empty(run.out)
+    shim.faults_arm(OFF, 0, 0)
+    run.call()
+    total = shim.faults_count()  # of a run without a fault
+    while n < (4 if mode == SHORT else total):
         empty(run.out)
         shim.faults_arm(n, error, mode)
         try:
@@ -187,7 +203,8 @@ def faults_of(run, name, error, mode, first, stride):
                 how = "FAULT"
                 sys.stderr.write(f"{where}: left {stray}\n")
         try:
-            run.call()
+            if not run.refuses_another_call():
+                run.call()
         except BaseException:
             how = "FAULT"
             sys.stderr.write(f"{where}: the next call failed: {traceback.format_exc()}")
@@ -200,8 +217,6 @@ def faults_of(run, name, error, mode, first, stride):
             sys.stderr.write(f"{where}: the next call left {temporary}\n")
         counts[how] += 1
         n += stride
-        if n > calls or (mode == SHORT and n > 3):
-            break
     return counts
 
 

@@ -179,6 +179,8 @@ def kill_runs(run, count, rng):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         killed += 1
+        if killed % 10 == 0:
+            print(f"{killed} kills: {dict(counts)}", flush=True)
         counts["killed, result there" if run.check() else "killed, no result yet"] += 1
         if rng.random() < 0.4:
             if isinstance(run, Score) and run.check() and run.target.is_dir() and not unfinished(run.target):
