@@ -108,14 +108,15 @@ for ask in (
         raise SystemExit("no error")
 from pyscore.cli.app import main
 try:
-    main(["unreliable", "run"])
+    main(["unreliable", "linear"])
 except SystemExit as end:
     print("status", end.code, "torch" in sys.modules)
 """
 
 
-def test_without_torch_models_are_trained_and_scored_and_the_rest_says_what_to_install():
-    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
+def test_without_torch_models_are_trained_and_scored_and_the_rest_says_what_to_install(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_TORCH]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("status ")
     assert not done.stdout.startswith(("status 0", "status None"))
