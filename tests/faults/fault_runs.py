@@ -177,7 +177,8 @@ def empty(folder):
 
 def faults_of(run, name, error, mode, first, stride):
     """Let each call fail in turn; returns counts of outcomes."""
-    counts, n = Counter(), first
+    n, stride = (0, 3) if mode == SHORT else (first, stride)
+    counts = Counter()
     empty(run.out)
     shim.faults_arm(OFF, 0, 0)
     run.call()
