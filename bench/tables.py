@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pyscore._core.files import atomic_write
+from pyscore._core.markdown import markdown_table, replace_part
+from pyscore._core.text import markdown_text
 from pyscore.bench.harness import NOISY
 from pyscore.bench.pivots import auc_losses, headlines, number, of_suite, suite_tables
 from pyscore.bench.record import BACKEND_SUITES, Record, Row, base_of, groups
-from pyscore.errors import InvalidInput
-from pyscore.experiment.page_tables import markdown
 
 __all__ = [
     "about", "losses", "markdown_block", "measured_on", "ratio", "ratio_table", "render", "short_block", "slope",
@@ -196,17 +193,17 @@ def markdown_block(record: Record) -> str:
     blocks = ["### In short", short_block(record)]
     for suite in dict.fromkeys(row.suite for row in record.rows):
         rows = of_suite(record, suite)
-        blocks += [f"### {suite.capitalize()}", *_suite_blocks(suite, rows)]
-    lost = [f"- {text}" for text in losses(record)] or ["- Nowhere in this file."]
+        blocks += [f"### {markdown_text(suite.capitalize())}", *_suite_blocks(suite, rows)]
+    lost = [f"- {markdown_text(text)}" for text in losses(record)] or ["- Nowhere in this file."]
     blocks += [
         f"Ratios in bold miss their target; `~` marks a noisy time (interquartile range above {100 * NOISY:.0f} % "
         "of the median); errors are the largest against float64 NumPy, in eps·scale.",
         *_compile_blocks(record),
         "### Where we lose", "\n".join(lost),
-        "### How this was measured", "\n".join(f"- {line}" for line in about(record)),
+        "### How this was measured", "\n".join(f"- {markdown_text(line)}" for line in about(record)),
     ]  # fmt: skip
     if record.not_measured:
-        blocks.append("\n".join(f"- not measured: {text}" for text in record.not_measured))
+        blocks.append("\n".join(f"- not measured: {markdown_text(text)}" for text in record.not_measured))
     return "\n\n".join(blocks)
 
 
@@ -221,17 +218,21 @@ def _compile_blocks(record: Record) -> list[str]:
     table = pd.DataFrame(rows)
     table.attrs["right"] = ("compiled", "from the cache")
     return ["### First calls", "Seconds of the first call in a fresh process, with an empty cache and from disk:",
-            markdown(table)]  # fmt: skip
+            markdown_table(table)]  # fmt: skip
 
 
 def _suite_blocks(suite: str, rows: Sequence[Row]) -> list[str]:
     """The tables of one suite: small ones where there are many rows, else all of them."""
     captioned, said = suite_tables(suite, rows)
     if not captioned:
-        return [markdown(ratio_table(rows, missed=("**", "**")).drop(columns="suite"))]
-    said += [f"- {line}" for line in slopes(rows)]
+        return [markdown_table(ratio_table(rows, missed=("**", "**")).drop(columns="suite"))]
+    said = [*map(markdown_text, said), *(f"- {markdown_text(line)}" for line in slopes(rows))]
     return [
-        *(block for caption, table in captioned for block in (f"{caption}:", markdown(table))),
+        *(
+            block
+            for caption, table in captioned
+            for block in (f"{markdown_text(caption)}:", markdown_table(table))
+        ),
         "\n".join(said),
     ]
 
@@ -252,7 +253,7 @@ def short_block(record: Record) -> str:
         "Medians, and ranges over datasets or sizes; below 1 we lose; `~`: a noisy measurement. "
         f"{measured_on(record)}: `{record.command}`."
     )
-    return f"{markdown(headlines(record))}\n\n{measured}"
+    return f"{markdown_table(headlines(record))}\n\n{markdown_text(measured)}"
 
 
 def update_page(page: str | os.PathLike[str], record: Record, *, check: bool = False, short: bool = False) -> bool:
@@ -263,16 +264,5 @@ def update_page(page: str | os.PathLike[str], record: Record, *, check: bool = F
     InvalidInput
         If there is no such page, or it has not exactly one pair of markers.
     """
-    page = Path(page)
-    if not page.is_file():
-        raise InvalidInput(f"`update` must name a page that exists; there is no {str(page)!r}.")
-    text = page.read_text(encoding="utf-8")
-    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-    if text.count(BEGIN) != 1 or len(pattern.findall(text)) != 1:
-        raise InvalidInput(f"{str(page)!r} must have one line {BEGIN} and, after it, one line {END}.")
     block = short_block(record) if short else markdown_block(record)
-    fresh = pattern.sub(lambda _: f"{BEGIN}\n\n{block}\n\n{END}", text)
-    if fresh != text and not check:
-        with atomic_write(page, "w") as file:
-            file.write(fresh)
-    return fresh == text
+    return replace_part(page, BEGIN, END, block, check=check)

@@ -230,7 +230,7 @@ def test_errors_of_the_command(tmp_path, arguments, message, capsys):
 
 def test_a_page_without_markers_is_refused(tmp_path):
     (tmp_path / "page.md").write_text("nothing here")
-    with pytest.raises(InvalidInput, match="must contain the lines"):
+    with pytest.raises(InvalidInput, match="must have one line"):
         report.update_page(tmp_path / "page.md", [], "")
 
 

@@ -26,7 +26,6 @@ __all__ = [
     "auc_table",
     "criteria_means",
     "lost_duels",
-    "markdown",
     "other_settings",
     "rank_scores",
     "signal_means",
@@ -53,24 +52,6 @@ SAMPLED_SCORES = ("importance", *SEARCHING)
 
 MAIN_SCORES = ("reconstruction", "prior", "joint", "proposed_encoder", "proposed")
 """Scores of the smaller tables; the others stand in the CSV files."""
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """A frame of text and numbers as a Markdown table; numbers to the right."""
-    if frame.empty:
-        return ""
-    right = [pd.api.types.is_numeric_dtype(frame[c]) or c in frame.attrs.get("right", ()) for c in frame.columns]
-    lines = [[_cell(c) for c in frame.columns], ["---:" if r else "---" for r in right]]
-    lines += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
 
 
 def label(score: str) -> str:

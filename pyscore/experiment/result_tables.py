@@ -5,7 +5,8 @@ Everything on the page comes from a `Summary`, so that the committed tables are 
 
 from __future__ import annotations
 
-import json
+import hashlib
+import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,9 +17,12 @@ import numpy as np
 import pandas as pd
 
 from pyscore._core.files import write_json
+from pyscore._core.foreign_errors import as_invalid
+from pyscore._core.plain_files import read_json, read_plain
 from pyscore.convention import Convention, get_convention
 from pyscore.data.tables import write_table
 from pyscore.errors import DataUnavailable, InvalidInput
+from pyscore.experiment.result_checks import check_facts, check_frame
 from pyscore.experiment.run_reader import CONFIG, MODEL, Study, base_name, main_grid, sweep_rows
 from pyscore.experiment.selection import CRITERIA, GROUP, SELECTIONS, references, select, usable
 from pyscore.experiment.term_analysis import COLUMNS as ANATOMY
@@ -32,12 +36,25 @@ __all__ = [
     "read_summary",
     "selectable",
     "settings",
+    "slug",
     "summarise",
     "write_summary",
 ]
 
 TRAINING = ("train_convention", "steps", "learning_rate")
 DIFFICULTY = "easy"  # the paper's
+
+
+LONGEST = 100
+"""Characters of a part of a file name; a system takes 255 bytes for the whole."""
+
+
+def slug(text: str) -> str:
+    """Return text as a part of a file name: letters and digits, the rest hyphens; what is long ends in a hash."""
+    found = "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in text.lower()).split())
+    if len(found) <= LONGEST:
+        return found
+    return f"{found[:LONGEST]}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, order=True)
@@ -66,7 +83,7 @@ class Setting:
     @property
     def slug(self) -> str:
         """The label as part of a file name."""
-        return "-".join("".join(c if c.isalnum() else " " for c in self.label.lower()).split())
+        return slug(self.label)
 
 
 @dataclass(frozen=True)
@@ -420,11 +437,30 @@ def write_summary(folder: str | os.PathLike[str], summary: Summary) -> None:
     write_json(folder / "summary.json", summary.manifest)
 
 
+_KEY = ("dataset", *TRAINING, "convention")
+_WANTED: dict[str, tuple[str, ...]] = {
+    "selected": (*GROUP, "criterion", "auc_train", "auc_test", "mean_log_density", *CONFIG, "candidates", "tied"),
+    "runs": ("dataset", "split", *TRAINING, "models", "seconds_train", "seconds_score", "failed", "used"),
+    "failures": ("dataset", *TRAINING, "failure", "score", "models"),
+    "sweep": ("latent_dim", "split", "beta", "c", *TRAINING, "convention", "score", "auc_test"),
+    "ablation": (
+        "train_convention", "convention", "switched", "score", "dataset", "splits", "models", "mean_change",
+        "supervised_change", "unsupervised_change",
+    ),
+    "baselines": ("dataset", "split", "train_convention", "score", "auc_train", "auc_test"),
+    "goodness": (*_KEY, "models", "mmd", "accepted", "train_disc"),
+    "signal": (*GROUP, "supervised", "unsupervised", "mmd", "train_disc", "models"),
+    "anatomy": ANATOMY,
+}  # fmt: skip
+"""Columns of each table."""
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     """Columns in fixed types, numbers to the last bit, an empty field is missing."""
-    from pyarrow import csv
+    from pyarrow import ArrowException, csv
 
-    names = path.read_text("utf-8").partition("\n")[0].split(",")
+    data = read_plain(path)
+    names = data.partition(b"\n")[0].decode("utf-8", "replace").strip().split(",")
     options = csv.ConvertOptions(
         column_types={
             name: "string" if name in _TEXT else "int64" if name in _WHOLE else "float64" for name in names
@@ -432,7 +468,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
         null_values=[""],
         strings_can_be_null=True,
     )
-    return csv.read_csv(path, convert_options=options).to_pandas()
+    with as_invalid("it is no table", ArrowException):
+        table = csv.read_csv(io.BytesIO(data), convert_options=options)
+    if len(set(table.column_names)) < table.num_columns:
+        raise InvalidInput("a column comes twice")
+    return check_frame(table.to_pandas(), _WANTED[path.stem], path.name)
 
 
 def read_summary(folder: str | os.PathLike[str]) -> Summary:
@@ -455,8 +495,8 @@ def read_summary(folder: str | os.PathLike[str]) -> Summary:
             )
         try:
             return parse(path)
-        except ValueError as error:
+        except InvalidInput as error:
             raise InvalidInput(f"cannot parse {str(path)!r}: {error}.") from error
 
     tables = {name: read(f"{name}.csv", _read_csv) for name in _TABLES}
-    return Summary(**tables, manifest=read("summary.json", lambda path: json.loads(path.read_text("utf-8"))))
+    return Summary(**tables, manifest=read("summary.json", lambda path: check_facts(read_json(path), path.name)))

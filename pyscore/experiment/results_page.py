@@ -14,6 +14,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pyscore._core.files import atomic_write
+from pyscore._core.markdown import Markdown, markdown_table
+from pyscore._core.text import markdown_text
 from pyscore.convention import Convention
 from pyscore.data import datasets as data
 from pyscore.data.tables import records, write_table
@@ -21,8 +23,8 @@ from pyscore.errors import InvalidInput
 from pyscore.experiment import figures, toy
 from pyscore.experiment import page_tables as results_tables
 from pyscore.experiment import paper_claims as claims
-from pyscore.experiment.page_tables import MAIN_SCORES, markdown, ordered_datasets
-from pyscore.experiment.result_tables import Setting, Summary, read_summary, settings
+from pyscore.experiment.page_tables import MAIN_SCORES, ordered_datasets
+from pyscore.experiment.result_tables import Setting, Summary, read_summary, settings, slug
 from pyscore.experiment.schema import FIT_ONLY, NOT_SWITCHED
 from pyscore.experiment.selection import SELECTIONS
 from pyscore.experiment.significance import Ranking
@@ -86,6 +88,11 @@ def write_page(folder: str | os.PathLike[str], output: str | os.PathLike[str]) -
     return page
 
 
+def _shown(value: Any) -> Any:
+    """Return what the template prints: a name is text, of which Markdown makes no HTML, link or image."""
+    return value if isinstance(value, Markdown) or not isinstance(value, str) else markdown_text(value)
+
+
 def links_from(output: Path, folder: Path) -> str:
     """Path of the tables' folder as seen from the page."""
     return Path(os.path.relpath(folder.resolve(), output.resolve().parent)).as_posix()
@@ -109,14 +116,14 @@ class _Builder:
 
         environment = Environment(
             loader=PackageLoader("pyscore.experiment"), undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True, autoescape=False, keep_trailing_newline=True,
+            trim_blocks=True, lstrip_blocks=True, autoescape=False, keep_trailing_newline=True, finalize=_shown,
         )  # fmt: skip
         context = {
-            "answer": self.answer(), "claims": claims.CLAIMS, "claims_table": markdown(self.claims_table()),
-            "details_table": markdown(self.details_table()), "run": self.run(), "datasets": self.datasets,
+            "answer": self.answer(), "claims": claims.CLAIMS, "claims_table": markdown_table(self.claims_table()),
+            "details_table": markdown_table(self.details_table()), "run": self.run(), "datasets": self.datasets,
             "settings": [self.setting(s) for s in self.main], "selection": self.selection(),
             "anatomy": self.anatomy(), "conventions": self.conventions(), "ablation": self.ablation(),
-            "sweep": self.sweep(), "toy": self.toy(), "goodness_table": markdown(self.goodness_table()),
+            "sweep": self.sweep(), "toy": self.toy(), "goodness_table": markdown_table(self.goodness_table()),
             "notes": data.NOTES, "tables": self.links,
         }  # fmt: skip
         text = environment.get_template("results.md.j2").render(**context)
@@ -173,9 +180,9 @@ class _Builder:
             "failed": int(runs["failed"].sum()),
             "hours": (runs["seconds_train"].sum() + runs["seconds_score"].sum()) / 3600,
             "facts": {name: value for name, value in facts.items() if value},
-            "table": markdown(results_tables.runs_table(self.summary)),
+            "table": markdown_table(results_tables.runs_table(self.summary)),
             "not_run": self.not_run(),
-            "failures": markdown(failures.rename(columns={"failure": "reason", "score": "scores lost"})),
+            "failures": markdown_table(failures.rename(columns={"failure": "reason", "score": "scores lost"})),
         }
 
     def not_run(self) -> list[str]:
@@ -231,7 +238,7 @@ class _Builder:
         return {"label": setting.label, "setting": setting, "boxes": boxes, "tables": tables}
 
     def auc_of(self, setting: Setting, criterion: str) -> dict[str, Any]:
-        cells = markdown(results_tables.auc_cells(self.summary, setting, criterion))
+        cells = markdown_table(results_tables.auc_cells(self.summary, setting, criterion))
         ranks = results_tables.rank_scores(self.summary, setting, criterion)
         diagram, sentence = "", ""
         if ranks is not None:
@@ -251,8 +258,8 @@ class _Builder:
         signal = results_tables.signal_means(self.summary, self.main)
         chosen = self.summary.selected[self.summary.selected["criterion"] == "supervised"]
         return {
-            "means": markdown(means[means["score"].isin(MAIN_SCORES)]),
-            "signal": markdown(signal[signal["score"].isin(MAIN_SCORES)]),
+            "means": markdown_table(means[means["score"].isin(MAIN_SCORES)]),
+            "signal": markdown_table(signal[signal["score"].isin(MAIN_SCORES)]),
             "count": len(chosen),
             "tied": int((chosen["tied"] > 1).sum()),
         }
@@ -263,7 +270,7 @@ class _Builder:
         parts = [
             {
                 "title": f"{criterion.capitalize()} selection, {setting.label}",
-                "table": markdown(results_tables.anatomy_table(self.summary, setting, criterion)),
+                "table": markdown_table(results_tables.anatomy_table(self.summary, setting, criterion)),
                 "widest": _widest(results_tables.widest_terms(self.summary, setting, criterion)),
             }
             for setting in self.main
@@ -295,11 +302,11 @@ class _Builder:
                 "settings", lambda: figures.paired_settings(matrices, self.datasets, "unsupervised selection")
             )
         few = [s for s in self.settings if s not in self.main]
-        others = markdown(results_tables.other_settings(self.summary, few))
+        others = markdown_table(results_tables.other_settings(self.summary, few))
         return {
             "base": self.main_labels[0],
             "figure": link,
-            "table": markdown(pd.DataFrame(rows)),
+            "table": markdown_table(pd.DataFrame(rows)),
             "others": others,
         }
 
@@ -309,7 +316,7 @@ class _Builder:
             rows = results_tables.moved(part[part["score"] == "proposed"])
             if len(rows):
                 draw = _deferred(_draw_ablation, rows)
-                links[f"{train} / {scored}"] = self.figure(f"ablation-{train}-{scored}".lower(), draw)
+                links[f"{train} / {scored}"] = self.figure(f"ablation-{slug(train)}-{slug(scored)}", draw)
         ablation = self.summary.ablation
         switched = set(ablation["switched"])
         still = sorted(switched - set(results_tables.moved(ablation)["switched"]) - set(FIT_ONLY))
@@ -317,7 +324,7 @@ class _Builder:
         return {
             "fit": sorted(switched & set(FIT_ONLY)),
             "not_run": {f: NOT_SWITCHED.get(f, nothing) for f in sorted(set(Convention.fields()) - switched)},
-            "table": markdown(results_tables.ablation_means(ablation)),
+            "table": markdown_table(results_tables.ablation_means(ablation)),
             "figures": links,
             "still": still,
         }
@@ -328,7 +335,7 @@ class _Builder:
         sweep = self.summary.sweep
         present = [s for s in self.main if s.of(sweep)["score"].isin(figures.PAIR).any()]
         links = {s.label: self.figure(f"figure3-{s.slug}", self.sweep_figure(s)) for s in present}
-        table = markdown(results_tables.sweep_means(sweep, present))
+        table = markdown_table(results_tables.sweep_means(sweep, present))
         return {"figures": links, "table": table, "splits": sweep["split"].nunique()}
 
     def sweep_figure(self, setting: Setting) -> Callable[[], Figure]:
@@ -352,7 +359,7 @@ class _Builder:
         )
         table.attrs["right"] = ("mass where there are no data",)
         link = self.figure("figure1", lambda: figures.toy_maps(self.maps))
-        return {"figure": link, "table": markdown(table), "config": toy.TOY, "sizes": toy.SIZES}
+        return {"figure": link, "table": markdown_table(table), "config": toy.TOY, "sizes": toy.SIZES}
 
     def goodness_table(self) -> pd.DataFrame:
         rows: dict[str, dict[str, Any]] = {}

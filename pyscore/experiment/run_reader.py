@@ -8,7 +8,6 @@ Any of them may be missing or half there: the run may still be going on.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pyscore._core.plain_files import read_json
 from pyscore.convention import Convention
-from pyscore.errors import DataUnavailable
+from pyscore.errors import DataUnavailable, InvalidInput
 from pyscore.experiment.grids import GRIDS
+from pyscore.experiment.result_checks import check_manifest
 from pyscore.experiment.schema import ABLATION_SCHEMA, NOT_SWITCHED, SCHEMA
 
 __all__ = ["CONFIG", "MODEL", "PAPER_GRID", "Study", "base_name", "figure3_grid", "main_grid", "read_study"]
@@ -155,8 +156,7 @@ def _manifest(path: Path, unread: list[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return check_manifest(read_json(path), path.name)
+    except InvalidInput as error:
         unread.append(f"{path.name}: {error}")
         return {}
-    return value if isinstance(value, dict) else {}

@@ -35,6 +35,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pyscore._core import plain_files
 from pyscore._core.checks import Array
 from pyscore._core.files import (
     atomic_write,
@@ -48,6 +49,7 @@ from pyscore._core.files import (
 )
 from pyscore.errors import DataUnavailable, InvalidInput, ModelFileError, WriteError
 from pyscore.experiment.grid import StackTask
+from pyscore.experiment.result_checks import check_runs
 from pyscore.experiment.schema import SCHEMA
 from pyscore.reference.model import SVAE
 
@@ -268,16 +270,12 @@ class Store:
         if not path.exists():
             return {}
         try:
-            runs = read_json(path)["runs"]
-            if all(_is_run(run) for run in runs.values()):
-                return dict(runs)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, OSError) and not isinstance(error, ValueError) and error.errno != errno.EINVAL:
-                raise
-        raise InvalidInput(
-            f"{str(path)!r} is not a manifest of pyscore reproduce, or it is damaged. Name another folder, or "
-            "move the manifest away: what is finished in the folder is found without it."
-        )
+            return check_runs(plain_files.read_json(path), str(path))
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"{str(path)!r} is not a manifest of pyscore reproduce, or it is damaged ({error}). Name another "
+                "folder, or move the manifest away: what is finished in the folder is found without it."
+            ) from None
 
     def log(self, entry: dict[str, Any]) -> None:
         """Append a line to the log; one that a full disk refuses is lost (the caller's report still has it)."""
@@ -320,20 +318,6 @@ def _write_owner(handle: int) -> None:
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
         os.pwrite(handle, owner.encode(), 0)
-
-
-def _is_run(run: Any) -> bool:
-    """Whether an entry of a manifest has what is read from it."""
-    return (
-        isinstance(run.get("options"), dict)
-        and isinstance(run["options"].get("steps"), int)
-        and isinstance(run.get("grid"), dict)
-        and isinstance(run["grid"].get("name"), str)
-        and all(
-            isinstance(run.get(k), list) and all(isinstance(v, str) for v in run[k])
-            for k in ("datasets", "stacks")
-        )
-    )
 
 
 def _are_names(value: Any) -> bool:

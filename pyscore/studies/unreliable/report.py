@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from pyscore._core.checks import Array
-from pyscore._core.files import atomic_write
+from pyscore._core.markdown import markdown_table, replace_part, three_figures
 from pyscore.data import datasets as data
 from pyscore.data.tables import write_table
 from pyscore.detectors.baselines import BASELINES
-from pyscore.errors import InvalidInput
 from pyscore.scoring.plots import save_figure
 from pyscore.studies.unreliable import cure, figures, images, linear, plane, tabular
 from pyscore.studies.unreliable.adversarial import Budget, nearest_distance
@@ -50,22 +49,7 @@ class Section(NamedTuple):
 
 def markdown(frame: pd.DataFrame) -> str:
     """Return a frame as a Markdown table, floats with three significant digits."""
-
-    def cell(value: Any) -> str:
-        if isinstance(value, bool | np.bool_):
-            return "yes" if value else "no"
-        if isinstance(value, float | np.floating):
-            return "–" if np.isnan(value) else f"{value:.3g}"
-        return str(value)
-
-    numbers = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
-    align = ["---:" if numeric else "---" for numeric in numbers]
-    lines = [
-        list(map(str, frame.columns)),
-        align,
-        *([cell(v) for v in row] for row in frame.itertuples(index=False)),
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(frame, three_figures)
 
 
 # ── (a) ──
@@ -300,9 +284,7 @@ def update_page(page: Path, sections: Sequence[str], prefix: str) -> None:
     Raises
     ------
     InvalidInput
-        If the page lacks a marker.
+        If there is no such page, or it lacks a marker.
     """
-    before, after = check_page(page)
     body = "\n".join(section.replace("{folder}", prefix) for section in sections)
-    with atomic_write(page, "w") as file:
-        file.write(f"{before}{MARKERS[0]}\n\n{body}\n{MARKERS[1]}{after}")
+    replace_part(page, *MARKERS, body.rstrip("\n"))
