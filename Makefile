@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # $(call timed,what it is,command): say what is done, and how long it took.
 timed = @echo "$(1) ..."; begin=$$(date +%s); ( $(2) ) && echo "$(1): $$(( $$(date +%s) - begin )) s"
 
-.PHONY: demo test loaded portable lowest newer setup lint docs cudasim julia bench wheel clean
+.PHONY: demo test loaded portable lowest newer setup lint docs cudasim julia bench wheel clean fuzz
 
 # The demo needs the package alone: no test tools.
 demo: $(PLAIN)
@@ -113,6 +113,14 @@ bench: setup $(ALIBI)
 .alibi/bin/python:
 	$(PYTHON) -m venv .alibi
 	.alibi/bin/python -m pip install --quiet "alibi-detect==0.13.0" "torch==2.13.0"
+
+# Look for input that ends in an error of another kind than ours: coverage-guided, one process a target. What is found
+# lies in .fuzz/TARGET/crash-…; put it into tests/fuzz/corpus/TARGET, where the normal suite replays it.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= model table results report
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
+	for target in $(FUZZ_TARGETS); do $(BIN)/python tests/fuzz/run.py $$target $(FUZZ_SECONDS) || exit 1; done
 
 # The wheel, installed into an empty environment and used from another folder.
 wheel: setup

@@ -76,8 +76,8 @@ def _related(facts: dict[str, Any], place: str) -> None:
 def _bases(rows: Iterable[dict[str, Any]]) -> None:
     """An AUC that is not equal to the base's needs a base with an AUC."""
     rows = list(rows)
-    with_auc = {row["work"] for row in rows if row.get("base") and "auc" in row.get("facts", {})}
+    with_auc = {(row["suite"], row["work"]) for row in rows if row.get("base") and "auc" in row.get("facts", {})}
     for index, row in enumerate(rows):
         facts = row.get("facts", {})
-        if not row.get("base") and facts.get("auc equal") is False and row["work"] not in with_auc:
+        if not row.get("base") and facts.get("auc equal") is False and (row["suite"], row["work"]) not in with_auc:
             raise Wrong(f"rows[{index}]", "of a work whose base has an 'auc'", "one without")

@@ -1,16 +1,32 @@
 """Results folders that somebody else wrote: the report opened in Chromium, and every reader of them, hear and run nothing."""
 
+import copy
+import html
 import json
+import math
 import os
+import random
 import re
+import shutil
+import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from browsing import chromium, listener
+from command_line import run
 from test_terminal import HOSTILE, obeyed
 
-from pyscore.bench import record, report
+from pyscore._core.markdown import markdown_table
+from pyscore._core.plain_files import MOST_DEPTH, read_json, read_plain
+from pyscore._core.text import one_line
+from pyscore.bench import record, report, tables
+from pyscore.bench.compare import compare
 from pyscore.bench.record import Row
+from pyscore.bench.report_plots import inline_svg, rates
+from pyscore.errors import InvalidInput
+from pyscore.experiment.result_tables import slug
+from pyscore.scoring.plots import plot_explanation, save_figure
 
 ROOT = Path(__file__).parents[1]
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9" {}>{}</svg>'
@@ -67,8 +83,6 @@ def hostile_folder(folder, at):
         (experiment / f"{name}.svg").write_text(text)
     (experiment / "summary.json").write_text("{}")
     every = names(at)
-    import pandas as pd
-
     frame = pd.DataFrame({f"{name}{i}": [name, "x"] for i, name in enumerate(every)})
     frame.to_csv(experiment / "auc.csv", index=False)
     (folder / "secret").write_text("c\nROOTPASSWORD\n")
@@ -177,3 +191,238 @@ def test_a_policy_is_there_and_allows_only_our_script(tmp_path):
     assert rules["img-src"] == "data:"
     assert re.fullmatch(r"'sha256-[\w+/=]+'", rules["script-src"])
     assert "connect-src" not in rules
+
+
+# ── files of the right shape with wrong leaves ──
+
+ODD = [
+    None, True, -1, 0, 10**400, -(10**400), 1e308, 5e-324, math.nan, math.inf, "", "x", "\udc80", "\x1b[2J", "$\\frac{$", [], {}, [[]], "a" * 20_000,
+]  # fmt: skip
+"""What is put in the place of every value of a file."""
+
+
+def places(value, path=()):
+    """Every place of a JSON value, its inner ones, too."""
+    yield path
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(inner, (*path, key))
+
+
+def changed(value, path, new):
+    if not path:
+        return new
+    value = copy.copy(value)
+    value[path[0]] = changed(value[path[0]], path[1:], new)
+    return value
+
+
+def small_record(tmp_path):
+    rows = [
+        Row("kernels", "w", "kernel", [0.5, 0.6], base=True, error=1.0, count=10, unit="row", notes="n"),
+        Row(
+            "datasets",
+            "iris: proposed",
+            "numpy",
+            [0.5],
+            base=True,
+            unit="row",
+            facts={"auc": 0.9, "memory_mb": 3.0},
+        ),
+        Row(
+            "datasets",
+            "iris: proposed",
+            "numba",
+            [0.1],
+            unit="row",
+            facts={"auc": 0.8, "auc equal": False, "ranks equal": False},
+        ),
+        Row("peers", "iris: rows", "pyscore", [0.5], base=True, facts={"dataset": "iris", "auc": 0.9}),
+        Row("scaling", "s", "numba", [0.001], base=True, target=2.0, facts={"sweep": "n", "size": 1}),
+    ]
+    found = record.describe(
+        rows, "c", {"asked": 2}, compile_seconds={"k": {"compiled": 1.0, "cached": 0.1}}, not_measured=["x"]
+    )
+    record.write(tmp_path / "m.json", found)
+    return json.loads((tmp_path / "m.json").read_text())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_wrong_leaf_of_measurements_is_named_or_shown(tmp_path):
+    content = small_record(tmp_path)
+    refused, kept = 0, []
+    for path in places(content):
+        for odd in ODD:
+            mutated = changed(content, path, odd)
+            try:
+                found = record.of_json(mutated, "m.json")
+            except InvalidInput as error:
+                refused += str(error).startswith("`m.json`")
+                continue
+            text = tables.render(found) + tables.markdown_block(found)
+            assert not obeyed(tables.markdown_block(found)), (path, odd)
+            assert len(text) > 100
+            compare(found, found)
+            kept.append(mutated)
+    assert refused + len(kept) == sum(1 for _ in places(content)) * len(ODD), "each is refused by name, or shown"
+    assert refused > 500
+    assert len(kept) > 200
+    (tmp_path / "m.json").unlink()
+    for number, each in enumerate(random.Random(0).sample(kept, 12)):
+        (tmp_path / f"{number}.json").write_text(json.dumps(each))
+    page = report.build_report(tmp_path)
+    assert "Files that were not used" not in page, page[-3000:]
+    assert not obeyed(page)
+
+
+@pytest.mark.parametrize(
+    ("path", "odd", "said"),
+    [
+        (("rows", 0, "seconds"), 3, "`rows[0].seconds` must be a list"),
+        (("rows", 0, "seconds", 1), 10**400, "`rows[0].seconds[1]` must be a number"),
+        (("rows", 0, "seconds", 1), 0, "`rows[0].seconds[1]` must be a number at least 1e-12"),
+        (("rows", 4, "facts"), {"sweep": "n"}, "`rows[4].facts` must be an object that has 'size' beside 'sweep'"),
+        (("rows", 1), "copy", "`rows[1]` must be an object with suite, work, contestant, seconds; got 'copy'"),
+        (("machine", "threads"), [], "`machine.threads` must be an object"),
+        (("compile_seconds", "k", "cached"), "0.1", "`compile_seconds.k.cached` must be a number"),
+        (("date",), 5, "`date` must be text"),
+    ],
+)
+def test_the_message_names_file_and_field(tmp_path, capsys, path, odd, said):
+    (tmp_path / "m.json").write_text(json.dumps(changed(small_record(tmp_path), path, odd)))
+    for arguments in (["compare", "M", "M"], ["merge", "M", "-o", tmp_path / "o.json"], ["table", "M"]):
+        status, _, err = run(capsys, "bench", *[tmp_path / "m.json" if a == "M" else a for a in arguments])
+        assert status == 2
+        assert f"m.json` is a damaged file of measurements: {said}" in err.replace("\n", " ")
+
+
+def test_two_rows_of_the_same_work_and_contestant_are_refused(tmp_path):
+    content = small_record(tmp_path)
+    content["rows"].append(content["rows"][0])
+    with pytest.raises(InvalidInput, match=r"rows\[5\]` must be other work"):
+        record.of_json(content, "m.json")
+
+
+STORED = {
+    "grid": {"name": "g"},
+    "datasets": ["d"],
+    "splits": [0],
+    "stacks": ["d-easy-s"],
+    "options": {"steps": 1},
+    "notes": {},
+}
+
+
+def test_every_wrong_leaf_of_a_manifest_is_named_or_shown(tmp_path, capsys):
+    content = {"runs": {"k" * 16: STORED}}
+    refused = 0
+    for path in places(content):
+        for odd in ODD:
+            (tmp_path / "manifest.json").write_text(json.dumps(changed(content, path, odd)))
+            status, out, err = run(capsys, "reproduce", "--status", "-o", tmp_path)
+            assert status in (0, 2), (path, odd, err)
+            assert not obeyed(out + err)
+            assert status == 0 or "manifest" in err
+            refused += status == 2
+    assert refused > 100
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    status, _, err = run(capsys, "reproduce", "--status", "-o", tmp_path)
+    assert status == 2
+    assert f"nests more than {MOST_DEPTH} levels" in err.replace("\n", " ")
+
+
+def test_only_plain_files_are_read(tmp_path):
+    (tmp_path / "t").write_text("{}")
+    (tmp_path / "l").symlink_to(tmp_path / "t")
+    os.mkfifo(tmp_path / "p")
+    assert read_plain(tmp_path / "l") == b"{}"
+    for name, follow, said in (("l", False, "symbolic link"), ("p", True, "plain file"), (".", True, "plain file"), ("none", True, "No such"),
+                               ("a\0b", True, "name")):  # fmt: skip
+        with pytest.raises(InvalidInput, match=said):
+            read_plain(tmp_path / name, follow=follow)
+    with pytest.raises(InvalidInput, match="at most 1 are read"):
+        read_plain(tmp_path / "t", most=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"[" * 40 + b"]" * 40, "nests more"), (b"[" * 100_000, "nests more"), (b'{"a": 1, "a": 2}', "twice"), (b"\xff", "UTF-8"), (b"{", "not JSON"),
+        (b"1" * 5000, "not JSON that can be used"), (b"", "not JSON"),
+    ],
+)  # fmt: skip
+def test_what_is_no_json_is_refused(tmp_path, text, said):
+    (tmp_path / "t").write_bytes(text)
+    with pytest.raises(InvalidInput, match=said):
+        read_json(tmp_path / "t")
+
+
+# ── tables of the results page ──
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        (
+            "selected",
+            "EXACT,corrected",
+            "<b>,corrected",
+            "column `convention` must be a convention, ORIGINAL or EXACT; line 2",
+        ),
+        ("selected", "0.9406968124536694", "1.5", "column `auc_test` must be between 0 and 1; line 2 has '1.5'"),
+        ("selected", "dataset,split", "data,split", "lacks the column(s) dataset"),
+        ("runs", "breast-cancer-wisconsin,0", ",0", "column `dataset` is empty in line 2"),
+        ("runs", "breast-cancer-wisconsin,0", "breast-cancer-wisconsin,x", "it is no table"),
+    ],
+)
+def test_a_wrong_cell_is_named(tmp_path, name, old, new, said, capsys):
+    folder = tmp_path / "results"
+    shutil.copytree(ROOT / "docs" / "results", folder, ignore=shutil.ignore_patterns("*.svg", "*.png"))
+    text = (folder / f"{name}.csv").read_text()
+    assert old in text
+    (folder / f"{name}.csv").write_text(text.replace(old, new, 1))
+    status, _, err = run(capsys, "results", "--from-summary", folder, "-o", tmp_path / "r.md")
+    assert status == 2
+    assert f"{name}.csv" in err
+    assert said in err.replace("\n", " ")
+
+
+def test_names_in_markdown_are_text():
+    hostile = [
+        "<script>1</script>",
+        "[a](javascript:1)",
+        "![i](http://x/)",
+        "<img src=x>",
+        "a{: onclick=x }",
+        "&#60;b>",
+        "<!-- bench: end -->",
+        "a|b",
+        "a\nb",
+    ]
+    text = markdown_table(pd.DataFrame({name: [name] for name in hostile}))
+    assert len(text.splitlines()) == 3
+    assert not re.search(r"<[a-z!]|\]\(|\{:|&#60;", text)
+    assert markdown_table(pd.DataFrame({"a": ["**b** `c` p < 0.05 [31]"]})).endswith("| **b** `c` p < 0.05 [31] |")
+
+
+def test_a_name_is_no_path():
+    for name in ("/../../../tmp/x", "..", "a/b\\c", "é\x1b", "x" * 5000):
+        assert re.fullmatch(r"[a-z0-9-]{0,120}", slug(name))
+    assert slug("x" * 500) != slug("x" * 501)
+    assert slug("ORIGINAL / EXACT") == "original-exact"
+
+
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
+@pytest.mark.parametrize("name", ["$\\frac{$", "$x$", "a\x1bb", "_hidden", "\\$", "$", "\u202e", "a\nb"])
+def test_names_in_figures_are_text(tmp_path, name):
+    lines = pd.DataFrame({
+        "row": [0, 0], "feature": [name, "b"], "value": [1.0, 2.0], "expected": [0.0, 0.0], "residual": [1.0, 2.0], "sigmas": [1.0, 2.0],
+        "contribution": [0.5, 2.0], "log_likelihood": [-1.0, -1.0], "score": [-1.0, -1.0],
+    })  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        save_figure(plot_explanation(lines), tmp_path / "f.svg")
+        svg = inline_svg(rates([Row("s", name, name, [1.0, 2.0], unit="row")], name), "f", name)
+    assert not obeyed(svg)
+    shown = re.sub(r"\s+", " ", html.unescape(svg))
+    assert shown.count(one_line(name)) >= 3, "work, contestant and title, as text"

@@ -235,7 +235,7 @@ def test_a_page_without_markers_is_named_before_the_search(place, capsys, monkey
     monkeypatch.chdir(place)
     monkeypatch.setattr("pyscore.cli.unreliable.run_part", lambda *_: pytest.fail("work began"))
     (place / "page.md").write_text("x")
-    for page, says in {"page.md": "must contain the lines", "none.md": "there is no"}.items():
+    for page, says in {"page.md": "must have one line", "none.md": "there is no"}.items():
         status, _, err = run(capsys, "unreliable", "linear", "-o", "u", "--page", page)
         assert (status, says in " ".join(err.split())) == (2, True), err
 

@@ -38,19 +38,22 @@ def read_plain(path: str | os.PathLike[str], *, follow: bool = True, most: int =
         raise InvalidInput("it is a symbolic link; only plain files inside the folder are read")
     try:
         handle = os.open(path, flags)
-        with os.fdopen(handle, "rb") as file:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                raise InvalidInput("it must be a plain file; it is a folder, a pipe or a device")
-            if found.st_size > most:
-                raise InvalidInput(f"it has {found.st_size:,} bytes; at most {most:,} are read")
+    except OSError as error:
+        raise InvalidInput(f"the system says: {error.strerror or error}") from error
+    except ValueError as error:  # a zero byte in the name
+        raise InvalidInput(f"its name is not one of a file: {error}") from error
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidInput("it must be a plain file; it is a folder, a pipe or a device")
+        if found.st_size > most:
+            raise InvalidInput(f"it has {found.st_size:,} bytes; at most {most:,} are read")
+        with os.fdopen(handle, "rb", closefd=False) as file:
             return file.read()
     except OSError as error:
         raise InvalidInput(f"the system says: {error.strerror or error}") from error
-    except ValueError as error:
-        if isinstance(error, InvalidInput):
-            raise
-        raise InvalidInput(f"its name is not one of a file: {error}") from error
+    finally:
+        os.close(handle)
 
 
 def read_text(path: str | os.PathLike[str], *, follow: bool = True, most: int = MOST_BYTES) -> str:

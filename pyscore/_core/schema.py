@@ -6,6 +6,7 @@ A schema is a function of a value and of its place in the file; it raises `Wrong
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
 
 Schema = Callable[[Any, str], None]
 MOST_ITEMS = 1_000_000
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Wrong(ValueError):
@@ -65,6 +67,8 @@ def text(most: int = 10_000) -> Schema:
     def schema(value: Any, place: str) -> None:
         if not isinstance(value, str) or len(value) > most:
             raise Wrong(place, f"text of at most {most:,} characters", value)
+        if _HALF.search(value):
+            raise Wrong(place, "text of whole characters, no halves of surrogate pairs", value)
 
     return schema
 
@@ -147,6 +151,8 @@ def fields(
         if lacking := [name for name in required if name not in value]:
             raise Wrong(place, f"an object with {', '.join(required)}", f"one without {', '.join(lacking)}")
         for name, item in value.items():
+            if name not in known:
+                text(1000)(name, f"a name in {place or 'it'}")
             schema = known.get(name, rest)
             if schema is not None:
                 schema(item, _inner(place, name))

@@ -461,9 +461,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
     data = read_plain(path)
     names = data.partition(b"\n")[0].decode("utf-8", "replace").strip().split(",")
+    wanted = _WANTED[path.stem]
     options = csv.ConvertOptions(
         column_types={
-            name: "string" if name in _TEXT else "int64" if name in _WHOLE else "float64" for name in names
+            name: "string" if name in _TEXT or name not in wanted else "int64" if name in _WHOLE else "float64"
+            for name in names
         },
         null_values=[""],
         strings_can_be_null=True,
@@ -472,7 +474,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         table = csv.read_csv(io.BytesIO(data), convert_options=options)
     if len(set(table.column_names)) < table.num_columns:
         raise InvalidInput("a column comes twice")
-    return check_frame(table.to_pandas(), _WANTED[path.stem], path.name)
+    return check_frame(table.to_pandas(), wanted, path.name)
 
 
 def read_summary(folder: str | os.PathLike[str]) -> Summary:

@@ -320,10 +320,6 @@ def _write_owner(handle: int) -> None:
         os.pwrite(handle, owner.encode(), 0)
 
 
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
 # ── files ──
 
 

@@ -265,17 +265,9 @@ def run_part(name: str, options: Options, progress: Progress) -> Section:
     return PARTS[name](options, progress)
 
 
-def check_page(page: Path) -> tuple[str, str]:
-    """Return what stands before and after the part of a page that is replaced; raises as `update_page`."""
-    if not page.is_file():
-        raise InvalidInput(f"`page` must name a page that exists; there is no {str(page)!r}.")
-    text = page.read_text(encoding="utf-8")
-    if not all(text.count(marker) == 1 for marker in MARKERS):
-        raise InvalidInput(
-            f"`page` {str(page)!r} must contain the lines {MARKERS[0]!r} and {MARKERS[1]!r} once each."
-        )
-    before, rest = text.split(MARKERS[0])
-    return before, rest.split(MARKERS[1])[1]
+def check_page(page: Path) -> None:
+    """Raise as `update_page` unless the page is there and has the markers."""
+    replace_part(page, *MARKERS, "", check=True)
 
 
 def update_page(page: Path, sections: Sequence[str], prefix: str) -> None:
