@@ -28,7 +28,7 @@ def _fact(value: Any, place: str) -> None:
 FACTS = dict.fromkeys(("machine", "commit", "python", "date", "command", "versions"), _fact)
 RUN = {
     "grid": fields({"name": NAME}), "datasets": NAMES, "splits": listing(number(whole=True)), "stacks": NAMES,
-    "options": fields({"steps": number(0, 1e15, whole=True)}, rest=scalar), "notes": mapping(text()),
+    "options": fields({"steps": number(0, 1e15, whole=True)}), "notes": mapping(text()),
 }  # fmt: skip
 RUNS = mapping(fields(RUN, FACTS))
 MANIFEST = fields({}, {**FACTS, "runs": mapping(fields({}, FACTS))})
