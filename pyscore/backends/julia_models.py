@@ -388,7 +388,7 @@ class _Interpreter:
 
 
 def write_model(path: str | os.PathLike[str], model: SVAE | Chain) -> None:
-    """Write a model as BSON that BSON.jl, `PyScore.load_model` and `read_model` read; see `pyscore.flux.save`."""
+    """Write a model as BSON that BSON.jl and `read_model` read; see `pyscore.flux.save`."""
     if isinstance(model, Chain):
         document: Any = _chain(model.layers)
     elif isinstance(model, SVAE):

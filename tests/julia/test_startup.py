@@ -161,3 +161,15 @@ def test_package_tests_pass():
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     assert "Pass" in result.stdout
+
+
+@pytest.mark.julia
+@pytest.mark.skipif(JULIA is None, reason="runs the executable whatever the transport is")
+@pytest.mark.parametrize(("name", "said"), [("readme", "blocks of README.md ran"), ("quality", "Pass")])
+def test_the_page_for_julians_and_the_checks_of_quality(name, said):
+    """README.md's blocks; ambiguities, unbound type parameters, piracy."""
+    package = Path(__file__).resolve().parents[2] / "julia"
+    command = [JULIA, "--startup-file=no", f"--project={package}", str(package / "test" / f"{name}.jl")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert said in result.stdout
