@@ -1,6 +1,7 @@
 """Grids, measures, the classifier two-sample test, the compiled goodness of fit, the ablation, the command."""
 
 import dataclasses
+import functools
 import itertools
 import json
 
@@ -14,7 +15,8 @@ from tiny_runs import OPTIONS, tasks
 
 from pyscore import reference
 from pyscore.backends import get_backend
-from pyscore.backends.contract import mmd_scale, unit
+from pyscore.backends.contract import unit
+from pyscore.backends.stochastic import K, scale_of
 from pyscore.cli.app import main
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.data import datasets as data
@@ -273,8 +275,8 @@ def test_the_compiled_goodness_is_the_references(rng, convention):
     for width in (1e-3, 0.1, 10.0):
         want = reference.mmd(x, y[:31], width=width, convention=convention)
         got = compiled_goodness.mmd(x, y[:31], width=width, convention=convention)
-        scale = mmd_scale((x, y[:31], width), convention)
-        assert_close(got, want, compiled_goodness.TOLERANCE, scale)
+        evaluate = functools.partial(reference.mmd, width=width, convention=convention)
+        assert_close(got, want, K, scale_of(evaluate, (x, y[:31]), np.float64))
     want = reference.imq_width_criterion(x, y, convention=convention)
     got = compiled_goodness.imq_width_criterion(x, y, convention=convention)
     # A statistic of order 1 and the root of a variance, which cancels to no less than √eps.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
 
 from pyscore.backends import BACKENDS, Backend, available_backends, get_backend, golden
-from pyscore.backends.contract import KERNELS, D, KernelSpec, encode_scale, gaussian, model
-from pyscore.backends.tolerance import error_in_eps, ulps
-from pyscore.convention import EXACT, ORIGINAL
+from pyscore.backends.contract import KERNELS, KernelSpec, case
+from pyscore.backends.stochastic import K
+from pyscore.backends.tolerance import error_in_eps, record, ulps
 from pyscore.errors import InvalidInput
 
 __all__ = ["ELEMENTWISE", "bit_equal_functions", "cases_to_verify", "verify"]
@@ -61,89 +61,66 @@ def verify(
 
     Returns
     -------
-    DataFrame with one row for each function, backend and dtype: ``error`` and ``bound`` in units of
-    eps(dtype)·scale, ``ulp`` (NaN where it means nothing), ``golden``, the largest difference from the original's
-    recorded outputs in absolute terms (NaN without golden files), and ``ok``.
+    DataFrame with one row for each function, backend and dtype:
+
+    - ``error``, the largest from the float64 reference, and its ``bound``, both in units of eps(dtype)·scale,
+      where the scale is the spread of the reference under random rounding (`pyscore.backends.stochastic`);
+    - ``ulp`` (NaN where it means nothing);
+    - ``golden``, the largest difference from the original's recorded outputs in absolute terms, ``golden_error``,
+      the same in units of eps(dtype)·scale, and ``golden_bound`` (NaN without golden files);
+    - ``ok``, whether both errors are within their bounds.
     """
     rows = []
     for name, dtype in cases_to_verify(backends, dtypes):
         backend = get_backend(name, dtype=dtype)
-        against_original = _golden_differences(backend)
-        for function, error, bound, ulp in _against_reference(backend, seeds):
+        for spec in KERNELS:
             if progress is not None:
-                progress(f"{name} {dtype}: {function}")
+                progress(f"{name} {dtype}: {spec.name}")
+            error, ulp = _against_reference(spec, backend, seeds)
+            original = _against_original(spec.name, backend)
+            record(f"verify {name} {dtype} {spec.name}", error, K)
+            if original is not None:
+                record(f"verify {name} {dtype} {spec.name}, original", original.error, K)
             rows.append(
                 {
-                    "function": function,
+                    "function": spec.name,
                     "backend": name,
                     "dtype": dtype,
                     "error": error,
-                    "bound": bound,
-                    "ulp": ulp if function in ELEMENTWISE else np.nan,
-                    "golden": against_original.get(function, np.nan),
-                    "ok": error <= bound,
+                    "bound": K,
+                    "ulp": ulp if spec.name in ELEMENTWISE else np.nan,
+                    "golden": np.nan if original is None else original.difference,
+                    "golden_error": np.nan if original is None else original.error,
+                    "golden_bound": np.nan if original is None else K,
+                    "ok": error <= K and (original is None or original.error <= K),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _against_reference(backend: Backend, seeds: int) -> Iterator[tuple[str, float, float, float]]:
-    """(function, error in eps·scale, bound, ulps), the largest over conventions, rows and seeds."""
-    for spec in KERNELS:
-        errors, last = zip(*(_one(spec, backend, n, seed) for n in ROWS for seed in range(seeds)), strict=True)
-        yield spec.name, max(errors), spec.k, max(last)
-    errors, last = zip(*(_encode(backend, n, seed) for n in ROWS for seed in range(seeds)), strict=True)
-    yield "encode", max(errors), 8.0, max(last)
-
-
-def _one(spec: KernelSpec, backend: Backend, n: int, seed: int) -> tuple[float, float]:
-    if n < spec.least_rows:
-        return 0.0, 0.0
-    arguments = spec.inputs(np.random.default_rng([seed, n, *spec.name.encode()]), n, backend.dtype)
+def _against_reference(spec: KernelSpec, backend: Backend, seeds: int) -> tuple[float, float]:
+    """Error in eps·scale and ulps, the largest over conventions, rows and seeds."""
     worst, last = 0.0, 0.0
-    for convention in spec.conventions:
-        want = spec(get_backend("numpy"), arguments, convention)
-        got = spec(backend, arguments, convention)
-        worst = max(worst, float(error_in_eps(got, want, spec.scale(arguments, convention), backend.dtype).max()))
-        last = max(last, ulps(got, want))
-    return worst, last
-
-
-def _encode(backend: Backend, n: int, seed: int) -> tuple[float, float]:
-    arguments = model(backend.dtype), gaussian(np.random.default_rng([seed, n]), n, D, backend.dtype)
-    worst, last = 0.0, 0.0
-    for convention in (EXACT, ORIGINAL):
-        mu, kappa = backend.encode(*arguments, convention=convention)
-        want = get_backend("numpy").encode(*arguments, convention=convention)
-        scale = encode_scale(arguments, convention)
-        worst = max(worst, float(error_in_eps(mu, want[0], np.reshape(scale, (-1, 1)), backend.dtype).max()))
-        worst = max(worst, float(error_in_eps(kappa, want[1], 100 * np.max(scale), backend.dtype).max()))
-        last = max(last, ulps(mu, want[0]))
-    return worst, last
-
-
-def _golden_differences(backend: Backend) -> dict[str, float]:
-    """Function → largest |difference| from the original, over the recorded models of the backend's dtype."""
-    suffix = "f64" if backend.dtype == np.float64 else "f32"
-    worst: dict[str, float] = {}
-    for case in golden.cases("model_"):
-        if not case.endswith(suffix):
+    for convention, rows, seed in itertools.product(spec.conventions, ROWS, range(seeds)):
+        if rows < spec.least_rows:
             continue
-        arrays = golden.load(case)
-        recorded = golden.model(arrays)
-        for function, check in golden.CHECKS.items():
-            try:
-                got, want = check(backend, arrays, recorded)
-            except KeyError:  # a subset has not every array
-                continue
-            worst[function] = max(worst.get(function, 0.0), _difference(got, want))
-    return worst
+        drawn = case(spec.name, rows, backend.dtype, convention, seed)
+        got = spec(backend, drawn.arguments, convention)
+        worst = max(worst, float(error_in_eps(got, drawn.want, drawn.scale, backend.dtype).max()))
+        last = max(last, ulps(got, drawn.want))
+    return worst, last
 
 
-def _difference(got: Any, want: Any) -> float:
-    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
-    both = np.isfinite(got) & np.isfinite(want)  # the original underflows to −inf for far rows (Q26)
-    return float(np.max(np.abs(got - want)[both], initial=0.0))
+def _against_original(function: str, backend: Backend) -> golden.Comparison | None:
+    """Worst comparison with the recorded models of the backend's dtype; None if there is none."""
+    if function not in golden.CHECKS:
+        return None
+    suffix = "f64" if backend.dtype == np.float64 else "f32"
+    names = [name for name in golden.cases("model_") if name.endswith(suffix)]
+    found = [c for name in names if (c := golden.compare(backend, name, function)) is not None]
+    if not found:
+        return None
+    return golden.Comparison(*(max(values) for values in zip(*found, strict=True)))
 
 
 def bit_equal_functions(name: str) -> list[str]:

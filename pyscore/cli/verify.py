@@ -32,7 +32,8 @@ def run_verify(backends: list[str] | None, dtypes: list[str] | None, seeds: int,
         _write(target, table, equal)
     print_frame(
         _readable(table),
-        title="error, bound: eps(dtype)·scale from float64 NumPy; original: largest |difference| from its outputs",
+        title="error: from float64 NumPy in eps(dtype)·scale, at most the bound; original: the same from the "
+        "original's recorded outputs; difference: the largest from them in absolute terms",
     )
     for name, functions in equal.items():
         emit({f"equal to NumPy to the last bit, {name} float64": ", ".join(functions) or "none"}, json=False)
@@ -54,8 +55,9 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     def short(value: float) -> str:
         return "–" if np.isnan(value) else f"{value:.2g}"
 
-    text = {column: table[column].map(short) for column in ("error", "bound", "ulp", "golden")}
-    return table.assign(**text).rename(columns={"golden": "original"})
+    text = {column: table[column].map(short) for column in ("error", "bound", "ulp", "golden", "golden_error")}
+    shown = table.assign(**text).drop(columns="golden_bound")  # the same for both
+    return shown.rename(columns={"golden_error": "original", "golden": "difference"})
 
 
 def _write(target: Path, table: pd.DataFrame, equal: dict[str, list[str]]) -> None:
