@@ -472,7 +472,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
     )
     with as_invalid("it is no table", ArrowException):
         table = csv.read_csv(io.BytesIO(data), convert_options=options)
-    if len(set(table.column_names)) < table.num_columns:
+        found = table.column_names
+    if len(set(found)) < len(found):
         raise InvalidInput("a column comes twice")
     return check_frame(table.to_pandas(), wanted, path.name)
 
