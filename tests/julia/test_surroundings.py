@@ -151,6 +151,7 @@ def test_threads_of_julia():
     )
     import os
 
-    said = [python(program, env=os.environ | {"JULIA_NUM_THREADS": str(n)}).split() for n in (1, 3)]
-    assert [count for count, _ in said] == ["1", "3"]
+    said = [python(program, env=os.environ | {"JULIA_NUM_THREADS": str(n)}).split() for n in (1, 2)]
+    # Julia 1.5 takes no more threads than there are cores.
+    assert [int(count) for count, _ in said] == [1, min(2, os.cpu_count() or 1)]
     assert said[0][1] == said[1][1]
