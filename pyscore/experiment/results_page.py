@@ -316,7 +316,9 @@ class _Builder:
             rows = results_tables.moved(part[part["score"] == "proposed"])
             if len(rows):
                 draw = _deferred(_draw_ablation, rows)
-                links[f"{train} / {scored}"] = self.figure(f"ablation-{slug(train)}-{slug(scored)}", draw)
+                links[f"{train} / {scored}"] = self.figure(
+                    f"ablation-{slug(str(train))}-{slug(str(scored))}", draw
+                )
         ablation = self.summary.ablation
         switched = set(ablation["switched"])
         still = sorted(switched - set(results_tables.moved(ablation)["switched"]) - set(FIT_ONLY))

@@ -130,7 +130,7 @@ def log_density_corrected(
         return log_prior(z, mu_u, kappa_u, convention=convention) + noise - volume
     if floored and sigma2 != 1.0:
         raise InvalidInput(f"`sigma2` must be 1 under corrected_volume='floored'; got {sigma2!r}.")
-    good: Array = np.isfinite(jacobian).all(axis=(1, 2))  # of NaN or infinity LAPACK makes an error
+    good: Array = np.asarray(np.isfinite(jacobian).all(axis=(1, 2)))  # of NaN or infinity LAPACK makes an error
     _, s, vt = np.linalg.svd(np.where(good[:, None, None], jacobian, 0.0), full_matrices=False)
     coordinates = np.squeeze(vt @ z[:, :, None], axis=2)
     root = np.hypot(s, np.sqrt(sigma2))
