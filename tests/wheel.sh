@@ -24,7 +24,9 @@ assert "elsewhere" not in pyscore.__file__ and "site-packages" in pyscore.__file
 julia = resources.files("pyscore.julia")
 for file in ("Project.toml", "src/PyScore.jl", "ext/PyScoreFluxExt.jl", "worker/worker.jl", "test/runtests.jl"):
     assert julia.joinpath(file).is_file(), f"the Julia package travels in the wheel: {file}"
-assert resources.files("pyscore").joinpath("loda.json").is_file()
+assert resources.files("pyscore.data").joinpath("loda.json").is_file()
+assert resources.files("pyscore.bench").joinpath("templates/report.html.j2").is_file()
+assert resources.files("pyscore.experiment").joinpath("templates/results.md.j2").is_file()
 assert resources.files("pyscore").joinpath("juliapkg.json").is_file()
 print("wheel: installed", pyscore.__version__, "ran the demo from another folder")
 PY
