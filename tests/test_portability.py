@@ -38,7 +38,7 @@ def test_bits_are_those_of_the_other_machine(group, dtype):
         wanted = recorded()[name]
         assert (value.dtype, value.shape) == (wanted.dtype, wanted.shape), name
         assert np.isfinite(wanted).all(), name
-        if not np.array_equal(bits(np.ascontiguousarray(value)), bits(wanted)):
+        if not np.array_equal(bits(np.ascontiguousarray(value).reshape(value.shape)), bits(wanted)):
             relative = np.abs(value - wanted) / np.abs(wanted).max() / np.finfo(wanted.dtype).eps
             different[name] = (
                 f"{int((value != wanted).sum())} of {value.size}, up to {relative.max():.3g} eps of the largest"

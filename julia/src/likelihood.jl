@@ -25,11 +25,14 @@ function log_likelihood(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, sigma2::
     size(x) == size(x_hat) || throw(DimensionMismatch("x is $(size(x)) but x_hat is $(size(x_hat)); they must agree."))
     d = size(x, 1)
     variances = sigma2 isa Real ? fill(Float64(sigma2), d) : Vector{Float64}(sigma2)
-    rates = T.(min.(1 ./ sqrt.(variances), floatmax(T)))    # 1/σ, not σ², which Float32 rounds to 0 from 1e-46 on
+    narrow = T.(variances)
+    exact = all(v -> v >= floatmin(T), narrow)              # Float32 rounds σ² to 0 from 1e-46 on, but not 1/σ
+    rates = T.(min.(1 ./ sqrt.(variances), floatmax(T)))
+    square(l, i) = @inbounds exact ? abs2(x[l, i] - x_hat[l, i]) / narrow[l] : abs2((x[l, i] - x_hat[l, i]) * rates[l])
     log_determinant = d == 0 ? 0.0 : pairwise_sum(l -> log(variances[l]), 1, d)
     constant = T((dimension_constant(d, convention) + log_determinant) / 2)
     map(axes(x, 2)) do i
-        squares = d == 0 ? zero(T) : pairwise_sum(l -> @inbounds(abs2((x[l, i] - x_hat[l, i]) * rates[l])), 1, d)
+        squares = d == 0 ? zero(T) : pairwise_sum(l -> square(l, i), 1, d)
         -squares / 2 - constant
     end
 end
