@@ -34,6 +34,14 @@ def jobs(count=3, options=OPTIONS, **fields):
     return [Job(task) for task in tasks(count, options, **fields)]
 
 
+def announce(store, count=3):
+    """Enter the run into the manifest as the command does."""
+    from pyscore.cli import reproduce
+
+    request = reproduce.Request(datasets=["breast-cancer"], splits=[0], grid="paper", options=OPTIONS)
+    reproduce._announce(store, tasks(count), request)
+
+
 def in_child(work):
     pid = os.fork()
     if pid == 0:

@@ -117,7 +117,7 @@ class Reproduce:
 
     def __init__(self, out):
         import pandas as pd
-        from tiny_runs import jobs, tasks
+        from tiny_runs import announce, jobs, tasks
 
         from pyscore.errors import PyscoreError
         from pyscore.experiment.schedule import execute
@@ -130,9 +130,7 @@ class Reproduce:
         def call():
             store = Store(out / "run", tell=print)
             try:
-                store.add_run(
-                    "key", {"options": {"steps": 1}, "grid": {"name": "x"}, "datasets": [], "stacks": []}
-                )
+                announce(store, 1)
             except BaseException:
                 store.discard()
                 raise

@@ -67,13 +67,13 @@ class Reproduce:
         self.out, self.expected = out, None
 
     def run(self):
-        from tiny_runs import jobs
+        from tiny_runs import announce, jobs
 
         from pyscore.experiment.schedule import execute
         from pyscore.experiment.store import Store
 
         store = Store(self.out / "run")
-        store.add_run("key", {"options": {"steps": 1}, "grid": {"name": "x"}, "datasets": [], "stacks": []})
+        announce(store)
         assert execute(jobs(3), store).complete
 
     def begun(self):
