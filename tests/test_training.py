@@ -203,4 +203,4 @@ WIDE = """if True:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_grows_with_the_columns_not_with_their_square():
     """40,000 columns fit into 2 GB; their square would be 6.4 GB."""
-    subprocess.run([sys.executable, "-c", WIDE], check=True, timeout=1200)
+    subprocess.run([sys.executable, "-c", WIDE], check=True)
