@@ -7,18 +7,19 @@ const TILE = 256
 cosine_distance(dot_product::T) where {T} = max(one(T) - dot_product, zero(T))
 
 """
-    imq_kernel_sum(x, y, c)
+    imq_kernel_sum(x, y, c; diagonal = true)
 
-Σ_ij c/(c + max(0, 1 − x_i·y_j)) over all pairs, in tiles; x (k, n), y (k, m).
+Σ_ij c/(c + max(0, 1 − x_i·y_j)) over all pairs, or over those with i ≠ j, in tiles; x (k, n), y (k, m). (The pairs
+i = j are left out rather than subtracted afterwards: where c is small, they are nearly the whole sum.)
 """
-function imq_kernel_sum(x::AbstractMatrix{T}, y::AbstractMatrix{T}, c::Real) where {T}
+function imq_kernel_sum(x::AbstractMatrix{T}, y::AbstractMatrix{T}, c::Real; diagonal::Bool = true) where {T}
     total, width = 0.0, T(c)
     for block in blocks(size(x, 2), TILE)
         products = transpose(x[:, block]) * y
-        for column in eachcol(products)
+        for (j, column) in enumerate(eachcol(products))
             partial = zero(T)
-            for dot_product in column
-                partial += width / (width + cosine_distance(dot_product))
+            for (i, dot_product) in zip(block, column)
+                (diagonal || i != j) && (partial += width / (width + cosine_distance(dot_product)))
             end
             total += Float64(partial)   # Float32 columns are added up in Float64
         end
@@ -42,10 +43,7 @@ point with itself, which adds 1/(n−1); :removed leaves them out. Original: `k_
 """
 function imq_kernel_mean(x::AbstractMatrix{T}, c::Real; convention::Convention = EXACT) where {T}
     n = size(x, 2)
-    total = imq_kernel_sum(x, x, c)
-    if convention.mmd_diagonal === :removed
-        total -= sum(i -> Float64(T(c) / (T(c) + cosine_distance(columndot(x, x, i)))), 1:n)
-    end
+    total = imq_kernel_sum(x, x, c; diagonal = convention.mmd_diagonal !== :removed)
     T(total / (n * (n - 1)))
 end
 

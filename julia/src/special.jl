@@ -95,21 +95,23 @@ log_bessel(nu::Real, kappa::Real) = nu * log(0.5 * Float64(kappa)) - loggamma(nu
     bessel_ratio(nu, kappa)
 
 I_{ν+1}(κ)/I_ν(κ): the mean resultant length of a vMF distribution in 2ν+2 dimensions. Gauss's continued
-fraction 1/(2(ν+1)/κ + 1/(2(ν+2)/κ + …)) by Lentz's method, Hankel's expansion where κ is large.
+fraction 1/(2(ν+1)/κ + 1/(2(ν+2)/κ + …)) from its far end inwards, where each step damps the errors of those before;
+Hankel's expansion where κ is large.
 """
 function bessel_ratio(nu::Real, kappa::Real)
     v, k = Float64(nu), Float64(kappa)
     k == 0.0 && return 0.0
     use_asymptotics(v + 1, k) && return hankel_sum(v + 1, k) / hankel_sum(v, k)
-    # Lentz: f = b₀ + a/(b₁ + a/(b₂ + …)) with a = 1, b_j = 2(ν+1+j)/κ, all positive, so no zero can occur.
-    f = 2(v + 1) / k
-    c, d = f, 0.0
-    for j in 1:100_000
-        b = 2(v + 1 + j) / k
-        d = 1.0 / (b + d)
-        c = b + 1.0 / c
-        f *= c * d
-        abs(c * d - 1.0) < 1e-16 && break
+    # What is cut off at step j reaches the result by a factor of the product of r², r = 1/(y + √(1+y²)), y = (ν+j)/κ.
+    steps, reach = 1, 1.0
+    while reach > 1e-9
+        y = (v + steps) / k
+        reach /= y + sqrt(1.0 + y * y)
+        steps += 1
     end
-    1.0 / f
+    ratio = 0.0
+    for j in steps:-1:1
+        ratio = 1.0 / (2(v + j) / k + ratio)
+    end
+    ratio
 end

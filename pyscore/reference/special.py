@@ -40,8 +40,12 @@ def log_0f1(kappa: Array, k: int) -> Array:
 
 
 def _split_kappa(kappa: Array, nu: float) -> tuple[Array, Array]:
-    """κ for the power series (0 elsewhere) and κ for `ive` (the border elsewhere), which is less exact below."""
-    border = 10.0 + 2.0 * np.sqrt(nu + 1.0)
+    """κ for the power series (0 elsewhere) and κ for `ive` (the border elsewhere), which is less exact below.
+
+    `ive` loses up to 20 roundings below κ = 25 already in three dimensions, and what is added to its logarithm
+    cancels where ν is large.
+    """
+    border = 30.0 + 0.5 * min(nu, LARGE_ORDER)
     return np.where(kappa <= border, kappa, 0.0), np.maximum(kappa, border)
 
 
@@ -53,6 +57,17 @@ def _series_0f1(kappa: Array, nu: float) -> Array:
         term = term * t / (j * (nu + j))
         series = series + term
     return series
+
+
+def _ratio_fraction(kappa: Array, nu: float) -> Array:
+    """I_{ν+1}(κ)/I_ν(κ) as κ/(2(ν+1) + κ²/(2(ν+2) + …)) for κ up to the border above: DLMF 10.33.1.
+
+    It is evaluated from its far end inwards, where each step damps the errors of those before.
+    """
+    ratio = np.zeros_like(kappa)
+    for j in range(60, 0, -1):
+        ratio = kappa / (2 * (nu + j) + kappa * ratio)
+    return ratio
 
 
 LARGE_ORDER = 200.0
@@ -98,7 +113,8 @@ def bessel_ratio(kappa: Array, k: int) -> Array:
     """A_k(κ) = I_{k/2}(κ) / I_{k/2−1}(κ), the mean of z·mu under vMF; κ/k for κ → 0."""
     nu = 0.5 * k - 1.0
     small, large = _split_kappa(kappa, nu)
-    series = small / k * (1 + _series_0f1(small, nu + 1)) / (1 + _series_0f1(small, nu))
     if nu >= LARGE_ORDER:
-        return np.where(kappa == small, series, _bessel_ratio_large_order(large, nu))
-    return np.where(kappa == small, series, special.ive(nu + 1, large) / special.ive(nu, large))
+        ratio = _bessel_ratio_large_order(large, nu)
+    else:
+        ratio = special.ive(nu + 1, large) / special.ive(nu, large)
+    return np.where(kappa == small, _ratio_fraction(small, nu), ratio)
