@@ -53,7 +53,7 @@ def numbers_of(draw, shape):
 LAYOUTS = {
     "C": np.ascontiguousarray,
     "Fortran": np.asfortranarray,
-    "reversed": lambda a: np.ascontiguousarray(a[::-1])[::-1],
+    "reversed": lambda a: np.ascontiguousarray(a[::-1])[::-1] if a.ndim else a,
     "strided": lambda a: np.repeat(a, 2, axis=0)[::2] if a.ndim else a,
     "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
     "unaligned": lambda a: np.frombuffer(b"\0" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape),

@@ -252,7 +252,7 @@ def test_4000_tampered_files_are_errors_or_valid_models():
 BUGS = {
     "no checksum": (storage, "_verify", lambda *_: None),
     "no checks of the fields": (fitted, "_fields", lambda header: None),
-    "no checks of the names": (fitted, "_names", tuple),
+    "no checks of the names": (fitted, "check_names", tuple),
     "no checks of the rows": (fitted, "_row", lambda tensors, name: tensors.pop(name)),
     "no checks of the parts against each other": (fitted, "_consistent", lambda fitted: None),
     "no checks of the nesting": (fitted, "_too_deep", lambda *_: False),

@@ -412,7 +412,10 @@ DAMAGE = {
     "weight as numeric text": (convention_field("volume_weight", "2.0"), "`volume_weight` must be a finite"),
     "weight null": (convention_field("volume_weight", None), "`volume_weight` must be a finite number"),
     "weight NaN": (convention_field("volume_weight", float("nan")), "not JSON .a number is not finite"),
-    "weight huge integer": (convention_field("volume_weight", 10**400), "`volume_weight` must be a finite number"),
+    "weight huge integer": (
+        convention_field("volume_weight", 10**400),
+        "metadata is not JSON .an integer has more than 64 bits",
+    ),
     "tensor missing": (renamed("mu.bias", "nu.bias"), r"missing \['mu.bias'\], unknown \['nu.bias'\]"),
     "scaler missing": (renamed("scaler.mean", "scaler.median"), "'scaler.mean' is missing"),
     "shape transposed": (tensor_entry("encoder.0.weight", shape=[3, 4]), "must have shape"),
@@ -424,7 +427,10 @@ DAMAGE = {
         "has an impossible shape",
     ),
     "shape huge": (tensor_entry("kappa.bias", shape=[2**61, 4]), "does not fit the file"),
-    "shape beyond int64": (tensor_entry("kappa.bias", shape=[10**300]), "malformed"),
+    "shape beyond int64": (
+        tensor_entry("kappa.bias", shape=[10**300]),
+        "header is not JSON .an integer has more than 64 bits",
+    ),
     "shape negative": (tensor_entry("kappa.bias", shape=[-1]), "malformed"),
     "shape of floats": (tensor_entry("kappa.bias", shape=[1.0]), "malformed"),
     "shape of booleans": (tensor_entry("kappa.bias", shape=[True]), "malformed"),
