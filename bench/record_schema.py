@@ -12,6 +12,8 @@ __all__ = ["check_record"]
 NAME = text(1000)
 SECONDS = number(1e-12, 1e12)
 """From far below the resolution of any clock to 30,000 years."""
+COUNT = number(1e-12, 1e30)
+"""So far from 0 that every ratio of two rates is a positive, finite number."""
 FACTS = {
     "sweep": NAME, "size": number(above=0, most=1e30), "dataset": NAME, "auc": number(0, 1, finite=False),
     "auc equal": flag, "ranks equal": flag, "memory_mb": number(0, 1e12),
@@ -19,7 +21,7 @@ FACTS = {
 ROW = fields(
     {"suite": NAME, "work": NAME, "contestant": NAME, "seconds": listing(SECONDS, least=1)},
     {
-        "count": number(above=0, most=1e30), "unit": NAME, "base": flag,
+        "count": COUNT, "unit": NAME, "base": flag,
         "target": optional(number(0, 1e30)), "error": optional(number(finite=False)),
         "facts": fields({}, FACTS, rest=scalar), "notes": text(),
     },
