@@ -558,7 +558,7 @@ DECODER = mlp((2, 8, 4))
         (lambda: {"score": "best"}, "`score` must be one of"),
         (lambda: {"starts": 0}, "`starts` must be an integer of at least 1"),
         (lambda: {"dtype": "float16"}, "`dtype` must be float32 or float64"),
-        (lambda: {"event_shape": (2, 3)}, "must have shape"),
+        (lambda: {"event_shape": (2, 3)}, "`X` must have shape .n, 6. or .* as `event_shape` says"),
         (lambda: {"device": "abacus"}, "`device` must be"),
     ],
 )

@@ -232,7 +232,13 @@ class ManifoldScorer(BaseEstimator):  # type: ignore[misc]
         if len(given) == 0:
             raise InvalidInput("`X` must have at least one row to fit to; got none: 0 sample(s).")
         width = int(np.prod(self._event_shape))
-        flat = self._named(self._flat(given, width), labels, reset=True)
+        flat = self._flat(given, width)
+        if flat.shape[1] != width:
+            raise ShapeError(
+                f"`X` must have shape (n, {width}) or (n, *{self._event_shape}), as `event_shape` says; "
+                f"got {given.shape}."
+            )
+        flat = self._named(flat, labels, reset=True)
         self.n_features_in_ = width
         return self._finite(flat)
 
