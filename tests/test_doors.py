@@ -13,6 +13,7 @@ from pyscore import ManifoldScorer, SVAEDetector
 from pyscore import reference as ref
 from pyscore._core import net as _net
 from pyscore.backends import get_backend
+from pyscore.backends._iterations import density_at_mode
 from pyscore.convention import EXACT
 from pyscore.data.preprocessing import Imputer, Standardiser
 from pyscore.detectors import calibration, priors
@@ -156,6 +157,29 @@ def test_a_right_number_or_a_pyscore_error(name):
         check_door(call, some)
 
     run()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_leaves_the_others_as_they_are(bad):
+    """Its own answer is NaN, or −inf for an infinite code of a mixture; LAPACK would fail for all rows."""
+    hessian = np.tile(np.eye(K) * 2, (N, 1, 1))
+    calls = {
+        "GaussianMixture": (MIXTURE.log_density, Z), "log_laplace": (lambda h: ref.log_laplace(KAPPA, h), hessian),
+        "density_at_mode": (lambda h: density_at_mode(KAPPA, h), hessian),
+        "householder": (lambda z: ref.householder(z, Z), Z), "encode": (lambda x: MODEL.encode(x)[0], X[:N]),
+        "decode": (MODEL.decode, Z), "decoder_jacobian": (MODEL.decoder_jacobian, Z),
+        "encoder_jacobian": (MODEL.encoder_jacobian, X[:N]),
+        "decoder_bend": (lambda z: MODEL.decoder_bend(z, X[:N]), Z),
+    }  # fmt: skip
+    for name, (call, rows) in calls.items():
+        spoiled = rows.copy()
+        spoiled[2] = bad
+        got, want = call(spoiled), call(rows)
+        kept = np.arange(N) != 2
+        np.testing.assert_array_equal(got[kept], want[kept], err_msg=name)
+        dense = name == "density_at_mode" or (name == "GaussianMixture" and not np.isnan(bad))
+        assert np.isneginf(got[2]) if dense else np.isnan(got[2]).any(), name
 
 
 # ── the net ──

@@ -66,8 +66,13 @@ def posterior_mode(model: SVAE, x: Array, z: Array, sigma2: float, convention: C
 
 
 def density_at_mode(log_joint: Array, hessian: Array) -> Array:
-    """`reference.log_laplace` without its warning: −inf where the Hessian is not positive definite."""
-    values = np.linalg.eigvalsh(hessian)
+    """`reference.log_laplace` without its warning: −inf where the Hessian is not finite and positive definite."""
+    finite: Array = np.asarray(
+        np.isfinite(hessian).all(axis=(1, 2))
+    )  # of NaN or infinity LAPACK makes an error for all rows
+    values = np.linalg.eigvalsh(
+        np.where(finite[:, None, None], hessian, -np.eye(hessian.shape[1], dtype=hessian.dtype))
+    )
     good = np.asarray((values > 0).all(axis=1))
     log_det = np.sum(np.log(np.where(good[:, None], values, 1.0)), axis=1)
     density: Array = log_joint + 0.5 * values.shape[1] * reference.LOG_TWO_PI - 0.5 * log_det

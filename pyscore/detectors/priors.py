@@ -158,14 +158,17 @@ class GaussianMixture:
         return cls(fitted.means_, symmetric, fitted.weights_)
 
     def log_density(self, z: ArrayLike) -> Array:
-        """log p(z) (n,), nats, of codes (n, k)."""
+        """log p(z) (n,), nats, of codes (n, k); NaN for a code that holds NaN, −inf for an infinite one."""
         z = check.matrix("z", z, self.dim)
+        good: Array = np.asarray(np.isfinite(z).all(axis=1))  # SciPy refuses all rows for one that is not
+        far = np.where(np.isnan(z).any(axis=1), np.nan, -np.inf)  # an infinite code has the density 0
+        z = np.where(good[:, None], z, 0.0)
         terms = np.empty((len(z), len(self.weights)))
         for j, (mean, factor) in enumerate(zip(self.means, self._factors, strict=True)):
             white = linalg.solve_triangular(factor, (z - mean).T, lower=True).T
             log_det = np.sum(np.log(np.diag(factor)))
             terms[:, j] = reference.log_likelihood(white, np.zeros_like(white)) - log_det
-        value: Array = special.logsumexp(terms + np.log(self.weights), axis=1)
+        value: Array = np.where(good, special.logsumexp(terms + np.log(self.weights), axis=1), far)
         return value
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:

@@ -156,7 +156,8 @@ def log_laplace(log_joint: ArrayLike, hessian: ArrayLike) -> Array:
 
     Returns
     -------
-    (n,) array, nats; −inf where H is not positive definite, so that z* is no minimum.
+    (n,) array, nats; −inf where H is not positive definite, so that z* is no minimum; NaN where an entry of H is
+    not finite.
 
     Warns
     -----
@@ -165,12 +166,15 @@ def log_laplace(log_joint: ArrayLike, hessian: ArrayLike) -> Array:
     """
     hessian = check.array("hessian", hessian, ("n", "m", "m"))
     log_joint = check.vector("log_joint", log_joint, hessian.shape[0])
-    eigenvalues = np.linalg.eigvalsh(0.5 * (hessian + np.swapaxes(hessian, 1, 2)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        symmetric = 0.5 * (hessian + np.swapaxes(hessian, 1, 2))
+    good: Array = np.asarray(np.isfinite(symmetric).all(axis=(1, 2)))  # of NaN or infinity LAPACK makes an error
+    eigenvalues = np.linalg.eigvalsh(np.where(good[:, None, None], symmetric, np.eye(hessian.shape[1])))
     bad = np.logical_not((eigenvalues > 0).all(axis=1))
     warn_indefinite(bad)
     safe = np.where(bad[:, None], 1.0, eigenvalues)
     value = log_joint + 0.5 * hessian.shape[1] * LOG_TWO_PI - 0.5 * np.sum(np.log(safe), axis=1)
-    return np.where(bad, -np.inf, value)
+    return np.where(good, np.where(bad, -np.inf, value), np.nan)
 
 
 def warn_indefinite(bad: Array) -> None:

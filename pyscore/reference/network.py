@@ -110,6 +110,7 @@ def _float64(layers: Sequence[Dense]) -> list[Dense]:
     return [Dense(np.asarray(w, np.float64), np.asarray(b, np.float64)) for w, b in layers]
 
 
+@np.errstate(invalid="ignore")  # a row that is infinite gives NaN
 def mlp(a: Array, layers: Sequence[Dense], activation: str, *, last_active: bool = False) -> Array:
     """Output (n, out) of the network for rows `a` (n, in)."""
     act = ACTIVATIONS[check.choice("activation", activation, ACTIVATIONS)]
@@ -120,6 +121,7 @@ def mlp(a: Array, layers: Sequence[Dense], activation: str, *, last_active: bool
     return a
 
 
+@np.errstate(invalid="ignore")  # a row that is infinite gives NaN
 def mlp_jacobian(
     a: Array, layers: Sequence[Dense], activation: str, *, last_active: bool = False
 ) -> tuple[Array, Array]:
@@ -135,6 +137,7 @@ def mlp_jacobian(
     return a, tangents
 
 
+@np.errstate(invalid="ignore")  # a row that is infinite gives NaN
 def mlp_hessian(a: Array, layers: Sequence[Dense], activation: str, weights: Array) -> Array:
     """Hessian (n, in, in) of Σ_m weights_m · output_m: Σ over layers of Aᵀ diag(g φ'') A.
 
@@ -162,6 +165,7 @@ def mlp_hessian(a: Array, layers: Sequence[Dense], activation: str, weights: Arr
     return hessian
 
 
+@np.errstate(invalid="ignore")  # a row that is infinite gives NaN
 def encoder_heads(
     x: Array, layers: Sequence[Dense], mu: Dense, kappa: Dense, activation: str, *, convention: Convention
 ) -> tuple[Array, Array]:
@@ -172,6 +176,7 @@ def encoder_heads(
     return normalize(hidden @ mu.weight.T + mu.bias, convention=convention), concentration
 
 
+@np.errstate(invalid="ignore")  # a row that is infinite gives NaN
 def encoder_jacobian(
     x: Array, layers: Sequence[Dense], mu: Dense, activation: str, *, convention: Convention
 ) -> tuple[Array, Array]:

@@ -98,7 +98,8 @@ def householder(z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) 
         ring = np.sum(mu[:, 1:] ** 2, axis=1)
         u[:, 0] = np.where(mu[:, 0] > 0, ring / (1 + np.abs(mu[:, 0])), u[:, 0])
     r = np.where(np.any(u != 0, axis=1, keepdims=True), normalize(u, convention=convention), 0.0)
-    return z - 2 * np.sum(z * r, axis=1, keepdims=True) * r
+    with np.errstate(invalid="ignore"):  # NaN of a row that is infinite
+        return z - 2 * np.sum(z * r, axis=1, keepdims=True) * r
 
 
 def tangent_frame(z: ArrayLike) -> Array:
