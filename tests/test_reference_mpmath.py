@@ -159,6 +159,16 @@ def test_bessel_ratio_of_large_dimensions(k):
     assert_within(4, ref.special.bessel_ratio(np.array(KAPPAS[1:]), k), want, want)  # measured 2.54
 
 
+@pytest.mark.parametrize("k", [3, 4, 5, 20])
+def test_bessel_functions_of_middling_concentrations(k):
+    """Relative to the result, as everywhere: scipy's `ive` is off by 20 roundings there, for κ up to 25."""
+    kappas = np.random.default_rng(k).uniform(5, 60, 100)
+    want = [exact_log_0f1(kappa, k) for kappa in kappas]
+    assert_within(4, ref.special.log_0f1(kappas, k), want, want)  # measured 0.6 to 1.8
+    want = [exact_bessel_ratio(kappa, k) for kappa in kappas]
+    assert_within(8, ref.special.bessel_ratio(kappas, k), want, want)  # measured 1.1 to 3.4
+
+
 @pytest.mark.parametrize("k", DIMENSIONS)
 def test_log_vmf_normaliser_is_the_bessel_formula(k):
     # The oracle above is ₀F₁; this ties it to the definition of C_k(κ).
