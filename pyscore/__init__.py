@@ -10,6 +10,7 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from pyscore._core.lazy import attach
 from pyscore._core.version import __version__ as __version__
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.errors import PyscoreError
@@ -50,44 +51,36 @@ __all__ = [
     "train_stack",
 ]
 
-_LAZY = {
-    "SCORES": "scoring.scores",
-    "SVAE": "reference.model",
-    "SVAEDetector": "detectors.svae",
-    "FittedModel": "scoring.fitted",
-    "ManifoldScorer": "detectors.manifold",
-    "TrainConfig": "training.config",
-    "available_backends": "backends",
-    "fit": "scoring.fitted",
-    "get_backend": "backends",
-    "load_dataset": "data.datasets",
-    "load_model": "detectors.load",
-    "score": "scoring.scores",
-    "score_table": "scoring.scores",
-    "score_terms": "scoring.scores",
-    "train": "training.train",
-    "train_stack": "training.stack",
-}
-_ROOMS = {
-    "backends",
-    "bench",
-    "cli",
-    "data",
-    "detectors",
-    "experiment",
-    "kernels",
-    "reference",
-    "scoring",
-    "studies",
-    "training",
-}
+_load, _names = attach(
+    __name__,
+    {
+        "SCORES": "scoring.scores",
+        "SVAE": "reference.model",
+        "SVAEDetector": "detectors.svae",
+        "FittedModel": "scoring.fitted",
+        "ManifoldScorer": "detectors.manifold",
+        "TrainConfig": "training.config",
+        "available_backends": "backends",
+        "fit": "scoring.fitted",
+        "get_backend": "backends",
+        "load_dataset": "data.datasets",
+        "load_model": "detectors.load",
+        "score": "scoring.scores",
+        "score_table": "scoring.scores",
+        "score_terms": "scoring.scores",
+        "train": "training.train",
+        "train_stack": "training.stack",
+    },
+)
 _MODULES = {
+    "bench": "bench",
     "calibration": "detectors.calibration",
     "flux": "backends.flux",
+    "kernels": "kernels",
     "plots": "scoring.plots",
     "priors": "detectors.priors",
 }
-"""Public modules that are reached as an attribute of the package."""
+"""Public modules by another place than their name says; a checkout has bench and kernels outside this folder."""
 
 
 def __getattr__(name: str) -> Any:
@@ -97,18 +90,11 @@ def __getattr__(name: str) -> Any:
             DeprecationWarning,
             stacklevel=2,
         )
-        return importlib.import_module("pyscore.data.datasets").load_dataset
-    if name in _LAZY:
-        from pyscore._core.optional import needs_torch
-
-        with needs_torch(f"pyscore.{name}"):
-            value = getattr(importlib.import_module(f"pyscore.{_LAZY[name]}"), name)
-        globals()[name] = value
-        return value
-    if name in _ROOMS or name in _MODULES:
-        return importlib.import_module(f"pyscore.{_MODULES.get(name, name)}")
-    raise AttributeError(f"module 'pyscore' has no attribute {name!r}")
+        name = "load_dataset"
+    if name in _MODULES:
+        return importlib.import_module(f"pyscore.{_MODULES[name]}")
+    return _load(name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS, *_MODULES})
+    return sorted({*_names(), *_MODULES})

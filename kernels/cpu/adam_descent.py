@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from pyscore._core.constants import BETAS
 from pyscore.errors import ShapeError
 from pyscore.kernels.cpu._compile import compiled
 from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, push
@@ -16,7 +17,7 @@ from pyscore.kernels.cpu.encoder_log_volume import _pull, pack_encoder
 
 __all__ = ["Descent", "adam_descent"]
 
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+_EPSILON = 1e-8
 
 
 class Descent(NamedTuple):
@@ -34,8 +35,8 @@ def _adam_step(codes, first, second, gradient, g_at, at, k, n, powers, t, rate):
     for i in range(k):
         g = widen(load(gradient, g_at + i * LANES)) / -n
         place = at + i * LANES
-        m = _BETA_1 * load(first, place) + (1 - _BETA_1) * g
-        v = _BETA_2 * load(second, place) + (1 - _BETA_2) * (g * g)
+        m = BETAS[0] * load(first, place) + (1 - BETAS[0]) * g
+        v = BETAS[1] * load(second, place) + (1 - BETAS[1]) * (g * g)
         store(first, place, m)
         store(second, place, v)
         step = m / (1 - powers[0, t]) / (sqrt(v / (1 - powers[1, t])) + _EPSILON) * rate

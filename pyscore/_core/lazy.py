@@ -21,7 +21,7 @@ def attach(
     package : str
         ``__name__`` of the package.
     names : mapping, optional
-        Public name → module of the package that holds it.
+        Public name → module of the package that holds it. A name that cannot be had without torch says so.
     """
     public = dict(names or {})
 
@@ -31,7 +31,10 @@ def attach(
 
     def load(name: str) -> Any:
         if name in public:
-            value = getattr(importlib.import_module(f"{package}.{public[name]}"), name)
+            from pyscore._core.optional import needs_torch
+
+            with needs_torch(f"{package}.{name}"):
+                value = getattr(importlib.import_module(f"{package}.{public[name]}"), name)
             setattr(sys.modules[package], name, value)
             return value
         if not name.startswith("__") and name in modules():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pyscore._core.checks import Array
+from pyscore._core.constants import BETAS
 from pyscore.convention import ORIGINAL, Convention
 from pyscore.experiment.goodness import sample_prior
 from pyscore.reference import sampling
@@ -18,7 +19,6 @@ MOST_CODES = 2000
 HIDDEN = 64
 BATCH = 100
 RATE = 1e-3
-BETAS = (0.9, 0.999)
 
 Layers = list[Array]
 
