@@ -182,13 +182,13 @@ def kill_runs(run, count, rng):
         if killed % 10 == 0:
             print(f"{killed} kills: {dict(counts)}", flush=True)
         counts["killed, result there" if run.check() else "killed, no result yet"] += 1
-        if rng.random() < 0.4:
-            if isinstance(run, Score) and run.check() and run.target.is_dir() and not unfinished(run.target):
-                counts["the result was whole"] += 1  # a folder that is there is not written again
-            else:
-                complete(run)
-                run.finished()
-                counts["went on and completed"] += 1
+        if isinstance(run, Score) and run.check() and run.target.is_dir() and not unfinished(run.target):
+            counts["the result was whole"] += 1  # a folder that is there is not written again
+            clear(run.out)
+        elif rng.random() < 0.4:
+            complete(run)
+            run.finished()
+            counts["went on and completed"] += 1
             clear(run.out)
     return counts
 
