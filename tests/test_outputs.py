@@ -212,7 +212,13 @@ def test_fit_says_it_before_the_training(place, capsys, monkeypatch, output, say
 def test_a_folder_that_is_not_there_or_not_writable(place, capsys, monkeypatch, command):
     monkeypatch.chdir(place)
     suffix = {"explain": "csv", "report": "html", "score": "parquet", "results": "md"}.get(command[0], "json")
-    for module in ("explain.FittedModel", "verify.verify", "bench._run_here", "bench.read", "report.write_report"):
+    for module in (
+        "explain.FittedModel",
+        "verify.verify_backends",
+        "bench._run_here",
+        "bench.read",
+        "report.write_report",
+    ):
         monkeypatch.setattr(f"pyscore.cli.{module}", lambda *_, **__: pytest.fail("work began"))
     status, _, err = run(capsys, *command, f"/proc/x.{suffix}")
     where = "/proc" if command[0] == "results" else f"/proc/x.{suffix}"

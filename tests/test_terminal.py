@@ -202,7 +202,7 @@ def failing(error):
     ],
 )  # fmt: skip
 def test_what_is_said_of_an_error(error, status, said, capsys, monkeypatch):
-    monkeypatch.setattr("pyscore.cli.doctor.report", failing(error))
+    monkeypatch.setattr("pyscore.cli.doctor.facts", failing(error))
     got, _, err = run(capsys, "doctor")
     assert got == status
     assert err.startswith(said)
@@ -215,7 +215,7 @@ def test_what_is_said_of_an_error(error, status, said, capsys, monkeypatch):
 
 
 def test_debug_by_the_environment(capsys, monkeypatch):
-    monkeypatch.setattr("pyscore.cli.doctor.report", failing(TypeError("x")))
+    monkeypatch.setattr("pyscore.cli.doctor.facts", failing(TypeError("x")))
     monkeypatch.setenv("PYSCORE_DEBUG", "1")
     assert "Traceback" in run(capsys, "doctor")[2]
 

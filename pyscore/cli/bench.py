@@ -8,19 +8,67 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from pyscore._core.output_guard import check_output
+from pyscore.bench import compare as comparison
+from pyscore.bench import record as records
 from pyscore.bench import tables
-from pyscore.bench.compare import compare, same_machine
 from pyscore.bench.harness import few_processors, pin_threads
-from pyscore.bench.record import Record, Row, describe, merge, read, write
-from pyscore.cli import output
+from pyscore.bench.record import Record, Row, describe, read, write
+from pyscore.cli.options import Json, Output
+from pyscore.cli.output import emit, print_error, print_frame, spinner
+from pyscore.cli.output import write as say
 from pyscore.errors import InvalidInput, PyscoreError
 
-__all__ = ["run_compare", "run_merge", "run_suites", "run_table"]
+__all__ = ["bench", "run_suites"]
 
 Progress = Callable[[str], None]
-SUITES = ("kernels", "scaling", "scores", "training", "datasets", "stream", "peers")
+SUITES = {
+    "kernels": "Time the compiled kernels against what they replace, as ratios of one run, errors beside them.",
+    "scaling": "Time the kernels over n = 10² … 10⁷, d, h and k, and what the machine allows.",
+    "scores": "Time every score on every backend that runs here: rows a second, memory, error, AUC.",
+    "training": "Time the three trainers on the same stack of models, in model-steps a second.",
+    "datasets": "Time every score on every backend on the paper's datasets, as far as they are on this machine.",
+    "stream": "Time `proposed` from Parquet to Parquet beside pandas and the bare kernel.",
+    "peers": """
+        Time ours beside torch.func, JAX, KeOps, alibi-detect and PyOD on the same rows of the ten datasets.
+
+        alibi-detect asks for NumPy below 2: PYSCORE_ALIBI_PYTHON names the Python of an environment that has it.
+        """,
+}
+
+bench = App(name="bench")
+
+
+def _command(suites: Sequence[str]) -> Callable[..., None]:
+    def measure(
+        *,
+        json: Annotated[Path | None, Parameter(name="--json", help="Write the measurements there, too.")] = None,
+        threads: int = 2,
+        quick: bool = False,
+    ) -> None:
+        """Measure the suites.
+
+        Parameters
+        ----------
+        threads
+            Threads of Numba, torch and BLAS alike.
+        quick
+            Fewer repeats, sizes, datasets and steps, smaller tables, no compile times.
+        """
+        run_suites(suites, json, threads=threads, quick=quick)
+
+    return measure
+
+
+for _suite, _help in SUITES.items():
+    bench.command(_command([_suite]), name=_suite, help=_help)
+bench.command(
+    _command([*SUITES]), name="all", help="Measure everything, one suite after the other, into one file."
+)
 
 
 def run_suites(suites: Sequence[str], json: Path | None, *, threads: int, quick: bool) -> None:
@@ -39,7 +87,7 @@ def run_suites(suites: Sequence[str], json: Path | None, *, threads: int, quick:
         failed: list[str] = []
     else:
         record, failed = _run_all(suites, json, threads, quick=quick)
-    output.write(tables.render(record))
+    say(tables.render(record))
     if failed:
         raise PyscoreError(f"{len(failed)} of {len(suites)} suites failed: {' '.join(failed)}")
 
@@ -53,7 +101,7 @@ def _run_all(suites: Sequence[str], json: Path | None, threads: int, *, quick: b
     """Measure one suite after the other, the file written as each ends, and say which failed."""
     found: list[Record] = []
     failed: list[str] = []
-    with output.spinner("measuring") as progress:
+    with spinner("measuring") as progress:
         for suite in suites:
             progress(suite)
             try:
@@ -61,7 +109,7 @@ def _run_all(suites: Sequence[str], json: Path | None, threads: int, *, quick: b
             except PyscoreError as error:
                 failed.append(str(error))
             if found:
-                record = merge(found, command("all", threads, quick=quick))
+                record = records.merge(found, command("all", threads, quick=quick))
                 record = replace(record, not_measured=[*record.not_measured, *failed])
                 if json is not None:
                     write(json, record)
@@ -84,7 +132,7 @@ def _run_elsewhere(suite: str, threads: int, *, quick: bool) -> Record:
 
 def _run_here(suite: str, threads: int, *, quick: bool) -> Record:
     compiled: dict[str, dict[str, float]] = {}
-    with few_processors(threads), output.spinner("measuring") as progress:
+    with few_processors(threads), spinner("measuring") as progress:
         pinned = pin_threads(threads)
         rows, absent = _measure(suite, threads, quick=quick, progress=progress)
         if suite == "kernels" and not quick:
@@ -131,50 +179,79 @@ def _measure(suite: str, threads: int, *, quick: bool, progress: Progress) -> tu
     return dataset_rows(quick=quick, progress=progress)
 
 
-def run_compare(old: Path, new: Path, *, json: bool) -> None:
-    """Print what changed; exit status 1 if something became slower than the noise."""
+@bench.command
+def compare(old: Path, new: Path, /, *, json: Json = False) -> None:
+    """List what became slower than the noise between two files; exit status 1 if something did.
+
+    Parameters
+    ----------
+    old, new
+        Files of `pyscore bench ... --json`.
+    """
     before, after = read(old), read(new)
-    table = compare(before, after)
+    table = comparison.compare(before, after)
     verdicts = table["verdict"].value_counts().to_dict()
     judged = sum(verdicts.get(verdict, 0) for verdict in ("slower", "same", "faster"))
     if not judged:
         raise InvalidInput(f"`old` and `new` must have rows in common; {old} and {new} have none.")
     slower = verdicts.get("slower", 0)
-    absolute = same_machine(before, after)
+    absolute = comparison.same_machine(before, after)
     if json:
         facts = {"compared": judged, "absolute": absolute, "slower": slower, "verdicts": verdicts}
-        output.emit({**facts, "rows": table.to_dict("records")}, json=True)
+        emit({**facts, "rows": table.to_dict("records")}, json=True)
     else:
         what = "seconds" if absolute else "other machine or threads: our time over the other's"
-        output.print_frame(table.drop(columns=["old", "new"]), title=f"ratio new/old ({what}), slowest first")
-        output.emit({"compared": judged, "slower": slower, **verdicts}, json=False)
+        print_frame(table.drop(columns=["old", "new"]), title=f"ratio new/old ({what}), slowest first")
+        emit({"compared": judged, "slower": slower, **verdicts}, json=False)
     if slower:
         sys.exit(1)
 
 
-def run_merge(files: Sequence[Path], target: Path) -> None:
-    """Write one file of several."""
+@bench.command
+def merge(files: list[Path], /, *, output: Output) -> None:
+    """Put files of different suites, measured on one machine, into one.
+
+    Parameters
+    ----------
+    files
+        Files of `pyscore bench ... --json`.
+    output
+        The file that holds them all.
+    """
     if not files:
         raise InvalidInput("`files` must name at least one file of `pyscore bench --json`; got none.")
-    check_output(target, files)
-    record = merge([read(file) for file in files])
-    write(target, record)
-    output.emit({"file": str(target), "rows": len(record.rows)}, json=False)
+    check_output(output, files)
+    record = records.merge([read(file) for file in files])
+    write(output, record)
+    emit({"file": str(output), "rows": len(record.rows)}, json=False)
 
 
-def run_table(file: Path, update: Path | None, *, check: bool, short: bool) -> None:
-    """Print a record as Markdown, or put it between the markers of a page."""
+@bench.command
+def table(file: Path, /, *, update: Path | None = None, check: bool = False, short: bool = False) -> None:
+    """Print a file of measurements as Markdown, or put it into a page.
+
+    Parameters
+    ----------
+    file
+        A file of `pyscore bench ... --json`.
+    update
+        A page with the lines `<!-- bench: begin -->` and `<!-- bench: end -->`; what is between them is replaced.
+    check
+        Write nothing; exit status 1 unless the page is what the file gives.
+    short
+        The headlines alone, one table.
+    """
     if update is not None and not check:
         check_output(update, [file])
     record = read(file)
     if update is None:
-        output.write((tables.short_block if short else tables.markdown_block)(record))
+        say((tables.short_block if short else tables.markdown_block)(record))
         return
     same = tables.update_page(update, record, check=check, short=short)
     if check and not same:
-        output.print_error(
+        print_error(
             f"{update} is not what {file} gives. Run `pyscore bench table {file} --update {update}"
             + (" --short`." if short else "`.")
         )
         sys.exit(1)
-    output.emit({"page": str(update), "state": "as it was" if same else "updated"}, json=False)
+    emit({"page": str(update), "state": "as it was" if same else "updated"}, json=False)

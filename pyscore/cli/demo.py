@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pyscore._core.output_guard import check_folder, check_output
+from pyscore.cli.options import Json
 from pyscore.cli.output import emit, print_frame, training_progress
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.data import datasets as data
@@ -19,34 +20,44 @@ from pyscore.scoring.fitted import FittedModel, PendingVariance
 from pyscore.training.config import TrainConfig
 from pyscore.training.train import train
 
-__all__ = ["run_demo"]
+__all__ = ["demo"]
 
 MODEL, FIGURE = "model.safetensors", "demo.png"
 
 
-def run_demo(folder: Path, *, steps: int, seed: int, json: bool) -> None:
-    """Train one model a convention, print the AUCs of every score beside the baselines, save model and figure."""
+def demo(*, output_dir: Path = Path("demo"), steps: int = 3000, seed: int = 0, json: Json = False) -> None:
+    """Train one model a convention, print the AUCs of every score beside the baselines, save model and figure.
+
+    Parameters
+    ----------
+    output_dir
+        Folder for model.safetensors and demo.png; made if it is missing.
+    steps
+        Training steps of each of the two models (EXACT and ORIGINAL).
+    seed
+        Seed of split, model and training.
+    """
     began = time.perf_counter()
-    check_folder(folder)
+    check_folder(output_dir)
     for name in (MODEL, FIGURE):
-        check_output(folder / name)
+        check_output(output_dir / name)
     dataset = data.load_breast_cancer()
     models = {c.name: _train(dataset, c, steps, seed) for c in (EXACT, ORIGINAL)}
     columns = {name: _aucs(model, dataset, seed) for name, model in models.items()}
     split = dataset.split(seed)
     baselines = evaluation.baseline_rows(split, seed)
     best = models["EXACT"]
-    best.save(folder / MODEL)
+    best.save(output_dir / MODEL)
     figure = _figure(best, split, seed)
-    plots.save_figure(figure, folder / FIGURE)
+    plots.save_figure(figure, output_dir / FIGURE)
     table = pd.DataFrame(columns).reindex(list(scores.SCORES))
     table.insert(0, "score", table.index)
     rest = baselines.rename(columns={"auc": "EXACT"})
     facts = {
         "dataset": f"{dataset.name}: {len(split.x_train)} training rows ({int(split.y_train.sum())} unlabelled "
         f"anomalies among them), {len(split.x_test)} test rows ({int(split.y_test.sum())} anomalies), 30 features",
-        "model": str(folder / MODEL),
-        "figure": str(folder / FIGURE),
+        "model": str(output_dir / MODEL),
+        "figure": str(output_dir / FIGURE),
         "seconds": round(time.perf_counter() - began, 1),
     }
     if json:

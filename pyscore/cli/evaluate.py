@@ -9,8 +9,16 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from pyscore.cli.options import (
+    DEFAULT_MODEL,
+    DEFAULT_READING,
+    ConventionName,
+    Json,
+    ModelOptions,
+    TableOptions,
+    names_of,
+)
 from pyscore.cli.output import emit, print_frame, score_progress, training_progress
-from pyscore.cli.reading import TableOptions
 from pyscore.convention import get_convention
 from pyscore.data import datasets as data
 from pyscore.data.tables import read_rows
@@ -21,7 +29,57 @@ from pyscore.scoring.scores import residual_variance
 from pyscore.training.config import TrainConfig
 from pyscore.training.stack import train_stack
 
-__all__ = ["dataset", "saved_model"]
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    sources: list[str],
+    /,
+    *,
+    model: Path | None = None,
+    label: str | None = None,
+    split: int = 0,
+    seeds: int = 1,
+    scores: str = "all",
+    sigma2: float | Literal["residual"] = 1.0,
+    convention: ConventionName | None = None,
+    training: ModelOptions = DEFAULT_MODEL,
+    backend: str = "torch",
+    reading: TableOptions = DEFAULT_READING,
+    json: Json = False,
+) -> None:
+    """Print the AUCs of `model`, or without it those of models trained here.
+
+    Parameters
+    ----------
+    sources
+        Labelled tables, as for `pyscore score` (with --model and --label), or the name of a dataset (see
+        `pyscore data list`).
+    model
+        A file of `pyscore fit`.
+    label
+        The column of a table that is 0 for normal and 1 for anomalous rows.
+    split
+        Seed of the train/test split of a dataset.
+    seeds
+        Number of models trained on that split, seeds 0, 1, …; the table gives mean and deviation.
+    scores
+        Names separated by commas, or "all".
+    sigma2
+        See `pyscore score`.
+    convention
+        exact or original; by default the saved model's, or exact.
+    backend
+        See `pyscore doctor`.
+    """
+    names = names_of(scores)
+    if model is not None:
+        saved_model(sources, model, label, names, convention, backend, reading, sigma2=sigma2, json=json)
+        return
+    if len(sources) > 1:
+        raise InvalidInput(f"`evaluate` trains on one dataset at a time; got {', '.join(sources[:8])}.")
+    config = training.config(convention or "exact")
+    dataset(sources[0], split, seeds, names, config, training.sizes(), backend, sigma2=sigma2, json=json)
 
 
 def saved_model(

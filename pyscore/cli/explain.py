@@ -2,50 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from pyscore._core.output_guard import check_output
+from pyscore.cli.options import DEFAULT_READING, ConventionName, Json, Output, TableOptions
 from pyscore.cli.output import emit, print_frame
-from pyscore.cli.reading import TableOptions
-from pyscore.convention import Convention
+from pyscore.convention import get_convention
 from pyscore.data.table_files import find_files
 from pyscore.data.tables import WRITTEN, read_row, write_table
-from pyscore.scoring.explain import FEATURE_COLUMNS, explain
+from pyscore.scoring.explain import FEATURE_COLUMNS
+from pyscore.scoring.explain import explain as explain_rows
 from pyscore.scoring.fitted import FittedModel
 from pyscore.scoring.plots import FIGURES, plot_explanation, save_figure
 
-__all__ = ["explain_row"]
+__all__ = ["explain"]
 
 SHOWN = 15
 
 
-def explain_row(
+def explain(
     model: Path,
-    tables: Sequence[str],
-    row: int,
-    output: Path | None,
-    score: str | None,
-    convention: Convention | None,
-    backend: str,
-    reading: TableOptions,
+    tables: list[str],
+    /,
     *,
-    json: bool,
+    row: int,
+    output: Output | None = None,
+    score: str | None = None,
+    convention: ConventionName | None = None,
+    backend: str = "torch",
+    reading: TableOptions = DEFAULT_READING,
+    json: Json = False,
 ) -> None:
-    """Explain row number `row`; print it, and write a figure or a table if asked to."""
+    """Explain row number `row`; print it, and write a figure or a table if asked to.
+
+    Parameters
+    ----------
+    model
+        A file of `pyscore fit`, or of `SVAEDetector.save`.
+    tables
+        As for `pyscore score`.
+    row
+        Number of the row, counted from 0 over all tables.
+    output
+        A .svg, .png or .pdf file for a figure, or a .csv or .parquet file for the table.
+    score
+        A score out of `pyscore.SCORES`; by default the detector's own, or proposed.
+    convention
+        exact or original; by default the model's own.
+    backend
+        See `pyscore doctor`.
+    """
     if output is not None:
         check_output(output, [model, *find_files(tables)], suffixes=(*(f".{kind}" for kind in FIGURES), *WRITTEN))
     fitted = FittedModel.load(model)
+    chosen = get_convention(convention) if convention else fitted.convention
     fitted.require_imputer(reading.impute)
     columns = fitted.standardiser.columns
     frame = read_row(tables, columns, row, missing=reading.impute is not None, options=reading)
     own = fitted.detector.get("parameters", {}).get("score_name", "proposed")
     name = score or own
-    lines = explain(fitted, frame, name, backend=backend, convention=convention, impute=reading.impute)
+    lines = explain_rows(fitted, frame, name, backend=backend, convention=chosen, impute=reading.impute)
     # What is typical was measured with the detector's own score and convention.
-    same = name == own and convention in (None, fitted.convention)
+    same = name == own and chosen == fitted.convention
     typical = fitted.detector.get("typical_terms") if same else None
     if output is not None:
         if output.suffix.lower().lstrip(".") in FIGURES:
@@ -55,8 +75,7 @@ def explain_row(
     terms = {str(term): float(lines[term].iloc[0]) for term in lines.columns if term not in FEATURE_COLUMNS}
     if json:
         features = lines[[c for c in FEATURE_COLUMNS if c != "row"]].to_dict("records")
-        convention_name = (convention or fitted.convention).name
-        facts = {"row": row, "score_name": name, "convention": convention_name, "terms": terms}
+        facts = {"row": row, "score_name": name, "convention": chosen.name, "terms": terms}
         emit({**facts, "typical_terms": typical, "features": features}, json=True)
         return
     _show(lines, row, name, terms, typical)

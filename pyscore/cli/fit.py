@@ -1,4 +1,4 @@
-"""`pyscore fit`: what is checked before the work begins."""
+"""`pyscore fit`: from tables to a model file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,70 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyscore._core.output_guard import check_output
+from pyscore.cli.options import (
+    DEFAULT_MODEL,
+    DEFAULT_READING,
+    ConventionName,
+    Json,
+    ModelOptions,
+    Output,
+    TableOptions,
+)
+from pyscore.cli.output import emit, goes_on, score_progress, training_progress
 from pyscore.data.table_files import SUFFIXES, find_files
+from pyscore.data.tables import read_rows
 from pyscore.errors import InvalidInput
+from pyscore.scoring import fitted
 from pyscore.scoring.plots import FIGURES
 
-__all__ = ["check_outputs"]
+__all__ = ["fit"]
+
+
+def fit(
+    tables: list[str],
+    /,
+    *,
+    output: Output = Path("model.safetensors"),
+    label: str | None = None,
+    convention: ConventionName = "exact",
+    training: ModelOptions = DEFAULT_MODEL,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    reading: TableOptions = DEFAULT_READING,
+    json: Json = False,
+) -> None:
+    """Train on the rows of all tables and save the model.
+
+    Parameters
+    ----------
+    tables
+        A .csv, .tsv, .parquet or .arrow file (texts also compressed), a folder of them, or a pattern; or several.
+        Rows are samples, columns are features, all numbers.
+    output
+        Where the model goes.
+    label
+        A column that is not a feature (0 normal, 1 anomaly); it is left out of training.
+    convention
+        exact, what the mathematics asks for; or original, the code of the paper.
+    seed
+        Seed of everything drawn.
+    checkpoint
+        A file to resume from and to write to every 1,000 steps.
+    """
+    check_outputs(tables, output, checkpoint)
+    impute = reading.impute
+    keep = () if label is None else (label,)
+    with score_progress("reading") as tell:
+        rows = read_rows(tables, keep=keep, missing=impute is not None, options=reading, progress=tell)
+    config = training.config(convention, seed)
+    hint = "" if checkpoint is None else "The same command goes on from the checkpoint, if one was written."
+    with goes_on(hint), training_progress("training") as callback:
+        model = fitted.fit(
+            rows.frame, config, callback=callback, checkpoint=checkpoint, impute=impute, **training.sizes()
+        )
+    model.save(output)
+    facts = {"model": str(output), "rows": len(rows.x), "columns": rows.x.shape[1], "steps": config.steps}
+    emit(facts, json=json)
 
 
 def check_outputs(tables: Sequence[str], model: Path, checkpoint: Path | None) -> None:

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from cyclopts import Parameter
 
 from pyscore._core.version import __version__
+from pyscore.cli.options import ConventionName, Json, Output, names_of
 from pyscore.cli.output import emit, print_frame, print_note, spinner, task_progress
-from pyscore.data import datasets as data
+from pyscore.convention import get_convention
+from pyscore.data.datasets import DATASETS, NOTES, load_dataset
 from pyscore.errors import InvalidInput
 from pyscore.experiment import cluster
 from pyscore.experiment.ablation import selected_models, training_tasks
@@ -28,7 +31,87 @@ from pyscore.experiment.schedule import BROKEN, ELSEWHERE, FINISHED, FINISHED_BE
 from pyscore.experiment.schema import SCHEMA
 from pyscore.experiment.store import Store, damage_of_rows, out_of_disk, read_results, read_rows
 
-__all__ = ["Request", "ablate", "reproduce", "show_status"]
+__all__ = ["reproduce"]
+
+
+def reproduce(
+    *,
+    output: Output,
+    datasets: str = "all",
+    splits: str = "0",
+    grid: Literal["paper", "small", "latent"] = "paper",
+    steps: int = 10_000,
+    learning_rate: float = 1e-4,
+    convention: ConventionName = "original",
+    costly_rows: int = 300,
+    disc_steps: int = 500,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    backend: Literal["numba", "torch"] = "numba",
+    device: str = "cpu",
+    threads: int | None = None,
+    ablation: Literal["scoring", "all"] | None = None,
+    status: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Compute what is missing in the output folder, or with `status` say what is.
+
+    Parameters
+    ----------
+    output
+        Folder of the results; made if it is missing.
+    datasets
+        Names separated by commas (see `pyscore data list`), or "all" for the paper's ten.
+    splits
+        Seeds of the train/test splits, separated by commas; the paper has five.
+    grid
+        paper, its 288 configurations; small, 32 of them; latent, the sweep over latent dimensions of Figure 3.
+    steps
+        Training steps of each model.
+    learning_rate
+        Of ADAM.
+    convention
+        Of the training. Every model is scored under both conventions.
+    costly_rows
+        Rows of training and of test set on which the importance score is evaluated; 0 leaves it out.
+    disc_steps
+        Training steps of the classifier two-sample test; 0 leaves it out.
+    jobs
+        Worker processes of a Dask cluster on this machine; 1 computes in this process.
+    scheduler
+        Address of a Dask scheduler, tcp://host:port, whose workers compute.
+    backend
+        What trains the models: numba or torch.
+    device
+        Where torch trains: cpu, cuda, cuda:1.
+    threads
+        Threads of the training; by default all cores.
+    ablation
+        Instead: switch each field of the convention alone. scoring, on the models of finished stacks; all, also
+        train the small grid with each training field switched.
+    status
+        Print what is done and missing in the output folder, and compute nothing.
+    """
+    if status:
+        show_status(output, json=json)
+        return
+    options = Options(
+        steps=steps, learning_rate=learning_rate, train_convention=get_convention(convention),
+        costly_rows=costly_rows, disc_steps=disc_steps,
+    )  # fmt: skip
+    request = Request(
+        datasets=names_of(datasets, "datasets"),
+        splits=[_seed_of_split(text) for text in names_of(splits, "splits") or ["0", "1", "2", "3", "4"]],
+        grid=grid,
+        options=options,
+        jobs=jobs,
+        scheduler=scheduler,
+        place=Place(backend=backend, device=device, threads=threads),
+    )
+    if ablation is not None:
+        ablate(output, request, training=ablation == "all", json=json)
+    else:
+        run(output, request, json=json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +128,10 @@ class Request:
 
     def tasks(self) -> list[StackTask]:
         """All stacks, in the order of work."""
-        return tasks_of(GRIDS[self.grid], self.datasets or data.DATASETS, self.splits, self.options)
+        return tasks_of(GRIDS[self.grid], self.datasets or DATASETS, self.splits, self.options)
 
 
-def reproduce(folder: Path, request: Request, *, json: bool) -> None:
+def run(folder: Path, request: Request, *, json: bool) -> None:
     """Run what is not finished; exit with 1 if something was not computed or not written."""
     tasks = _checked(request)
     store = Store(folder, tell=print_note)
@@ -92,13 +175,20 @@ def ablate(folder: Path, request: Request, *, training: bool, json: bool) -> Non
         sys.exit(1)
 
 
+def _seed_of_split(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInput(f"`splits` must be whole numbers separated by commas; got {text!r}.") from None
+
+
 def _checked(request: Request) -> list[StackTask]:
     """Return the tasks; complains of what is wrong now rather than in an hour."""
     if request.jobs < 1:
         raise InvalidInput(f"`--jobs` must be at least 1; got {request.jobs}.")
     tasks = request.tasks()
     for name in dict.fromkeys(task.dataset for task in tasks):
-        data.load_dataset(name)
+        load_dataset(name)
     return tasks
 
 
@@ -144,7 +234,7 @@ def _announce(store: Store, tasks: Sequence[StackTask], request: Request) -> Non
             "splits": request.splits,
             "options": _plain(options),
             "stacks": stacks,
-            "notes": {name: data.NOTES[name] for name in datasets if name in data.NOTES},
+            "notes": {name: NOTES[name] for name in datasets if name in NOTES},
             "versions": _versions(),
         },
     )

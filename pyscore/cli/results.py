@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from pyscore._core.output_guard import check_folder, check_output
+from pyscore.cli.options import Json, Output
 from pyscore.cli.output import emit, print_error, print_frame, print_note, spinner, training_progress
 from pyscore.errors import DataIntegrityError, DataUnavailable, InvalidInput, ModelFileError
 from pyscore.experiment import results_page, toy
@@ -16,15 +17,36 @@ from pyscore.experiment import term_analysis as anatomy
 from pyscore.experiment.result_tables import selectable, summarise, write_summary
 from pyscore.experiment.run_reader import Study, read_study
 
-__all__ = ["run_results"]
+__all__ = ["results"]
 
 PAGE = ".md"
 
 
-def run_results(
-    run: Path | None, output: Path, tables: Path, from_summary: Path | None, *, check: bool, json: bool
+def results(
+    run: Path | None = None,
+    /,
+    *,
+    output: Output = Path("docs/results.md"),
+    tables: Path = Path("docs/results"),
+    from_summary: Path | None = None,
+    check: bool = False,
+    json: Json = False,
 ) -> None:
-    """Write tables, figures and page, or with `check` only compare the page with its tables."""
+    """Write tables, figures and page, or with `check` only compare the page with its tables.
+
+    Parameters
+    ----------
+    run
+        Output folder of the experiment; it may still be running.
+    output
+        The page, in Markdown.
+    tables
+        Folder for the tables (CSV) and figures (SVG, PNG) that the page is made of.
+    from_summary
+        Make the page again from such a folder, without the run.
+    check
+        Write nothing; exit status 1 unless the page is what the tables give.
+    """
     if (run is None) == (from_summary is None):
         raise InvalidInput(
             "give either the output folder of an experiment, or --from-summary and a folder of tables."

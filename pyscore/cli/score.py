@@ -2,66 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import pyarrow as pa
+from cyclopts import Parameter
 
+from pyscore.cli.options import DEFAULT_READING, ConventionName, Json, TableOptions, names_of, split_names
 from pyscore.cli.output import emit, print_frame, print_note, score_progress
-from pyscore.cli.reading import TableOptions
 from pyscore.convention import get_convention
 from pyscore.data.table_files import InputFile
 from pyscore.scoring.fitted import FittedModel
 from pyscore.scoring.resumable_output import check_target
 from pyscore.scoring.stream import Scorer, open_input, score_files, scored_blocks
 
-__all__ = ["run_score"]
+__all__ = ["score"]
 
 SHOWN = 20
 
 
-def run_score(
+def score(
     model: Path,
-    source: Sequence[str],
-    target: str | None,
-    names: list[str] | None,
-    convention: str | None,
+    tables: list[str],
+    /,
     *,
-    backend: str,
-    seed: int,
-    reading: TableOptions,
-    keep: Sequence[str],
-    sigma2: float | Literal["residual"],
-    projection: bool,
-    threads: int | None,
-    scheduler: str | None,
-    json: bool,
+    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
+    scores: str = "proposed",
+    sigma2: float | Literal["residual"] = 1.0,
+    projection: Annotated[bool, Parameter(negative="")] = False,
+    convention: ConventionName | None = None,
+    backend: str = "numba",
+    seed: int = 0,
+    keep: str = "",
+    threads: int | None = None,
+    scheduler: str | None = None,
+    reading: TableOptions = DEFAULT_READING,
+    json: Json = False,
 ) -> None:
-    """Score the rows of a source with a saved model; write them, or print the first ones."""
-    if target is not None:
-        check_target(target, [model])
+    """Score the rows of tables with a saved model; write the scores, or print the first ones.
+
+    Parameters
+    ----------
+    model
+        A file of `pyscore fit`.
+    tables
+        A .csv, .tsv, .parquet or .arrow file (texts also compressed), a folder of them, or a pattern; or several.
+        They must have the columns that the model was trained on, in any order.
+    output
+        A .parquet, .csv or .arrow file for the scores, or a folder (with a slash at its end) for parts; by default
+        the first rows are printed.
+    scores
+        Names separated by commas, or "all".
+    sigma2
+        Variance of the noise in standardised units: a number, or residual, that of the training residuals.
+    projection
+        Add how the rows were projected onto the manifold: distance from the encoder's point and from the nearest
+        one, the norm of the gradient there, and the number of iterations.
+    convention
+        exact or original; by default the model's own.
+    backend
+        See `pyscore doctor`. The default, numba, is the fastest on a CPU; it compiles its kernels once (some ten
+        seconds on first use).
+    seed
+        Seed of the draws of the importance score.
+    keep
+        Columns to carry along, separated by commas: identifiers, say.
+    threads
+        Threads that score (numba); by default all cores.
+    scheduler
+        Address of a Dask scheduler, tcp://…, whose workers do the work; they must see the same paths.
+    """
+    names, kept = names_of(scores), split_names(keep)
+    if output is not None:
+        check_target(output, [model])
     fitted = FittedModel.load(model)
     chosen = get_convention(convention) if convention else fitted.convention
     facts: dict[str, Any] = {"convention": chosen.name, "backend": backend}
-    if target is None:
+    if output is None:
         scorer = Scorer(
-            fitted, tuple(names or ()), chosen, backend, seed, reading.impute, tuple(keep), sigma2, projection
+            fitted, tuple(names or ()), chosen, backend, seed, reading.impute, tuple(kept), sigma2, projection
         )  # fmt: skip
-        _print(scorer, open_input(source, scorer, reading), facts, threads, scheduler, json=json)
+        _print(scorer, open_input(tables, scorer, reading), facts, threads, scheduler, json=json)
         return
     with score_progress("scoring") as progress:
         result = score_files(
-            fitted, source, target, names, convention=chosen, backend=backend, seed=seed,
-            impute=reading.impute, reading=reading, keep=keep, sigma2=sigma2, projection=projection,
+            fitted, tables, output, names, convention=chosen, backend=backend, seed=seed,
+            impute=reading.impute, reading=reading, keep=kept, sigma2=sigma2, projection=projection,
             threads=threads, scheduler=scheduler, progress=progress,
         )  # fmt: skip
     if result.restarted is not None:
         print_note(f"an unfinished run was there, but {result.restarted}; started anew.")
     if result.resumed:
         print_note(f"went on from row {result.resumed:,}, where an earlier run had stopped.")
-    emit({"scores": target, "rows": result.rows, **facts}, json=json)
+    emit({"scores": output, "rows": result.rows, **facts}, json=json)
 
 
 def _print(

@@ -4,27 +4,80 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from cyclopts import Parameter
 
 from pyscore._core.files import write_json
 from pyscore._core.output_guard import check_output
 from pyscore._core.version import __version__
 from pyscore.backends import golden
-from pyscore.backends.verify import bit_equal_functions, cases_to_verify, verify
+from pyscore.backends.verify import bit_equal_functions, cases_to_verify
+from pyscore.backends.verify import verify as verify_backends
+from pyscore.cli.options import split_names
 from pyscore.cli.output import emit, print_frame, spinner
+from pyscore.errors import InvalidInput
 
-__all__ = ["run_verify"]
+__all__ = ["verify"]
 
 
-def run_verify(backends: list[str] | None, dtypes: list[str] | None, seeds: int, target: Path | None) -> None:
+def verify(
+    *,
+    backends: str | None = None,
+    dtype: Literal["float64", "float32"] | None = None,
+    seeds: int = 3,
+    json: Annotated[Path | None, Parameter(name="--json", help="Write the table to this file, too.")] = None,
+    html: Annotated[Path | None, Parameter(name="--html", help="Write the table of --model as a page.")] = None,
+    model: Path | None = None,
+    data: Path | None = None,
+    name: str | None = None,
+    activation: str | None = None,
+    original: Path | None = None,
+) -> None:
+    """Verify the backends, or with `model` and `data` one model on its rows.
+
+    Parameters
+    ----------
+    backends
+        Names separated by commas; by default all that run here.
+    dtype
+        float64 or float32; by default both.
+    seeds
+        Number of random inputs of each size.
+    model
+        A model that Julia saved (BSON of an SVAEvampmeans or of a Flux Chain of Dense layers), or pyscore's own.
+    data
+        A table of the model's inputs, its columns in the model's order.
+    name
+        Which value of the file, where several are models.
+    activation
+        What follows the hidden layers, where the file does not say it (Flux.state).
+    original
+        A Julia project that has FewShotAnomalyDetection.jl: its own functions are compared, too.
+    """
+    named = split_names(backends) if backends else None
+    dtypes: list[str] | None = [dtype] if dtype else None
+    if (model is None) != (data is None):
+        raise InvalidInput("`--model` and `--data` must be given together.")
+    if model is None or data is None:
+        if html is not None or original is not None:
+            raise InvalidInput("`--html` and `--original` need `--model` and `--data`.")
+        _verify(named, dtypes, seeds, json)
+        return
+    from pyscore.cli.verify_model import run_verify_model
+
+    targets = [target for target in (json, html) if target is not None]
+    run_verify_model(model, data, named, dtypes, targets, name=name, activation=activation, original=original)
+
+
+def _verify(backends: list[str] | None, dtypes: list[str] | None, seeds: int, target: Path | None) -> None:
     """Verify, print a table (and write JSON), and exit with 1 if a function is out of its bound."""
     if target is not None:
         check_output(target, golden.folders())
     with spinner("verifying") as progress:
-        table = verify(backends, dtypes, seeds=seeds, progress=progress)
+        table = verify_backends(backends, dtypes, seeds=seeds, progress=progress)
         names = dict.fromkeys(name for name, dtype in cases_to_verify(backends, dtypes) if dtype == "float64")
         equal = {name: bit_equal_functions(name) for name in names if name != "numpy"}
     failed = table[~table["ok"]]
