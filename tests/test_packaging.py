@@ -24,6 +24,23 @@ def test_import_is_light():
     assert not loaded & HEAVY
 
 
+def test_the_list_of_commands_loads_no_command():
+    """`pyscore --help` is there at once: it imports cyclopts and rich, and no NumPy."""
+    code = """
+import contextlib, io, sys
+from pyscore.cli.app import COMMANDS, GROUPS, app, main
+with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+    main(["--help"])
+assert all(name in out.getvalue() for name in (*COMMANDS, *GROUPS)), out.getvalue()
+print(*sys.modules)
+"""
+    loaded = set(fresh(code).split())
+    assert not {m.partition(".")[0] for m in loaded} & (HEAVY - {"rich", "cyclopts"} | {"numpy", "narwhals"})
+    assert {m for m in loaded if m.startswith("pyscore.cli.")} == {
+        "pyscore.cli.app", "pyscore.cli.net", "pyscore.cli.terminal"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", pyscore.__all__)
 def test_every_public_name_loads(name):
     assert getattr(pyscore, name) is not None

@@ -17,7 +17,7 @@ from pyscore._core import foreign_errors as _foreign
 from pyscore._core import text as _text
 from pyscore.bench import record
 from pyscore.bench.record import Row
-from pyscore.cli import net, output
+from pyscore.cli import net, output, progress, terminal
 from pyscore.errors import InvalidInput
 
 HOSTILE = [
@@ -63,17 +63,17 @@ def test_everything_that_prints_escapes(name, json_, capsys):
     output.emit({name: name, "list": [name]}, json=json_)
     if "\udc80" not in name:  # pandas itself takes no half of a pair
         output.print_frame(pd.DataFrame({name: [1.5], "b": [name]}), title=name, caption=name)
-    output.print_error(name)
-    output.print_note(name)
-    output.show_warning(name, UserWarning, "f", 1)
-    output.write(name)
-    with output.spinner(name) as say:
+    terminal.print_error(name)
+    terminal.print_note(name)
+    terminal.show_warning(name, UserWarning, "f", 1)
+    terminal.write(name)
+    with progress.spinner(name) as say:
         say(name)
-    with output.training_progress(name) as callback:
+    with progress.training_progress(name) as callback:
         callback(20, 20, 1.0)
-    with output.file_progress(name, [name]) as advance:
+    with progress.file_progress(name, [name]) as advance:
         list(advance([name]))
-    with output.task_progress(name, 1, 1.0) as (update, _):
+    with progress.task_progress(name, 1, 1.0) as (update, _):
         update(1.0, 1, name)
     out = capsys.readouterr()
     assert not obeyed(out.out + out.err)
@@ -139,15 +139,15 @@ def program(arguments, environment):
 
 SAY = """
 import pandas as pd
-from pyscore.cli import output
+from pyscore.cli import output, progress, terminal
 from pyscore.cli.app import app, main
 from pyscore.errors import InvalidInput
 def shown(self, *a, **k):
     output.emit({"κ": "5 ± σ² …"}, json=False); output.emit({"κ": "温"}, json=True)
     output.print_frame(pd.DataFrame({"κ": [float("nan")], "b": ["温"]}), title="– β", caption="μ")
-    output.write("μ – ν")
-    with output.spinner("…") as say: say("κ")
-    with output.training_progress("κ") as callback: callback(20, 20, 1.0)
+    terminal.write("μ – ν")
+    with progress.spinner("…") as say: say("κ")
+    with progress.training_progress("κ") as callback: callback(20, 20, 1.0)
     raise InvalidInput("`κ` – wrong")
 type(app).__call__ = shown
 main([])

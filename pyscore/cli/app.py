@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from cyclopts import App
 
 from pyscore._core.optional import needs_torch
-from pyscore.cli import output
+from pyscore.cli import terminal
 from pyscore.cli.net import status_of
 from pyscore.data.read_options import TableNote
 
@@ -29,7 +29,6 @@ COMMANDS = {
         """,
     "explain": "Say why a row has its score: the contribution of each feature, and the terms of the score.",
     "evaluate": "Print AUCs of a saved model on a labelled table, or of models trained on a dataset.",
-    "data": "The paper's ten datasets: fetch, list, where.",
     "doctor": "Print versions, backends (and why one is missing), and folders.",
     "verify": """
         Compare every function of every backend with the float64 reference and with the original's outputs.
@@ -50,18 +49,25 @@ COMMANDS = {
         They are scored otherwise, too. Writes tables, figures and report.md.
         """,
     "report": "Make one self-contained HTML page of all results in a folder: measurements, experiment, agreement.",
+}
+"""What each command does, for the help. Its function is ``cli/COMMAND.py:COMMAND``."""
+GROUPS = {
+    "data": "The paper's ten datasets: fetch, list, where.",
     "bench": "Measure kernels, scores, training, datasets, peers; compare files.",
 }
-"""What each command does, for the help. Its function, or its `cyclopts.App`, is ``cli/COMMAND.py:COMMAND``."""
+"""Commands of several commands: each is the `cyclopts.App` ``cli/GROUP.py:GROUP``."""
 
 app = App(
     name="pyscore",
     help="Density-based anomaly scores for autoencoders. Scores are log-densities: higher = more normal.",
     version_flags=["--version"],
+    help_format="plaintext",  # the list of commands needs no Markdown, which takes long to load
     help_epilogue=f"With any command, {DEBUG} prints the traceback of what went wrong.",
     suppress_keyboard_interrupt=False,  # `main` says that the work can go on
 )
 for _name, _help in COMMANDS.items():
+    app.command(f"pyscore.cli.{_name}:{_name}", help=_help, help_format="markdown")
+for _name, _help in GROUPS.items():
     app.command(f"pyscore.cli.{_name}:{_name}", help=_help)
 
 
@@ -75,16 +81,16 @@ def _show(
 ) -> None:
     """Print a warning as one, and what was left aside in a table as a note."""
     if issubclass(category, TableNote):
-        output.print_note(str(message))
+        terminal.print_note(str(message))
     else:
-        output.show_warning(message, category, filename, lineno, file, line)
+        terminal.show_warning(message, category, filename, lineno, file, line)
 
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; what goes wrong is said on stderr, with the exit status of `pyscore.cli.net`."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = DEBUG in arguments or os.environ.get("PYSCORE_DEBUG") == "1"
-    output.ready_streams()
+    terminal.ready_streams()
     with warnings.catch_warnings():  # what a program shows of its warnings is its own again afterwards
         warnings.showwarning = _show
         warnings.filterwarnings("always", category=TableNote)  # a note is no error where warnings are
@@ -95,15 +101,15 @@ def main(arguments: list[str] | None = None) -> Any:
                 with needs_torch("this command"):
                     result = app(
                         [argument for argument in arguments if argument != DEBUG], exit_on_error=False,
-                        print_error=False, console=output.console(), error_console=output.console(stderr=True),
+                        print_error=False, console=terminal.console(), error_console=terminal.console(stderr=True),
                     )  # fmt: skip
             except SystemExit as stop:
                 status = stop.code
-            output.finish_stdout()
+            terminal.finish_stdout()
         except (Exception, KeyboardInterrupt) as error:
             status = status_of(error, debug=debug) or status
             with contextlib.suppress(OSError, ValueError):
-                output.finish_stdout()
+                terminal.finish_stdout()
     if status is None:
         return result
     sys.exit(status)

@@ -19,8 +19,10 @@ from pyscore.bench import tables
 from pyscore.bench.harness import few_processors, pin_threads
 from pyscore.bench.record import Record, Row, describe, read, write
 from pyscore.cli.options import Json, Output
-from pyscore.cli.output import emit, print_error, print_frame, spinner
-from pyscore.cli.output import write as say
+from pyscore.cli.output import emit, print_frame
+from pyscore.cli.progress import spinner
+from pyscore.cli.terminal import print_error
+from pyscore.cli.terminal import write as say
 from pyscore.errors import InvalidInput, PyscoreError
 
 __all__ = ["bench", "run_suites"]
@@ -40,7 +42,7 @@ SUITES = {
         """,
 }
 
-bench = App(name="bench")
+bench = App(name="bench", help_format="markdown")
 
 
 def _command(suites: Sequence[str]) -> Callable[..., None]:

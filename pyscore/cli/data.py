@@ -5,12 +5,13 @@ from __future__ import annotations
 from cyclopts import App
 
 from pyscore.cli.options import Json
-from pyscore.cli.output import emit, file_progress, print_frame
+from pyscore.cli.output import emit, print_frame
+from pyscore.cli.progress import file_progress
 from pyscore.data import datasets
 
 __all__ = ["data"]
 
-data = App(name="data")
+data = App(name="data", help_format="markdown")
 
 
 @data.command

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from pyscore._core.output_guard import check_folder, check_output
 from pyscore.cli.options import Json
-from pyscore.cli.output import emit, print_frame, training_progress
+from pyscore.cli.output import emit, print_frame
+from pyscore.cli.progress import training_progress
 from pyscore.convention import EXACT, ORIGINAL, Convention
 from pyscore.data import datasets as data
 from pyscore.detectors import evaluation

@@ -18,7 +18,8 @@ from pyscore.cli.options import (
     TableOptions,
     names_of,
 )
-from pyscore.cli.output import emit, print_frame, score_progress, training_progress
+from pyscore.cli.output import emit, print_frame
+from pyscore.cli.progress import score_progress, training_progress
 from pyscore.convention import get_convention
 from pyscore.data import datasets as data
 from pyscore.data.tables import read_rows

@@ -16,7 +16,9 @@ from pyscore.cli.options import (
     Output,
     TableOptions,
 )
-from pyscore.cli.output import emit, goes_on, score_progress, training_progress
+from pyscore.cli.output import emit
+from pyscore.cli.progress import score_progress, training_progress
+from pyscore.cli.terminal import goes_on
 from pyscore.data.table_files import SUFFIXES, find_files
 from pyscore.data.tables import read_rows
 from pyscore.errors import InvalidInput

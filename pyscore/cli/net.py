@@ -17,7 +17,7 @@ import traceback
 from cyclopts.exceptions import CycloptsError
 
 from pyscore._core.foreign_errors import foreign_types, reason
-from pyscore.cli import output
+from pyscore.cli import terminal
 from pyscore.errors import PyscoreError
 
 __all__ = ["CRASH", "REPORT", "status_of"]
@@ -33,20 +33,20 @@ REPORT = (
 def status_of(error: BaseException, *, debug: bool) -> int:
     """Print what went wrong, with a traceback if `debug`, and return the exit status."""
     if debug:
-        output.write_error("".join(traceback.format_exception(error)).rstrip("\n"))
+        terminal.write_error("".join(traceback.format_exception(error)).rstrip("\n"))
     if isinstance(error, BrokenPipeError) and error.filename is None:
-        output.drop_stdout()
+        terminal.drop_stdout()
         return 0
     notes = " ".join(getattr(error, "__notes__", ()))
     if isinstance(error, KeyboardInterrupt):
-        output.print_error(f"interrupted. {notes or 'No file is left half-written.'}")
+        terminal.print_error(f"interrupted. {notes or 'No file is left half-written.'}")
         return 130
     if (said := _fault_of_input(error)) is not None:
-        output.print_error(f"{said} {notes}".rstrip())
+        terminal.print_error(f"{said} {notes}".rstrip())
         return 2
-    output.print_error(f"pyscore crashed: {type(error).__name__}: {reason(error)}")
+    terminal.print_error(f"pyscore crashed: {type(error).__name__}: {reason(error)}")
     if not debug:
-        output.print_note(REPORT)
+        terminal.print_note(REPORT)
     return CRASH
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from pyscore._core.output_guard import check_output
 from pyscore.bench.report import write_report
 from pyscore.cli.options import Output
-from pyscore.cli.output import emit, spinner
+from pyscore.cli.output import emit
+from pyscore.cli.progress import spinner
 
 __all__ = ["report"]
 

@@ -17,7 +17,9 @@ from cyclopts import Parameter
 
 from pyscore._core.version import __version__
 from pyscore.cli.options import ConventionName, Json, Output, names_of
-from pyscore.cli.output import emit, print_frame, print_note, spinner, task_progress
+from pyscore.cli.output import emit, print_frame
+from pyscore.cli.progress import spinner, task_progress
+from pyscore.cli.terminal import print_note
 from pyscore.convention import get_convention
 from pyscore.data.datasets import DATASETS, NOTES, load_dataset
 from pyscore.errors import InvalidInput

@@ -10,7 +10,9 @@ import pandas as pd
 
 from pyscore._core.output_guard import check_folder, check_output
 from pyscore.cli.options import Json, Output
-from pyscore.cli.output import emit, print_error, print_frame, print_note, spinner, training_progress
+from pyscore.cli.output import emit, print_frame
+from pyscore.cli.progress import spinner, training_progress
+from pyscore.cli.terminal import print_error, print_note
 from pyscore.errors import DataIntegrityError, DataUnavailable, InvalidInput, ModelFileError
 from pyscore.experiment import results_page, toy
 from pyscore.experiment import term_analysis as anatomy

@@ -10,7 +10,9 @@ import pyarrow as pa
 from cyclopts import Parameter
 
 from pyscore.cli.options import DEFAULT_READING, ConventionName, Json, TableOptions, names_of, split_names
-from pyscore.cli.output import emit, print_frame, print_note, score_progress
+from pyscore.cli.output import emit, print_frame
+from pyscore.cli.progress import score_progress
+from pyscore.cli.terminal import print_note
 from pyscore.convention import get_convention
 from pyscore.data.table_files import InputFile
 from pyscore.scoring.fitted import FittedModel

@@ -13,7 +13,8 @@ from pyscore._core.files import atomic_write
 from pyscore._core.output_guard import check_folder, check_output
 from pyscore._core.version import __version__
 from pyscore.cli.options import Json, Output, split_names
-from pyscore.cli.output import emit, spinner
+from pyscore.cli.output import emit
+from pyscore.cli.progress import spinner
 from pyscore.data import datasets as data
 from pyscore.detectors.baselines import BASELINES, HEAVY
 from pyscore.studies.unreliable.report import PARTS, Options, check_page, run_part, update_page

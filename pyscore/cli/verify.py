@@ -17,7 +17,8 @@ from pyscore.backends import golden
 from pyscore.backends.verify import bit_equal_functions, cases_to_verify
 from pyscore.backends.verify import verify as verify_backends
 from pyscore.cli.options import split_names
-from pyscore.cli.output import emit, print_frame, spinner
+from pyscore.cli.output import emit, print_frame
+from pyscore.cli.progress import spinner
 from pyscore.errors import InvalidInput
 
 __all__ = ["verify"]

@@ -14,7 +14,9 @@ import pandas as pd
 from pyscore._core.files import atomic_write, write_json
 from pyscore._core.version import __version__
 from pyscore.backends.julia_models import Chain, read_model
-from pyscore.cli.output import emit, print_frame, print_note, spinner
+from pyscore.cli.output import emit, print_frame
+from pyscore.cli.progress import spinner
+from pyscore.cli.terminal import print_note
 from pyscore.data.tables import features, read_table
 from pyscore.errors import InvalidInput
 from pyscore.reference.model import SVAE
