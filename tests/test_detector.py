@@ -1,4 +1,4 @@
-"""SVAEDetector: scikit-learn's estimator checks, PyOD's conventions, frames, bits, files, tuning."""
+"""SVAEDetector: scikit-learn's estimator checks, PyOD's conventions, frames, bits, files."""
 
 import copy
 import inspect
@@ -23,9 +23,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import pyscore
 from pyscore import EXACT, ORIGINAL, FittedModel, SVAEDetector
 from pyscore.data.preprocessing import Standardiser
-from pyscore.detectors import tuning
 from pyscore.detectors.svae import split_rows
-from pyscore.errors import InvalidInput, ModelFileError, NumericalWarning, TrainingDiverged
+from pyscore.errors import InvalidInput, ModelFileError, NumericalWarning
 from pyscore.reference.model import SVAE
 from pyscore.scoring import scores
 from pyscore.training import early_stopping
@@ -297,7 +296,7 @@ BAD = {
     "beta": (-1, "beta"), "c": (0, "c"), "contamination": (0.6, "contamination"),
     "random_state": (-1, "random_state"), "device": ("abacus", "abacus"), "backend": ("fortran", "backend"),
     "patience": (0, "patience"), "calibration_fraction": (1.0, "calibration_fraction"),
-    "tune": ("yes", "tune"), "callbacks": ([1], "callbacks"), "impute": ("mean", "impute"),
+    "callbacks": ([1], "callbacks"), "impute": ("mean", "impute"),
 }  # fmt: skip
 
 
@@ -446,39 +445,6 @@ def test_early_stopping_runs_to_the_end_if_the_loss_falls(data):
     assert len(model.history_) == 20
 
 
-# ── tuning ──
-
-
-def test_tune_chooses_by_held_out_log_density(data, monkeypatch):
-    monkeypatch.setattr(tuning, "GRID", {"latent_dim": (2, 4, 9), "beta": (0.1, 1.0), "c": (0.1,)})
-    seen = []
-    model = SVAEDetector(**FAST, tune="auto", callbacks=lambda *a: seen.append(a)).fit(data)
-    table = model.tuning_
-    assert list(table["latent_dim"]) == [2, 2, 4, 4]
-    best = table.loc[table["mean_log_density"].idxmax()]
-    assert table["chosen"].sum() == 1
-    assert best["chosen"]
-    assert model.model_.model.latent_dim == best["latent_dim"]
-    assert model.model_.training["beta"] == best["beta"]
-    plain = SVAEDetector(**FAST, latent_dim=int(best["latent_dim"]), beta=best["beta"]).fit(data)
-    np.testing.assert_array_equal(model.decision_scores_, plain.decision_scores_)  # fitted once more on all rows
-    tuning_calls = [call for call in seen if np.isnan(call[2])]
-    assert tuning_calls[-1][:2] == (80, 80)  # 4 candidates of 20 steps
-    assert [call[:2] for call in seen[len(tuning_calls) :]] == [(20, 20)]
-
-
-def test_a_candidate_without_a_finite_mean_is_never_chosen(standard, monkeypatch):
-    grid = {"latent_dim": (2,), "beta": (0.1, 1.0, 2.0), "c": (0.1,)}
-    sizes, config = {"hidden_dim": 4, "n_components": 2}, TrainConfig(steps=1, batch_size=4)
-    means = iter([np.inf, -70.0, np.nan])
-    monkeypatch.setattr(tuning, "held_out_log_density", lambda *a, **k: next(means))
-    choice = tuning.choose(*standard, config, sizes, grid=grid)
-    assert (choice.beta, list(choice.table["chosen"])) == (1.0, [False, True, False])
-    means = iter([np.inf, -np.inf, np.nan])
-    with pytest.raises(TrainingDiverged, match="none of the 3 candidates"):
-        tuning.choose(*standard, config, sizes, grid=grid)
-
-
 # ── degenerate scores ──
 
 
@@ -538,12 +504,10 @@ def test_the_noise_is_that_of_the_rows_trained_on(data, early_stopping):
     assert held.residual_variance > 0
 
 
-def test_save_and_load_of_a_tuned_detector_of_arrays(tmp_path, data, monkeypatch):
-    monkeypatch.setattr(tuning, "GRID", {"latent_dim": (2,), "beta": (0.1, 1.0), "c": (0.1,)})
-    model = SVAEDetector(**FAST, tune="auto", convention=EXACT).fit(data)
+def test_save_and_load_of_a_detector_of_arrays(tmp_path, data):
+    model = SVAEDetector(**FAST, convention=EXACT).fit(data)
     model.save(tmp_path / "d.safetensors")
     back = SVAEDetector.load(tmp_path / "d.safetensors")
-    pd.testing.assert_frame_equal(back.tuning_, model.tuning_)
     assert back.calibration_scores_ is None
     assert back.validation_history_ is None
     assert not hasattr(back, "feature_names_in_")
@@ -561,7 +525,18 @@ def test_a_file_from_before_impute_is_read(tmp_path, fitted):
     assert SVAEDetector.load(tmp_path / "d.safetensors").impute is None
 
 
-@pytest.mark.parametrize("name", ["parameters", "named_columns", "best_step", "typical_terms", "tuning"])
+def test_a_file_from_when_tune_was_there_is_read(tmp_path, fitted):
+    from pyscore.detectors.model_file import state_of
+
+    state = state_of(fitted)
+    state.detector["parameters"]["tune"] = "auto"
+    state.detector["tuning"] = {"latent_dim": [2], "mean_log_density": ["-inf"]}
+    state.save(tmp_path / "d.safetensors")
+    back = SVAEDetector.load(tmp_path / "d.safetensors")
+    np.testing.assert_array_equal(back.decision_scores_, fitted.decision_scores_)
+
+
+@pytest.mark.parametrize("name", ["parameters", "named_columns", "best_step", "typical_terms"])
 def test_a_field_that_lacks_is_named(tmp_path, fitted, name):
     from pyscore.detectors.model_file import state_of
 
@@ -651,7 +626,7 @@ def test_damaged_files_are_errors(tmp_path, fitted):
         {"parameters": None}, {"parameters": {**parameters, "backend": "fortran"}}, {"parameters": [1]},
         {"parameters": {**parameters, "shell": "rm"}}, {"parameters": {**parameters, "score_name": 3}},
         {"parameters": {**parameters, "convention": {"no": 1}}}, {"typical_terms": {}}, {"best_step": -1},
-        {"parameters": {**parameters, "random_state": "x"}}, {"tuning": 3}, {"tuning": {"beta": ["x"]}},
+        {"parameters": {**parameters, "random_state": "x"}},
         {"parameters": {k: v for k, v in parameters.items() if k != "steps"}}, {"named_columns": None},
         {"named_columns": 1}, {"typical_terms": {"prior": 1}}, {"threshold": np.array([0.0, np.inf])},
         {"threshold": np.array([0.0, 1.5])}, {"parameters": {**parameters, "steps": [3]}}, {"best_step": True},

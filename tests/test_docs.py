@@ -142,20 +142,6 @@ def test_all_fields_and_scores_are_explained():
     assert all(f"| `{name}` |" in scores for name in SCORES)
 
 
-@pytest.mark.parametrize(
-    ("page", "begin", "source"),
-    [
-        ("which-score.md", "Tuning without labels", "pyscore/detectors/tuning.py"),
-    ],
-)
-def test_figures_in_the_text_stand_in_their_source(page, begin, source):
-    paragraph = (DOCS / page).read_text().split(begin)[1].split("\n\n")[0]
-    figures = re.findall(r"\d+\.\d+", paragraph)
-    written = (ROOT / source).read_text()
-    assert len(figures) >= 4
-    assert [figure for figure in figures if not re.search(rf"(?<![\d.]){figure}(?![\d])", written)] == []
-
-
 def test_pictures_are_there():
     for page in PAGES:
         for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", (DOCS / page).read_text()):

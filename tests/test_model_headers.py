@@ -35,7 +35,7 @@ def saved():
     training = TrainConfig(steps=3, batch_size=8).to_dict()
     detector.model_ = FittedModel(model, Standardiser.fit(X), EXACT, training, 0.5, Imputer(np.zeros(3)))
     detector.n_features_in_, detector.seed_, detector.best_step_ = 3, 0, 3
-    detector.tuning_ = detector.validation_history_ = detector.calibration_scores_ = None
+    detector.validation_history_ = detector.calibration_scores_ = None
     detector.typical_terms_ = dict.fromkeys(("log_likelihood", "log_prior", "decoder_volume"), 0.0)
     detector.history_ = pd.DataFrame(np.ones((3, 3)), columns=HISTORY)
     detector.decision_scores_ = detector.decision_function(X)

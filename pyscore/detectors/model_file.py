@@ -25,7 +25,9 @@ __all__ = ["restore", "state_of"]
 Kind = TypeVar("Kind", bound="SVAEDetector")
 NEWER: dict[str, object] = {"impute": None}
 """Parameters that files of earlier versions lack, and what a detector without them does."""
-FIELDS = ("parameters", "named_columns", "best_step", "typical_terms", "tuning")
+OLDER = ("tune",)
+"""Parameters of earlier versions, which are left aside; so is the field ``tuning`` of the header."""
+FIELDS = ("parameters", "named_columns", "best_step", "typical_terms")
 HISTORY = ["loss", "mse", "mmd"]
 VALIDATION = ["step", "validation_loss"]
 
@@ -41,7 +43,6 @@ def state_of(detector: SVAEDetector) -> FittedModel:
         "named_columns": hasattr(detector, "feature_names_in_"),
         "best_step": detector.best_step_,
         "typical_terms": detector.typical_terms_,
-        "tuning": None if detector.tuning_ is None else _json_table(detector.tuning_),
     }
     arrays: dict[str, Array] = {
         "threshold": np.array([detector.threshold_, detector.contamination_]),
@@ -53,14 +54,6 @@ def state_of(detector: SVAEDetector) -> FittedModel:
     if detector.validation_history_ is not None:
         arrays["validation_history"] = detector.validation_history_[VALIDATION].to_numpy(np.float64)
     return dataclasses.replace(detector.model_, detector=header, arrays=arrays)
-
-
-def _json_table(table: pd.DataFrame) -> dict[str, list[float | str]]:
-    """Columns as lists; JSON has no −inf and no NaN, which a candidate's density may be: they become texts."""
-    return {
-        str(name): [value if np.isfinite(value) else str(value) for value in table[name].tolist()]
-        for name in table
-    }
 
 
 def restore(cls: type[Kind], fitted: FittedModel, path: str | os.PathLike[str]) -> Kind:
@@ -84,7 +77,7 @@ def restore(cls: type[Kind], fitted: FittedModel, path: str | os.PathLike[str]) 
 
 
 def _restored(cls: type[Kind], fitted: FittedModel) -> Kind:
-    header, arrays = fitted.detector, fitted.arrays
+    header, arrays = {k: v for k, v in fitted.detector.items() if k != "tuning"}, fitted.arrays
     _same_names("its header", header, FIELDS)
     detector = _with_parameters(cls, header["parameters"])
     parameters = detector.get_params()
@@ -98,7 +91,6 @@ def _restored(cls: type[Kind], fitted: FittedModel) -> Kind:
     terms = scores.SCORES[detector.score_name].terms
     _same_names("typical_terms", header["typical_terms"], terms)
     detector.typical_terms_ = {term: _number(term, header["typical_terms"][term]) for term in terms}
-    detector.tuning_ = None if header["tuning"] is None else _tuning(header["tuning"])
     detector.decision_scores_ = _scores(arrays, "decision_scores")
     held = "calibration_scores" in arrays
     detector.calibration_scores_ = _scores(arrays, "calibration_scores") if held else None
@@ -123,8 +115,8 @@ def _with_parameters(cls: type[Kind], given: Any) -> Kind:
     """A detector of the parameters of a file, none of which may lack, be unknown, or be unusable."""
     if not isinstance(given, dict):
         raise TypeError(f"its parameters must be an object, not a {type(given).__name__}")
-    _same_names("its parameters", {**NEWER, **given}, [n for n in cls().get_params() if n != "callbacks"])
-    parameters = {**NEWER, **given}
+    parameters = {**NEWER, **{name: value for name, value in given.items() if name not in OLDER}}
+    _same_names("its parameters", parameters, [n for n in cls().get_params() if n != "callbacks"])
     for name, value in parameters.items():
         if not (value is None or isinstance(value, str | bool | int | float) or name == "convention"):
             raise TypeError(f"its parameter {name!r} must be a number or a text, not a {type(value).__name__}")
@@ -157,23 +149,6 @@ def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, not a {type(value).__name__}")
     return float(value)
-
-
-def _tuning(columns: Any) -> pd.DataFrame:
-    """The table of candidates, every column of which holds numbers."""
-    if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
-        raise TypeError("tuning must be an object of lists")
-    return pd.DataFrame(
-        {name: [_table_number(name, value) for value in column] for name, column in columns.items()}
-    )
-
-
-def _table_number(name: str, value: Any) -> float | int | bool:
-    if value in ("nan", "inf", "-inf"):
-        return float(value)
-    if isinstance(value, bool):
-        return value
-    return value if type(value) is int and abs(value) < 1 << 53 else _number(name, value)
 
 
 def _array(arrays: dict[str, Array], name: str) -> Array:

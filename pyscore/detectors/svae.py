@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from pyscore.backends import BACKENDS, Backend, get_backend
 from pyscore.convention import Convention, get_convention
 from pyscore.data import dataframes as frames
 from pyscore.data.preprocessing import LARGEST, Imputer, Standardiser
-from pyscore.detectors import calibration, tuning
+from pyscore.detectors import calibration
 from pyscore.detectors.calibration import FalsePositiveThreshold
 from pyscore.errors import InvalidInput
 from pyscore.reference import sampling
@@ -76,22 +75,18 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         Hold out a part of the rows, stop when its loss no longer falls, and keep the best model; the scaler
         does not see these rows.
     validation_fraction : float
-        That part; also of `tune`.
+        That part.
     patience : int
         Checks of the validation loss (one every 50 steps) without a lower value before training stops.
     calibration_fraction : float
         Part of the rows that nothing is fitted on, kept for `p_values`, `select` and
         ``set_threshold(false_positive_rate=…)``; 0 if `calibrate` brings other rows, or none are needed.
-    tune : None or "auto"
-        "auto" chooses `latent_dim`, `beta` and `c` from a grid of 27 without labels, by the mean log p(x) of
-        held-out rows (see `pyscore.detectors.tuning`), and fits once more on all rows.
     impute : None or "median"
         Fill missing values (NaN, None, NA, masked entries) with the medians of the rows trained on, in `fit` and
         everywhere else; by default they are an error.
     callbacks : callable, or sequence of them
         Each called as ``callback(steps done, steps in all, loss)`` every 200 steps (every 50 with
-        early stopping, each step on a GPU) and at the end; `history_` has every step. While `tune` trains its
-        candidates, now and then with the steps of all of them and NaN for the loss.
+        early stopping, each step on a GPU) and at the end; `history_` has every step.
 
     Attributes
     ----------
@@ -110,8 +105,6 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         Validation loss of each check.
     best_step_ : int
         Steps after which the model stood as it is kept.
-    tuning_ : DataFrame or None
-        Candidates of `tune`, with their mean held-out log-densities.
     calibration_scores_ : (m,) array or None
         Sorted as the rows came.
     typical_terms_ : dict
@@ -163,7 +156,6 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         validation_fraction: float = 0.1,
         patience: int = 10,
         calibration_fraction: float = 0.0,
-        tune: str | None = None,
         impute: Impute | None = None,
         callbacks: Callback | Sequence[Callback] | None = None,
     ) -> None:
@@ -186,7 +178,6 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.calibration_fraction = calibration_fraction
-        self.tune = tune
         self.impute = impute
         self.callbacks = callbacks
 
@@ -210,7 +201,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
             len(x),
             config.seed,
             self.calibration_fraction,
-            self.validation_fraction if self.early_stopping or self.tune is not None else 0.0,
+            self.validation_fraction if self.early_stopping else 0.0,
         )
         self.seed_ = config.seed
         self.model_ = self._train(x, parts, config)
@@ -231,8 +222,6 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         check.choice("score_name", self.score_name, scores.SCORES)
         check.choice("backend", self.backend, BACKENDS)
         _contamination(self.contamination)
-        if self.tune not in (None, "auto"):
-            raise InvalidInput(f"`tune` must be None or 'auto'; got {self.tune!r}.")
         if self.impute is not None:
             check.choice("impute", self.impute, ("median",))
         check.integer("patience", self.patience, at_least=1)
@@ -248,7 +237,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         )
 
     def _train(self, x: Array, parts: Parts, config: TrainConfig) -> FittedModel:
-        """Tune if asked to, and train; scalers see the rows that their model is trained on, no others."""
+        """Train; scaler and medians see the rows that the model is trained on, no others."""
         callback = _combined(self.callbacks)
         columns = self._columns(x.shape[1])
         sizes: dict[str, Any] = {
@@ -257,39 +246,21 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
             "n_components": self.n_components,
             "activation": self.activation,
         }
-        seen, x, imputer = x, *self._learn_gaps(x, parts.train, columns)
-        inner = Standardiser.fit(x[parts.train], columns)
-        train_rows, validation_rows = inner.transform(x[parts.train]), inner.transform(x[parts.validation])
-        self.tuning_ = self.validation_history_ = None
-        if self.tune == "auto":
-            progress = None if callback is None else lambda done, total: callback(done, total, float("nan"))
-            choice = tuning.choose(
-                train_rows, validation_rows, config, sizes, device=self.device, progress=progress
-            )
-            config = dataclasses.replace(config, beta=choice.beta, c=choice.c)
-            sizes["latent_dim"], self.tuning_ = choice.latent_dim, choice.table
+        imputer = None if self.impute is None else Imputer.fit(x[parts.train], columns)
+        x = x if imputer is None else imputer.transform(x)
+        standardiser = Standardiser.fit(x[parts.train], columns)
+        rows = standardiser.transform(x[parts.train])
+        self.validation_history_, self.best_step_ = None, config.steps
         if self.early_stopping:
+            held_out = standardiser.transform(x[parts.validation])
             options: dict[str, Any] = {"patience": self.patience, "callback": callback, "device": self.device}
-            stopped = train_early_stopping(train_rows, validation_rows, config, **options, **sizes)
-            self.history_, self.validation_history_ = stopped.history, stopped.validation
-            self.best_step_ = stopped.best_step
-            return _fitted(stopped.model, inner, config, train_rows, imputer)
-        rows = np.sort(np.concatenate([parts.train, parts.validation]))
-        x, imputer = self._learn_gaps(seen, rows, columns)
-        standardiser = Standardiser.fit(x[rows], columns) if len(parts.validation) else inner
-        standard = standardiser.transform(x[rows])
-        trained = train(standard, config, device=self.device, callback=callback, **sizes)
-        self.history_, self.best_step_ = trained.history, config.steps
-        return _fitted(trained.model, standardiser, config, standard, imputer)
-
-    def _learn_gaps(
-        self, x: Array, rows: NDArray[np.int64], columns: tuple[str, ...]
-    ) -> tuple[Array, Imputer | None]:
-        """Rows x with their gaps filled by the medians of some of them, and the imputer, if any."""
-        if self.impute is None:
-            return x, None
-        imputer = Imputer.fit(x[rows], columns)
-        return imputer.transform(x), imputer
+            stopped = train_early_stopping(rows, held_out, config, **options, **sizes)
+            model, self.history_ = stopped.model, stopped.history
+            self.validation_history_, self.best_step_ = stopped.validation, stopped.best_step
+        else:
+            model, self.history_ = train(rows, config, device=self.device, callback=callback, **sizes)
+        pending = PendingVariance.of(model, rows)  # σ² of the residuals, estimated when first asked for
+        return FittedModel(model, standardiser, config.convention, config.to_dict(), pending, imputer)
 
     # ── scores ──
 
@@ -308,8 +279,9 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-density of rows X (n, d) in nats, higher = better; `y` is ignored.
 
-        What `GridSearchCV` maximises without a `scoring`; see `detectors.tuning` for when that is not wise.
-        With labels (1 = anomaly) use ``scoring="roc_auc"``.
+        What `GridSearchCV` maximises without a `scoring`. Scores with a volume grow without bound as the decoder
+        shrinks: without labels choose by ``score_name="importance"``; with them (1 = anomaly) by
+        ``scoring="roc_auc"``.
         """
         density = self.score_samples(X)
         return float(np.mean(density)) if len(density) else float("nan")
@@ -543,14 +515,6 @@ def _real_numbers(X: Any, missing: bool) -> Array:
             f"`X` must be an array of real numbers; got dtype {X.dtype}. Complex data not supported."
         )
     return plain_numbers("X", X, missing=missing)
-
-
-def _fitted(
-    model: Any, standardiser: Standardiser, config: TrainConfig, rows: Array, imputer: Imputer | None
-) -> FittedModel:
-    """The fitted model; σ² of its residuals on standardised rows is estimated when first asked for."""
-    pending = PendingVariance.of(model, rows)
-    return FittedModel(model, standardiser, config.convention, config.to_dict(), pending, imputer)
 
 
 def _finite_median(values: Array) -> float:
