@@ -18,9 +18,15 @@ timed = @echo "$(1) ..."; begin=$$(date +%s); ( $(2) ) && echo "$(1): $$(( $$(da
 
 .PHONY: demo test loaded portable lowest newer setup lint docs cudasim julia bench wheel clean fuzz
 
-# The demo needs the package alone: no test tools.
+# $(call compile,python,processes): the bytecode of what a program may import. pip would make it on one core, and of the libraries'
+# own tests, too, which takes two thirds of an installation. A file of another Python's syntax is left as it is.
+compile = { $(1) -m compileall -qq -j $(2) -x /tests/ $$(dirname $(1))/../lib || true; }
+# $(call install,python,arguments of pip)
+install = $(1) -m pip install --quiet --no-compile $(2)
+
+# The demo needs the package alone: no test tools. It compiles kernels on one core; the other compiles bytecode for later.
 demo: $(PLAIN)
-	$(call timed,demo: the kernels are compiled and two models trained,$(BIN)/pyscore demo)
+	$(call timed,demo: the kernels are compiled and two models trained,$(call compile,$(BIN)/python,1) & $(BIN)/pyscore demo; status=$$?; wait; exit $$status)
 
 # The CUDA kernels run in a process of their own, under Numba's simulator; the rest in two, each on one core.
 WORKERS ?= 2
@@ -43,8 +49,9 @@ SOME := OMP_NUM_THREADS=1
 
 lowest: .lowest/.installed
 	.lowest/bin/python -m pip list --format=freeze
-	$(SOME) .lowest/bin/python -m pytest -q -m "not cuda and not julia and not slow" -n $(WORKERS) --dist loadfile $(OLD) $(LEFT_OUT)
+	$(SOME) NUMBA_CACHE_DIR=$(CURDIR)/.lowest/kernels .lowest/bin/python -m pytest -q -m "not cuda and not julia and not slow" -n $(WORKERS) --dist loadfile $(OLD) $(LEFT_OUT)
 
+# Numba discards what another version of it left in a cache: this one has its own.
 # Deprecations that a library's old version reports of another's new one are not ours.
 OLD := -W default::DeprecationWarning -W default::FutureWarning -W default::PendingDeprecationWarning
 
@@ -52,13 +59,14 @@ OLD := -W default::DeprecationWarning -W default::FutureWarning -W default::Pend
 	test -x .lowest/bin/python || $(PYTHON) -m venv .lowest
 	.lowest/bin/python -m pip install --quiet --constraint constraints.txt uv "setuptools>=77"
 	.lowest/bin/python tests/requirements.py --lowest .lowest/bin/uv test > .lowest/requirements.txt
-	$(call timed,installing the lowest versions,.lowest/bin/python -m pip install --quiet --requirement .lowest/requirements.txt "$$(grep ^torch== constraints.txt)")
+	$(call timed,installing the lowest versions,$(call install,.lowest/bin/python,--requirement .lowest/requirements.txt "$$(grep ^torch== constraints.txt)") && $(call compile,.lowest/bin/python,0))
 	.lowest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 # torch has no wheel for these Pythons at hand: all else is installed, and what torch's absence leaves out is counted.
 NEWER ?= 3.12 3.13
-newer: $(NEWER:%=newer-%)
+newer: $(NEWER:%=.newer-%/.installed)
+	$(MAKE) --jobs $(WORKERS) --output-sync $(NEWER:%=newer-%)
 
 newer-%: .newer-%/.installed
 	$(SOME) PYSCORE_WITHOUT_TORCH=1 .newer-$*/bin/python -m pytest -q -m "not cuda and not julia and not slow" -n0 $(LEFT_OUT)
@@ -66,20 +74,20 @@ newer-%: .newer-%/.installed
 .newer-%/.installed: pyproject.toml constraints.txt tests/requirements.py
 	test -x .newer-$*/bin/python || $$(sh tests/python_of.sh $*) -m venv .newer-$*
 	.newer-$*/bin/python tests/requirements.py test > .newer-$*/requirements.txt
-	$(call timed,installing for Python $*,.newer-$*/bin/python -m pip install --quiet --constraint constraints.txt --requirement .newer-$*/requirements.txt "setuptools>=77")
+	$(call timed,installing for Python $*,$(call install,.newer-$*/bin/python,--constraint constraints.txt --requirement .newer-$*/requirements.txt "setuptools>=77") && $(call compile,.newer-$*/bin/python,0))
 	.newer-$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 setup: $(STAMP)
 
 $(STAMP): $(PLAIN)
-	$(call timed,installing the test tools,$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]")
+	$(call timed,installing the test tools,$(call install,$(BIN)/python,--constraint constraints.txt --editable ".[test]") && $(call compile,$(BIN)/python,0))
 	touch $@
 
 # setuptools and torch before the package, so that its build and its resolution find them there.
 $(PLAIN): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(call timed,installing pyscore and what it needs,$(BIN)/python -m pip install --quiet --constraint constraints.txt "setuptools>=77" torch && $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable .)
+	$(call timed,installing pyscore and what it needs,$(call install,$(BIN)/python,--constraint constraints.txt "setuptools>=77" torch) && $(call install,$(BIN)/python,--constraint constraints.txt --no-build-isolation --editable .))
 	touch $@
 
 lint: setup

@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 
 "$root/.venv/bin/python" -m build --wheel --outdir "$work/dist" "$root" > "$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --constraint "$root/constraints.txt" torch "$work"/dist/*.whl
+"$work/venv/bin/python" -m pip install --quiet --no-compile --constraint "$root/constraints.txt" torch "$work"/dist/*.whl
 mkdir "$work/elsewhere"
 cd "$work/elsewhere"
 "$work/venv/bin/pyscore" demo --steps 300
