@@ -1,5 +1,9 @@
 """Calibration: thresholds, conformal p-values and selection, by brute force and by simulation."""
 
+import itertools
+import math
+import operator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,9 +84,15 @@ def test_bad_input(name):
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
 @pytest.mark.parametrize("rate", [0.5, 0.1, 0.05, 0.01])
 def test_rank_by_brute_force(rate, confidence):
+    """P(Binomial(n, rate) ≥ j) in whole numbers: at rate and confidence ½ with odd n it equals the confidence."""
+    a, b = rate.as_integer_ratio()
+    wanted, unit = confidence.as_integer_ratio()
     for n in (1, 2, 10, 58, 59, 60, 298, 299, 1000):
         result = false_positive_threshold(np.arange(n), rate, confidence=confidence)
-        kept = [j for j in range(1, n + 1) if stats.binom.sf(j - 1, n, rate) >= confidence]
+        yes, no = ([1, *itertools.accumulate([k] * n, operator.mul)] for k in (a, b - a))
+        tails = itertools.accumulate(math.comb(n, j) * yes[j] * no[n - j] for j in range(n, 0, -1))
+        enough = wanted * b**n
+        kept = [n - i for i, tail in enumerate(tails) if tail * unit >= enough]
         assert result.sufficient == bool(kept)
         assert result.rank == max(kept, default=1)
         assert result.threshold == n - result.rank

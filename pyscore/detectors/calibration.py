@@ -143,11 +143,14 @@ def false_positive_threshold(
 
 
 def _binomial_rank(n: int, rate: float, confidence: float) -> int:
-    """The largest j ≤ n with P(Binomial(n, rate) ≥ j) = I_rate(j, n−j+1) ≥ confidence, by bisection; 0 if none."""
-    low, high = 0, n + 1
+    """The largest j ≤ n with P(Binomial(n, rate) ≥ j) = I_rate(j, n−j+1) ≥ confidence, by bisection; 0 if none.
+
+    A tie, as at rate and confidence ½ with odd n, counts, however the libraries round.
+    """
+    low, high, enough = 0, n + 1, confidence * (1 - 1e-12)
     while high - low > 1:
         j = (low + high) // 2
-        low, high = (j, high) if special.betainc(j, n - j + 1, rate) >= confidence else (low, j)
+        low, high = (j, high) if special.betainc(j, n - j + 1, rate) >= enough else (low, j)
     return low
 
 
