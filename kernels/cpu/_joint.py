@@ -12,6 +12,7 @@ from pyscore.kernels.cpu._curvature import activate_twice
 from pyscore.kernels.cpu._math import exp_negative, log
 from pyscore.kernels.cpu._network import BIAS_AT, INPUTS, OUTPUTS, WEIGHTS_AT, layer_product, multiply_columns
 from pyscore.kernels.cpu._simd import LANES, fma, load, select, splat, store, widen
+from pyscore.kernels.cpu._tiles import copy_lanes
 
 __all__ = ["GAUSSIAN", "MIXTURE", "NO_PRIOR", "add_network", "set_prior"]
 
@@ -117,7 +118,7 @@ def _push(values, plan, code, active, kept, size, step, groups, columns, slopes,
                 code, outputs, before, at, values, plan[layer, BIAS_AT], active, at, slopes, bends, slopes_at
             )
             for place in range(at + step, at + columns * step, step):
-                active[place : place + outputs * LANES] = before[place : place + outputs * LANES]
+                copy_lanes(before, place, active, place, outputs)
             multiply_columns(outputs, columns - 1, active, at + step, step, slopes, slopes_at)
 
 

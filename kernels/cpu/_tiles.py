@@ -5,9 +5,9 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
-from pyscore.kernels.cpu._simd import LANES
+from pyscore.kernels.cpu._simd import LANES, load, store
 
-__all__ = ["GROUPS", "SERIAL_TILES", "load_rows", "matrix", "store_lanes", "store_rows"]
+__all__ = ["GROUPS", "SERIAL_TILES", "copy_lanes", "load_rows", "matrix", "store_lanes", "store_rows"]
 
 GROUPS = 3
 """Groups of LANES samples a block. Three groups of k+1 columns are always whole 3-column register tiles; two
@@ -28,6 +28,16 @@ def matrix(name: str, value: ArrayLike, columns: int, dtype: np.dtype) -> NDArra
     if array.dtype != dtype:
         raise InvalidInput(f"`{name}` must be {dtype} like the network; got {array.dtype}. Cast one of the two.")
     return np.require(array, requirements=("C", "A", "W"))
+
+
+@njit
+def copy_lanes(source, at, target, t_at, rows):
+    """target[t_at:] ← source[at:], `rows` Lanes.
+
+    An assignment to a slice would do the same, but Numba then compiles the text of its error, too, for 4 s.
+    """
+    for r in range(0, rows * LANES, LANES):
+        store(target, t_at + r, load(source, at + r))
 
 
 @njit

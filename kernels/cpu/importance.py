@@ -14,7 +14,7 @@ from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligne
 from pyscore.kernels.cpu._simd import LANES, fma, load, select, splat, store, widen
 from pyscore.kernels.cpu._terms import likelihood_tile, prior_tile
 from pyscore.kernels.cpu._threads import share
-from pyscore.kernels.cpu._tiles import GROUPS, load_rows, matrix, store_lanes
+from pyscore.kernels.cpu._tiles import GROUPS, copy_lanes, load_rows, matrix, store_lanes
 from pyscore.kernels.cpu.log_likelihood import likelihood_constants
 from pyscore.kernels.cpu.log_prior import prior_arrays
 
@@ -105,7 +105,7 @@ def _run(
             for g in range(here):
                 at = (start + g) * k * LANES
                 sample_lanes(mirror, k, load(wood, 0), draws, at, machine, eps, codes, g * k * LANES)
-                a[g * step : g * step + k * LANES] = codes[g * k * LANES : (g + 1) * k * LANES]
+                copy_lanes(codes, g * k * LANES, a, g * step, k)
             decoded = push_values(decoder[0], decoder[1], code, a, b, step, here)
             for g in range(here):
                 z_at, cosine = g * k * LANES, splat(0.0, like)

@@ -32,7 +32,7 @@ from pyscore.kernels.cpu._simd import (
     widen,
 )
 from pyscore.kernels.cpu._threads import share
-from pyscore.kernels.cpu._tiles import GROUPS, matrix
+from pyscore.kernels.cpu._tiles import GROUPS, copy_lanes, matrix
 from pyscore.kernels.cpu.encoder_log_volume import pack_encoder
 from pyscore.kernels.cpu.log_prior import prior_arrays
 
@@ -282,7 +282,7 @@ def _run(
     while here > 0:
         for g in range(here):
             at, z_at = g * columns * step, g * k * LANES
-            active[at : at + k * LANES] = trial[z_at : z_at + k * LANES]
+            copy_lanes(trial, z_at, active, at, k)
             tangent_columns(active, at, active, at + step, step, k, sphere)
             n_at = g * n_items * LANES
             along = set_prior(

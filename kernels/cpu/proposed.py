@@ -13,7 +13,7 @@ from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligne
 from pyscore.kernels.cpu._simd import LANES, store
 from pyscore.kernels.cpu._terms import likelihood_tile, normalize_column, prior_tile
 from pyscore.kernels.cpu._threads import share
-from pyscore.kernels.cpu._tiles import GROUPS, SERIAL_TILES, load_rows, matrix, store_lanes, store_rows
+from pyscore.kernels.cpu._tiles import GROUPS, SERIAL_TILES, copy_lanes, load_rows, matrix, store_lanes, store_rows
 from pyscore.kernels.cpu.log_likelihood import likelihood_constants
 from pyscore.kernels.cpu.log_prior import prior_arrays
 
@@ -65,12 +65,12 @@ def _run(first, last, encoder, decoder, code, widest, x, tangent, eps, precision
         here = min(groups, last - start)
         for g in range(here):
             load_rows(x, (start + g) * LANES, inputs, g * step)
-        b[: here * step] = inputs[: here * step]
+            copy_lanes(inputs, g * step, b, g * step, d)
         head = push(encoder[0], encoder[1], code, b, heads, step, here, 1, slopes, 0)
         for g in range(here):
             at = g * columns * step
             normalize_column(head, g * step, codes, g * step, k, eps)
-            a[at : at + k * LANES] = codes[g * step : g * step + k * LANES]
+            copy_lanes(codes, g * step, a, at, k)
             tangent_columns(a, at, a, at + step, step, k, tangent)
         result = push(decoder[0], decoder[1], code, a, b, step, here, columns, slopes, 0)
         for g in range(here):
