@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions whose text says what to do about it."""
+"""The exceptions and the warning of pyscore. Each message says what was wanted and what to do."""
 
 __all__ = [
     "BackendUnavailable",
@@ -35,7 +35,7 @@ class ShapeError(InvalidInput):
 
 
 class OutOfMemory(PyscoreError, MemoryError):
-    """The memory that a call needs is not there."""
+    """A call needs more memory than is available."""
 
 
 class BackendUnavailable(PyscoreError, ImportError):
@@ -63,15 +63,15 @@ class ClusterError(PyscoreError, RuntimeError):
 
 
 class TrainingDiverged(PyscoreError, ArithmeticError):
-    """The loss is no longer a finite number."""
+    """Training stopped because the loss became NaN or infinite."""
 
 
 class WriteError(PyscoreError, OSError):
-    """A file cannot be written: the disk is full, say. `errno` is that of the operating system."""
+    """A file cannot be written, for example because the disk is full. `errno` is the system's."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
 class NumericalWarning(UserWarning):
-    """A result is exact by the formula but loses its meaning (a volume of zero, say)."""
+    """A result follows the formula but has no useful meaning, such as the logarithm of a volume of zero."""

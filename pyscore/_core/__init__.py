@@ -1,4 +1,4 @@
-"""What every room uses: checks of arguments, files written whole, versions."""
+"""What every room uses: checks of arguments, atomic writing of files, text for terminals and Markdown."""
 
 from pyscore._core.lazy import attach
 

@@ -1,4 +1,4 @@
-"""One gate for numbers: tensors, masked, sparse, object and nested inputs become a NumPy array, or an error."""
+"""Conversion of every numeric argument (tensor, masked, object, nested) to a NumPy array, or an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HALF = "`{name}` must be float32 or float64; got {kind}, which has {bits} bits{
 
 
 KEPT: set[type] = set()
-"""Subclasses of ndarray that pass as they are (`pyscore.backends.stochastic` has one)."""
+"""Subclasses of ndarray that are returned unchanged (`pyscore.backends.stochastic` has one)."""
 
 
 def plain_numbers(name: str, value: Any, *, missing: bool = False) -> NDArray[Any]:
@@ -32,9 +32,10 @@ def plain_numbers(name: str, value: Any, *, missing: bool = False) -> NDArray[An
     Raises
     ------
     InvalidInput
-        If `value` is sparse, holds text, dates, complex numbers, records or objects that are no numbers, is of a
-        float type of 16 or fewer bits, or has masked entries where none may be missing; `InvalidType` if it cannot
-        be turned into an array at all.
+        If `value` is sparse, holds text, dates, complex numbers, records or other objects, is of a float type of
+        16 or fewer bits, or has masked entries where `missing` does not allow them.
+    InvalidType
+        If it cannot be turned into an array at all.
     ShapeError
         If nested sequences have different lengths.
     """
@@ -70,7 +71,7 @@ def plain_numbers(name: str, value: Any, *, missing: bool = False) -> NDArray[An
 
 
 def _tensor(name: str, value: Any) -> Any:
-    """Turn a torch tensor into an array; anything else passes. torch is not imported for the question."""
+    """Turn a torch tensor into an array and return anything else unchanged. torch is not imported for this."""
     torch: Any = sys.modules.get("torch")
     kind_of_tensor: Any = getattr(torch, "Tensor", None)
     if kind_of_tensor is None or not isinstance(value, kind_of_tensor):
@@ -111,7 +112,7 @@ def _refuse_sparse(name: str, value: Any) -> None:
 
 
 def _unmasked(name: str, value: Any, missing: bool) -> Any:
-    """Turn masked entries into NaN; those of arrays in a list, whose masks NumPy would drop, included."""
+    """Turn masked entries into NaN, also those of arrays in a list, whose masks NumPy would drop."""
     if isinstance(value, list | tuple):
         return _nested(name, value)
     if not isinstance(value, np.ma.MaskedArray):
@@ -121,13 +122,13 @@ def _unmasked(name: str, value: Any, missing: bool) -> Any:
     if not missing:
         raise InvalidInput(f"`{name}` must hold a number everywhere; got a masked array. Impute the gaps first.")
     if value.dtype.kind not in "fiub" or value.dtype == np.float16:
-        return np.asarray(value)  # refused for its type
+        return np.asarray(value)  # its type is refused later
     filled: NDArray[Any] = np.ma.filled(value.astype(np.float64), np.nan)
     return filled
 
 
 def _nested(name: str, value: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
-    """Look into lists for tensors, and for sparse and masked arrays; a masked entry becomes None."""
+    """Convert tensors and masked arrays in nested lists and refuse sparse ones; masked entries become None."""
     if all(isinstance(row, int | float | str | np.generic) for row in value):
         return value
     return [_entry(name, row) for row in value]
@@ -220,7 +221,7 @@ def _digits(entry: Any) -> str:
 
 
 def _double(name: str, raw: NDArray[Any]) -> NDArray[np.float64]:
-    """float64 of longer floats; an error where that would make a finite number infinite."""
+    """Convert longer floats to float64; raise where a finite number would become infinite."""
     with np.errstate(over="ignore", under="ignore"):
         out = raw.astype(np.float64)
     if (np.isinf(out) & np.isfinite(raw)).any():

@@ -15,9 +15,9 @@ from pyscore.errors import InvalidInput, ShapeError
 __all__ = ["LARGEST", "Array", "array", "choice", "integer", "matrix", "real", "vector"]
 
 Array = NDArray[Any]
-"""A floating array; its shape is said where it is used."""
+"""A floating array; docstrings give its shape."""
 LARGEST = 1e15
-"""Largest magnitude of a standardised value: its square must leave room for sums in float32."""
+"""Largest magnitude of a standardised value: sums of its square must not overflow in float32."""
 _ORDINALS = {1: "one axis", 2: "two axes", 3: "three axes", 4: "four axes"}
 
 
@@ -30,11 +30,11 @@ def array(
     why: str = "",
     missing: bool = False,
 ) -> Array:
-    """Return `value` as a floating array of the shape wanted; see `plain_numbers` for what may come.
+    """Return `value` as a floating array of the wanted shape. `plain_numbers` says which types it may have.
 
-    In `shape` an integer is required, a string is the letter that messages print for a free axis; axes of the same
-    letter have to be equal.
-    With `missing` masked entries, None and NA become NaN; else they are an error.
+    An integer in `shape` is a length that is required. A string is the letter by which messages name a free axis;
+    axes with the same letter must have the same length. With `missing`, masked entries, None and NA become NaN;
+    otherwise they raise.
     """
     raw = plain_numbers(name, value, missing=missing)
     wanted = "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
@@ -47,7 +47,7 @@ def array(
     for got, want in zip(raw.shape, shape, strict=True):
         if got != (want if isinstance(want, int) else lengths.setdefault(want or "", got) if want else got):
             raise ShapeError(f"`{name}` must have shape {wanted}; got {raw.shape}.{' ' + why if why else ''}")
-    with np.errstate(over="ignore"):  # to float32: infinite, as the same number would be in float32
+    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite
         out: Array = raw.astype(dtype, copy=False)
     return out
 
@@ -69,7 +69,7 @@ def vector(name: str, value: ArrayLike, length: int | str = "n", **options: Any)
 
 def finite(name: str, value: Array, *, limit: float | None = None, columns: Collection[str] | None = None) -> None:
     """Raise unless every entry is a finite number (below `limit` in magnitude); name the first bad place."""
-    with np.errstate(invalid="ignore"):  # NaN if one is; two passes, and no temporary array
+    with np.errstate(invalid="ignore"):  # NaN if any entry is NaN; max and min need no temporary array
         largest = max(value.max(initial=0.0), -value.min(initial=0.0))
     if largest <= (np.finfo(value.dtype).max if limit is None else limit):
         return
@@ -135,7 +135,7 @@ def choice(name: str, value: Any, allowed: Collection[str]) -> Any:
 
 
 def shown(value: Any) -> str:
-    """What messages print of a value that cannot be used: its repr, on one line and not too long."""
+    """A value as messages print it: its repr, on one line and shortened."""
     try:
         text = repr(value)
     except CONVERSION:  # an integer of more than 4300 digits, or an object's own __repr__

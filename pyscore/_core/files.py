@@ -1,4 +1,4 @@
-"""Files: written under a temporary name, fsynced, renamed; models as safetensors with header and checksum."""
+"""Writing of files (temporary name, fsync, rename), and safetensors files with a header and a checksum."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ _ADVICE = {
     errno.EACCES: " Change its permissions or those of its folder, or name another folder.",
     errno.EMFILE: " Too many files are open: raise the limit (`ulimit -n`).",
 }
-_BLANK = "0" * 64  # what the checksum of a file counts in its own place
+_BLANK = "0" * 64  # stands in the place of the checksum while the checksum is computed
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 _Broken = Callable[[str], ModelFileError]
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb", *, follow: bool = True) -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path` that takes its name when the block ends well, and vanishes otherwise.
+    """Open a temporary file beside `path`. It is renamed to `path` if the block succeeds and deleted if it raises.
 
-    A file that is replaced hands its permissions on; a new one has those that the umask leaves.
+    A file that replaces another gets its permissions; a new file gets those that the umask allows.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", *, follow: bool
     InvalidInput
         If the folder does not exist, or `path` is a folder, a device or a link that leads nowhere.
     WriteError
-        If the operating system refuses a step: a full disk, a folder that may not be written.
+        If the operating system refuses a step, for example because the disk is full.
     """
     path = real_path(path) if follow else Path(path)
     with write_errors(path):
@@ -87,7 +87,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", *, follow: bool
             finish_file(file)
             file.close()
             os.replace(temporary, path)
-        except BaseException:  # a full disk or Ctrl-C, too: nothing half-written stays
+        except BaseException:  # after every error, Ctrl-C included, the half-written file is removed
             with contextlib.suppress(OSError):
                 file.close()
             with contextlib.suppress(OSError):
@@ -97,10 +97,10 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", *, follow: bool
 
 
 def create_file(path: Path, *, like: Path | None = None) -> IO[bytes]:
-    """Create a file for writing that was not there, with the permissions of another one if that is there.
+    """Create a new file for writing, with the permissions of `like` if that file exists.
 
-    A symbolic link of that name is not followed. The umask of the process is left to the kernel: setting it, even
-    for a moment, would open the files that other threads make at the time.
+    A symbolic link of that name is not followed. The umask is not changed: changing it, even for a moment, would
+    give the files that other threads create at that time the wrong permissions.
     """
     try:
         old = os.stat(like) if like is not None else None
@@ -119,7 +119,7 @@ def create_file(path: Path, *, like: Path | None = None) -> IO[bytes]:
 
 
 def _copy_permissions(handle: int, old: os.stat_result) -> None:
-    """Give a file the owner and the mode of another one; without its group, nothing that the group may do."""
+    """Give a file the owner and mode of another one. If its group cannot be set, the group gets no permissions."""
     mode = stat.S_IMODE(old.st_mode)
     new = os.fstat(handle)
     for uid, gid in ((old.st_uid, -1), (-1, old.st_gid)):
@@ -133,13 +133,13 @@ def _copy_permissions(handle: int, old: os.stat_result) -> None:
 
 
 def finish_file(file: IO[bytes]) -> None:
-    """Wait until the disk has a file."""
+    """Flush a file and wait until it is on the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def hidden_name(path: Path, ending: str) -> Path:
-    """Return ``.NAME`` with an ending, beside `path`; a long name is cut to what file systems take."""
+    """Return the path ``.NAME`` + `ending` beside `path`; a long name is shortened to what file systems allow."""
     room = LONGEST_NAME - 1 - len(os.fsencode(ending))
     name = os.fsencode(path.name)
     if len(name) > room:
@@ -149,7 +149,7 @@ def hidden_name(path: Path, ending: str) -> Path:
 
 @contextlib.contextmanager
 def write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what the operating system refuses while `path` is written into a WriteError that names it."""
+    """Turn an OSError inside the block into a WriteError that names `path`."""
     try:
         yield
     except PyscoreError:
@@ -167,7 +167,7 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> WriteError:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in a folder: only then does a rename survive a crash."""
+    """Wait until the names in a folder are on the disk, without which a rename may be lost in a crash."""
     with contextlib.suppress(OSError):  # not every system lets a folder be synced
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -177,11 +177,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
-    """Return where a file to be written really lies, its links followed; raises as `atomic_write`."""
+    """Return the path of a file to be written with its links followed; raises as `atomic_write`."""
     try:
         real = Path(os.path.realpath(path))
         why = _unusable(real)
-    except (OSError, ValueError) as error:  # a name that is too long or holds a zero, a folder closed to us
+    except (OSError, ValueError) as error:  # a name too long or with a zero byte, a folder without permission
         why = f"{getattr(error, 'strerror', None) or error}"
     if why is not None:
         raise InvalidInput(f"`path` must name a file in an existing folder; got {os.fspath(path)!r}. {why}.")
@@ -189,7 +189,7 @@ def real_path(path: str | os.PathLike[str]) -> Path:
 
 
 def _unusable(real: Path) -> str | None:
-    """Why a file cannot be written at a path, if that can be told without trying."""
+    """Why a file cannot be written at a path, or None if only trying can tell."""
     if real.is_dir():
         return "It is a folder"
     if real.is_symlink():
@@ -204,7 +204,7 @@ def _unusable(real: Path) -> str | None:
 
 
 def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a file for reading; a pipe or a device, which might never end or never begin, is refused.
+    """Open a plain file for reading. Pipes and devices are refused, since reading them may never end.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def read_json(path: str | os.PathLike[str], *, at_most: int = MAX_HEADER) -> Any:
-    """Read a JSON file of ours.
+    """Read a JSON file that pyscore wrote.
 
     Raises
     ------
@@ -270,9 +270,9 @@ def write_tensors(
 def pack_tensors(kind: str, version: int, header: dict[str, Any], tensors: dict[str, Array]) -> bytes:
     """Bytes of a file of `write_tensors`.
 
-    The header holds the SHA-256 of the whole file, with 64 zeros in the place of the checksum itself: no byte
-    can change unnoticed. It guards against damage, not against an author of ill will; the checks of every
-    field do that.
+    The header holds the SHA-256 of the whole file, computed with 64 zeros in the place of the checksum itself, so
+    every changed byte is noticed. The checksum protects against damage. Against a file made to do harm, the reader
+    checks every field.
     """
     from safetensors.numpy import save
 
@@ -303,7 +303,7 @@ def read_tensors(
 def check_tensors(
     path: str | os.PathLike[str], kind: str, version: int, *, unsigned: Collection[int] = ()
 ) -> None:
-    """Look at the header and the table of contents of a file and not at its data; raises as `unpack_tensors`."""
+    """Check the header and the table of contents of a file, but not its data; raises as `unpack_tensors`."""
     try:
         with open_plain(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -315,11 +315,11 @@ def check_tensors(
 def unpack_tensors(
     data: bytes, kind: str, version: int, *, unsigned: Collection[int] = (), name: str = "<bytes>"
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Header and arrays of a file, given its bytes.
+    """Return the header and the arrays of a file, given its bytes.
 
-    Our own reader of the safetensors layout (8 bytes of length, JSON, data), since every field of a file that
-    may come from anywhere is checked before a byte of data is touched. Nothing of a file is ever executed, and
-    the memory taken is bounded by the size of the file: twice the data, some 40 bytes a byte of header.
+    This is pyscore's own reader of the safetensors layout (8 bytes of length, JSON, data). A file may come from
+    anywhere, so every field is checked before any data is read. Nothing in a file is executed. The memory used is
+    at most twice the data and some 40 bytes per byte of header.
 
     Parameters
     ----------
@@ -329,9 +329,9 @@ def unpack_tensors(
     version : int
         Newest version of the format that the caller knows.
     unsigned : versions
-        Those from before there was a checksum, which need none; all others up to `version` need one.
+        Old versions of the format, which have no checksum; all others up to `version` need one.
     name : str
-        What messages call the file.
+        Name of the file in messages.
 
     Raises
     ------
@@ -359,7 +359,10 @@ def _read(
 def _contents(
     file: IO[bytes], size: int, name: str, kind: str, version: int, unsigned: Collection[int]
 ) -> tuple[bytes, dict[str, Any], list[_Entry], _Broken]:
-    """Read what stands before the data: its bytes, the header, where each tensor lies; and how errors name it."""
+    """Read all that precedes the data.
+
+    Returns its bytes, the header, the place of each tensor, and the error maker.
+    """
 
     def broken(why: str) -> ModelFileError:
         return ModelFileError(f"{name!r} is not a pyscore {kind} file: {why}.")
@@ -370,7 +373,7 @@ def _contents(
 
 
 def _index(file: IO[bytes], size: int, broken: _Broken) -> tuple[bytes, bytes, dict[str, Any]]:
-    """Read the table of contents; a foreign file is recognised by its first bytes, however large it is."""
+    """Read the table of contents. A foreign file is recognised by its first bytes and not read further."""
     start = file.read(8)
     if len(start) < 8:
         raise broken(f"it is truncated ({len(start)} bytes)")
@@ -384,7 +387,7 @@ def _index(file: IO[bytes], size: int, broken: _Broken) -> tuple[bytes, bytes, d
 
 
 def _header(metadata: Any, kind: str, version: int, unsigned: Collection[int], broken: _Broken) -> dict[str, Any]:
-    """Return the fields that pyscore wrote, after a look at what the file calls itself."""
+    """Return the fields that pyscore wrote, after checking the file's format and version."""
     text = metadata.get("pyscore") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise broken("it was not written by pyscore (a safetensors file of another program?)")
@@ -407,7 +410,7 @@ def _header(metadata: Any, kind: str, version: int, unsigned: Collection[int], b
 
 
 def _shown(value: Any) -> str:
-    """Print what a file holds, shortly; something nested by its type alone, since printing it may recurse."""
+    """Return a short form of a value; of a nested value only its type, since printing it may recurse."""
     return repr(value)[:80] if isinstance(value, str | int | float | None) else f"{type(value).__name__!r}"
 
 
@@ -444,7 +447,7 @@ def _json(text: bytes | str, broken: _Broken, what: str) -> dict[str, Any]:
 
 
 def _verify(checksum: Any, head: bytes, data: bytes, broken: _Broken) -> None:
-    """Compare the checksum of a file with what its bytes have."""
+    """Compare the checksum in a file with that of its bytes."""
     plain = isinstance(checksum, str) and len(checksum) == 64 and set(checksum) <= set("0123456789abcdef")
     if not plain or head.count(checksum.encode()) != 1:
         raise broken("its checksum is malformed")
@@ -455,7 +458,7 @@ def _verify(checksum: Any, head: bytes, data: bytes, broken: _Broken) -> None:
 
 
 class _Entry(NamedTuple):
-    """Where a tensor lies in the data, checked."""
+    """The place of a tensor in the data, after all checks."""
 
     name: str
     dtype: np.dtype[Any]
@@ -465,7 +468,7 @@ class _Entry(NamedTuple):
 
 
 def _entries(index: dict[str, Any], room: int, broken: _Broken) -> list[_Entry]:
-    """Check the table of contents against itself and against the bytes that the file has."""
+    """Check that the entries of the table of contents agree with each other and with the file's size."""
     entries = []
     for name, fields in index.items():
         try:

@@ -1,7 +1,8 @@
-"""Whether a file is still the one that was there before: by what the system says of it, and by samples of it.
+"""Fingerprints of files, which tell whether a file is the same as before.
 
-A file that was replaced by another of the same size and time has another inode or another time of change, which no
-program can set. The samples notice a change that the clock of the file system was too coarse for.
+A fingerprint holds what the operating system says of a file, and a hash of samples of its bytes. A file that was
+replaced by another of the same size and modification time has another inode or another ctime, which no program can
+set. The samples find a change that came too soon after another for the clock of the file system.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pyscore._core.files import open_plain
 __all__ = ["fingerprint", "state"]
 
 ENDS = 1 << 16
-"""Bytes read at the beginning and at the end; the end of a Parquet file is read from where its footer begins."""
+"""Bytes read at the beginning and at the end. Of a Parquet file the whole footer is read."""
 SAMPLE, SAMPLES = 1 << 12, 64
-"""Bytes of a sample between them, and how many there are, at even distances."""
+"""Bytes of each sample between beginning and end, and the number of samples, at even distances."""
 PARQUET = b"PAR1"
 
 
@@ -28,7 +29,7 @@ def state(path: str | os.PathLike[str]) -> list[int]:
 
 
 def fingerprint(path: str | os.PathLike[str]) -> list[Any]:
-    """Return what identifies a file: `state`, and a SHA-256 of its beginning, its end and some blocks between."""
+    """Return `state`, and a SHA-256 of the file's beginning, its end and some blocks between."""
     digest = hashlib.sha256()
     with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -41,7 +42,7 @@ def fingerprint(path: str | os.PathLike[str]) -> list[Any]:
 
 
 def _footer(file: IO[bytes], size: int) -> int:
-    """Bytes at the end that are read whole."""
+    """Number of bytes at the end that are hashed without a gap."""
     file.seek(max(0, size - 8))
     tail = file.read(8)
     length = int.from_bytes(tail[:4], "little") + 8 if tail[4:] == PARQUET else 0

@@ -1,4 +1,4 @@
-"""What libraries raise because of what they were given: a list of types by library, not a bare `except`."""
+"""The exceptions that libraries raise for bad input, listed by library so that no bare `except` is needed."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "zipfile": ("BadZipFile",),
     "zlib": ("error",),
 }
-"""Module → the exceptions that it raises at damaged or unsuitable input (`OSError` comes from everywhere)."""
+"""Module → the exceptions that it raises for damaged or unsuitable input.
+
+`OSError` is not here: any may raise it.
+"""
 
 
 def foreign_types() -> tuple[type[BaseException], ...]:
-    """Return the types of `FOREIGN` whose module is loaded: one that isn't has raised nothing."""
+    """Return the types of `FOREIGN` whose module is loaded; other modules cannot have raised anything."""
     loaded = [(sys.modules[name], types) for name, types in FOREIGN.items() if name in sys.modules]
     return tuple(getattr(module, name) for module, names in loaded for name in names if hasattr(module, name))
 
 
 def reason(error: BaseException, most: int = 300) -> str:
-    """Return the first line of what an exception says, or its name if it says nothing."""
+    """Return the first line of an exception's message, or its type's name if it has none."""
     lines = printable(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:most]
 
@@ -48,9 +51,9 @@ def as_invalid(what: str, *more: type[Exception]) -> Iterator[None]:
     Parameters
     ----------
     what : str
-        "cannot read 't.csv'", say.
+        Beginning of the message, for example "cannot read 't.csv'".
     more : exception types
-        What this use of a library also raises.
+        Further types that the block may raise for bad input.
 
     Raises
     ------

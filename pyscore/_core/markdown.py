@@ -1,6 +1,6 @@
-"""Markdown: tables of frames, and the parts of a page that a command writes between two markers.
+"""Markdown tables from data frames, and the parts of a page that a command writes between two markers.
 
-Cells may hold bold text and code of ours, and names of others: no HTML, link or image is made of either
+Cells may hold bold text, code, and names that come from outside. None of them can become HTML, a link or an image
 (`pyscore._core.text.markdown_text`).
 """
 
@@ -39,7 +39,10 @@ def three_figures(value: float) -> str:
 
 
 def markdown_table(frame: pd.DataFrame, number: Callable[[float], str] = three_decimals) -> Markdown:
-    """Return a frame of text and numbers as a Markdown table; numbers, and `attrs["right"]`, to the right."""
+    """Return a frame as a Markdown table.
+
+    Columns of numbers and those in `attrs["right"]` are aligned to the right.
+    """
     if frame.empty:
         return Markdown()
     kinds = [pd.api.types.is_numeric_dtype(frame.iloc[:, place]) for place in range(frame.shape[1])]
@@ -74,7 +77,7 @@ def with_part(text: str, begin: str, end: str, body: str, page: str) -> str:
 
 
 def replace_part(page: str | os.PathLike[str], begin: str, end: str, body: str, *, check: bool = False) -> bool:
-    """Put `body` between the markers of a page, atomically; return whether it was what it should be.
+    """Put `body` between the markers of a page, atomically; return whether it was there already.
 
     With `check` nothing is written.
 

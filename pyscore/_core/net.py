@@ -1,10 +1,10 @@
-"""One net under every public door: what a library raises because of the input becomes a PyscoreError.
+"""The last check of every public function: a library's error for bad input becomes a PyscoreError.
 
-A library knows nothing of pyscore's arguments, so that its own error says little to whoever called pyscore.
-`netted` turns it into an `InvalidInput` that quotes it, with the original as its cause. What the net holds is a
-list: the exceptions that each library is known to raise for bad input, raised in that library or in compiled code
-called from pyscore. All else passes: errors of pyscore, the errors of a user's own functions (a decoder, a
-callback), and the exceptions that only a fault of pyscore explains (KeyError, AttributeError, AssertionError …).
+A library does not know pyscore's arguments, so its error says little to the caller of pyscore. `netted` turns it
+into an `InvalidInput` that quotes it and has the original as its cause. It converts only the exceptions that each
+library is known to raise for bad input (`RAISES`), and only if they were raised in that library or in compiled
+code called from pyscore. It does not convert errors of pyscore, errors of a user's own functions (a decoder, a
+callback), or exceptions that only a fault of pyscore explains (KeyError, AttributeError, AssertionError …).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONVERSION = (
     AttributeError,
     BufferError,
 )
-"""What an object's conversion to an array, or to a number, may raise: `__array__`, `__float__` and the like."""
+"""Exceptions that `__array__`, `__float__` and the like may raise while an object is converted to numbers."""
 
 RAISES: dict[str, tuple[type[Exception], ...]] = {
     "numpy": (TypeError, ValueError, OverflowError, IndexError, FloatingPointError, MemoryError),
@@ -44,10 +44,10 @@ RAISES: dict[str, tuple[type[Exception], ...]] = {
     "numba": (TypeError, ValueError, OverflowError, MemoryError),
     "pyscore": (TypeError, ValueError, OverflowError, MemoryError),
 }
-"""Library → what it raises for bad input. Its subclasses count: LinAlgError, ArrowInvalid, OutOfMemoryError …
+"""Library → the exceptions that it raises for bad input, subclasses (LinAlgError, ArrowInvalid …) included.
 
-Under "pyscore": compiled functions of NumPy and others have no frame of their own, so that their errors seem to
-come from the line that called them.
+"pyscore" is in the list because compiled functions of NumPy and others have no frame of their own: their errors
+seem to come from the line of pyscore that called them.
 """
 _OWN = {"sklearn.exceptions.NotFittedError"}
 
@@ -55,7 +55,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def netted(function: Function) -> Function:
-    """Decorate a public function or method: errors of libraries because of the input become PyscoreErrors."""
+    """Decorate a public function or method so that errors of libraries for bad input become PyscoreErrors."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -72,7 +72,7 @@ def netted(function: Function) -> Function:
 
 
 def translated(error: Exception, caller: str) -> PyscoreError | None:
-    """The PyscoreError for an exception of a library, or None for what is not one of those in the list."""
+    """Return the PyscoreError for an exception of a library, or None if it is not to be converted."""
     kind = type(error)
     if f"{kind.__module__}.{kind.__qualname__}" in _OWN or _is_a_call(error.__traceback__):
         return None
@@ -87,7 +87,7 @@ def translated(error: Exception, caller: str) -> PyscoreError | None:
 
 
 def _is_a_call(trace: TracebackType | None) -> bool:
-    """Whether the call itself failed, its arguments not fitting the signature: Python's own error is right."""
+    """Whether the arguments did not fit the signature, where Python's own error is the right one."""
     return trace is None or trace.tb_next is None
 
 

@@ -1,4 +1,4 @@
-"""What needs PyTorch says so where there is none; everything else works without it."""
+"""A clear error where PyTorch is needed and not installed; everything else works without it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["needs_torch"]
 
 @contextlib.contextmanager
 def needs_torch(what: str) -> Iterator[None]:
-    """Turn a missing torch, inside the block, into BackendUnavailable: `what` needs it, and how to install it."""
+    """Turn the ImportError of a missing torch into a BackendUnavailable that says how to install it."""
     try:
         yield
     except ImportError as error:
-        lacks: BaseException | None = error  # a command that is loaded lazily has the reason as its cause
+        lacks: BaseException | None = error  # the error of a lazily loaded command has the missing torch as cause
         while lacks is not None and getattr(lacks, "name", None) != "torch":
             lacks = lacks.__cause__
         if not isinstance(lacks, ModuleNotFoundError):

@@ -1,4 +1,4 @@
-"""What is checked of an output before work begins: it can be written, and it is none of the inputs."""
+"""Checks of an output before work begins: it can be written, and it is not one of the inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PathLike = str | os.PathLike[str]
 
 
 def check_output(path: PathLike, inputs: Iterable[PathLike] = (), *, suffixes: Sequence[str] = ()) -> Path:
-    """Return where an output really lies, once it is sure that it can be written and that no input is lost.
+    """Check that an output can be written and is not an input; return its path with links followed.
 
     Parameters
     ----------
@@ -28,10 +28,10 @@ def check_output(path: PathLike, inputs: Iterable[PathLike] = (), *, suffixes: S
     Raises
     ------
     InvalidInput
-        If the ending is another, the folder does not exist, or the output is one of the inputs: the same path, or
-        the same file through a symbolic or a hard link.
+        If the ending is not allowed, the folder does not exist, or the output is one of the inputs (the same
+        path, or the same file through a symbolic or hard link).
     WriteError
-        If a file cannot be made there, or the one that is there is read-only.
+        If no file can be created there, or the existing file is read-only.
     """
     text = os.fspath(path)
     if suffixes and Path(text).suffix.lower() not in suffixes:
@@ -46,7 +46,7 @@ def check_output(path: PathLike, inputs: Iterable[PathLike] = (), *, suffixes: S
 
 
 def refuse_input(path: PathLike, inputs: Iterable[PathLike]) -> None:
-    """Raise an InvalidInput if an output is one of the inputs, by whatever name."""
+    """Raise an InvalidInput if an output is one of the inputs, under the same or another name."""
     output = _file_at(path)
     for each in _files(inputs):
         same = os.path.realpath(each) == os.path.realpath(path)
@@ -58,12 +58,12 @@ def refuse_input(path: PathLike, inputs: Iterable[PathLike]) -> None:
 
 
 def check_folder(path: PathLike) -> Path:
-    """Return a folder for outputs, made if it is missing.
+    """Return a folder for outputs, and create it if it is missing.
 
     Raises
     ------
     WriteError
-        If it cannot be made, or no file can be made in it.
+        If it cannot be created, or no file can be created in it.
     """
     folder = Path(path)
     with write_errors(path):
@@ -73,7 +73,7 @@ def check_folder(path: PathLike) -> Path:
 
 
 def _probe(path: Path) -> None:
-    """Make a file beside `path` and remove it: what the permissions say is not all that may stand in the way."""
+    """Create a file beside `path` and remove it, since permissions alone do not tell whether that is possible."""
     probe = hidden_name(path, f".{secrets.token_hex(6)}.tmp")
     try:
         create_file(probe).close()

@@ -1,4 +1,4 @@
-"""Files of others, read whole: only plain files, of bounded size, and JSON of bounded depth."""
+"""Reading of files from outside: only plain files, of bounded size, and JSON of bounded depth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_plain(path: str | os.PathLike[str], *, follow: bool = True, most: int =
     ----------
     path : path
     follow : bool
-        Whether a symbolic link may stand for it: yes where a user named it, no where it was found in a folder.
+        Whether a symbolic link is followed: yes for a path that a user named, no for one found in a folder.
     most : int
         Largest size, in bytes.
 
@@ -32,7 +32,7 @@ def read_plain(path: str | os.PathLike[str], *, follow: bool = True, most: int =
     InvalidInput
         If it is missing, a folder, a pipe, a device, too large, or (unless `follow`) a link.
     """
-    # A pipe must not be waited for: without O_NONBLOCK, opening one hangs.
+    # Without O_NONBLOCK, opening a pipe waits for its writer, perhaps without end.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
     if not follow and os.path.islink(path):
         raise InvalidInput("it is a symbolic link; only plain files inside the folder are read")
@@ -66,12 +66,12 @@ def read_text(path: str | os.PathLike[str], *, follow: bool = True, most: int = 
 
 
 def read_json(path: str | os.PathLike[str], *, follow: bool = True) -> Any:
-    """Return what a file of JSON holds.
+    """Return the value in a JSON file.
 
     Raises
     ------
     InvalidInput
-        As `read_plain`; or if it is not JSON, names a field twice, or nests more than `MOST_DEPTH` levels.
+        As `read_plain`; also if it is not JSON, has a field twice, or nests more than `MOST_DEPTH` levels.
     """
     text = read_text(path, follow=follow)
     try:

@@ -1,6 +1,6 @@
-"""What a JSON file must hold, as data: one check for every file of results, one error that names file and field.
+"""Schemas of JSON files: one check for every file of results, with an error that names the file and the field.
 
-A schema is a function of a value and of its place in the file; it raises `Wrong` or returns nothing.
+A schema is a function of a value and of its place in the file. It raises `Wrong` or returns nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def check(value: Any, schema: Schema, file: str, kind: str, advice: str) -> None
 
 
 def _shown(value: Any) -> str:
-    """Show a value shortly; a list or an object by its name alone."""
+    """Return a short form of a value; of a list or an object only what it is."""
     names = {dict: "an object", list: "a list", type(None): "null"}
     if type(value) in names:
         return names[type(value)]
@@ -77,7 +77,10 @@ def number(
     least: float = -math.inf, most: float = math.inf, *, above: float = -math.inf, whole: bool = False,
     finite: bool = True,
 ) -> Schema:  # fmt: skip
-    """Return the schema of a number in [least, most] and > `above`; unless `finite`, also of NaN and infinity."""
+    """Return the schema of a number in [least, most] and above `above`.
+
+    `finite=False` also accepts NaN and infinity.
+    """
     kind = "a whole number" if whole else "a number"
     bounds = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (most < math.inf)
     bounds += [f"above {above:g}"] * (above > -math.inf)
@@ -110,7 +113,7 @@ def scalar(value: Any, place: str) -> None:
 
 
 def optional(schema: Schema) -> Schema:
-    """Return the schema of null, or what another accepts."""
+    """Return a schema that accepts null and whatever `schema` accepts."""
     return lambda value, place: None if value is None else schema(value, place)
 
 
@@ -127,7 +130,7 @@ def listing(schema: Schema, least: int = 0, most: int = MOST_ITEMS) -> Schema:
 
 
 def mapping(schema: Schema, most: int = MOST_ITEMS) -> Schema:
-    """Return the schema of an object of any names, whose values are alike."""
+    """Return the schema of an object with any field names, whose values all have one schema."""
 
     def whole(value: Any, place: str) -> None:
         if not isinstance(value, dict) or len(value) > most:
@@ -142,7 +145,10 @@ def mapping(schema: Schema, most: int = MOST_ITEMS) -> Schema:
 def fields(
     required: Mapping[str, Schema], others: Mapping[str, Schema] | None = None, rest: Schema | None = None
 ) -> Schema:
-    """Return the schema of an object of named fields; `others` may be missing, `rest` is that of unnamed ones."""
+    """Return the schema of an object with these fields.
+
+    `others` may be missing; `rest` checks fields not named here.
+    """
     known = {**required, **(others or {})}
 
     def whole(value: Any, place: str) -> None:

@@ -1,7 +1,7 @@
-"""Text of others made fit to be shown: on a terminal, in Markdown, in a figure.
+"""Text from outside, made safe to show on a terminal, in Markdown and in a figure.
 
-Names of columns, datasets and files come from outside. A terminal obeys some characters instead of showing them,
-and some reverse what stands after them; Markdown may hold HTML; matplotlib reads ``$…$`` as a formula.
+Names of columns, datasets and files come from outside. A terminal executes some characters instead of showing
+them, and some reverse the text after them. Markdown may hold HTML. matplotlib reads ``$…$`` as a formula.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ __all__ = ["FALLBACK", "as_json", "encodable", "figure_text", "markdown_text", "
 _JOINERS = frozenset("\u200c\u200d")  # Persian, Indic scripts and emoji need these two
 _ASCII = re.compile(r"[\n -~]*")
 _CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Control characters (C0, C1), format (bidirectional, too), halves of surrogate pairs, separators of lines."""
+"""Control characters (C0, C1), format characters (bidirectional ones, too), surrogates, line separators."""
 
 
 def _obeyed(character: str) -> bool:
-    """Whether a terminal or browser does something at a character instead of showing it."""
+    """Whether a terminal or browser acts on a character instead of showing it."""
     return unicodedata.category(character) in _CATEGORIES and character not in _JOINERS
 
 
 def printable(text: object) -> str:
-    r"""Return text with every character that would be obeyed instead of shown as its escape: ESC is ``\x1b``.
+    r"""Return text in which characters that a terminal would act on are escaped; ESC becomes ``\x1b``.
 
     Line breaks and tabs stay.
 
@@ -42,7 +42,7 @@ def printable(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    r"""`printable` for a name: line breaks and tabs are escapes, too.
+    r"""As `printable`, for a name: line breaks and tabs are escaped, too.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def _escaped(character: str) -> str:
 
 
 def as_json(value: Any, *, ascii_only: bool = False) -> str:
-    r"""Return a value as indented JSON without a character that a terminal obeys; it reads back as the same value.
+    r"""Return a value as indented JSON in which characters that a terminal would act on are escaped.
 
     Examples
     --------
@@ -82,7 +82,7 @@ _INERT = {"<": "&lt;", "&": "&amp;", "": "\\", "{": "&#123;"}
 
 
 def markdown_text(text: object) -> str:
-    r"""Return text for a line of Markdown: bold and code stay, but it makes no HTML, link, image or attribute.
+    r"""Return text for a line of Markdown. Bold and code stay; HTML, links, images and attributes are disabled.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def markdown_text(text: object) -> str:
 
 
 def figure_text(name: object) -> str:
-    r"""Return a name for a figure of matplotlib: on one line, never a formula, never hidden from a legend.
+    r"""Return a name for matplotlib: on one line, not read as a formula, not left out of a legend.
 
     Examples
     --------
@@ -117,7 +117,7 @@ FALLBACK = "pyscore.ascii"
 
 
 def _fallback(error: UnicodeError) -> tuple[str, int]:
-    """Put a sign of ASCII, or an escape, where an encoding lacks a character."""
+    """Replace a character that the encoding lacks by an ASCII sign, or by its escape."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end].translate(_SIGNS)
@@ -128,7 +128,7 @@ codecs.register_error(FALLBACK, _fallback)
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    r"""Return text with what an encoding lacks written otherwise.
+    r"""Return text in which characters that the encoding lacks are replaced; see `FALLBACK`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Waiting for the threads of a pool, which may die before they can say of what."""
+"""Waiting for the threads of a pool, which may run out of memory and end without reporting an error."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pyscore.errors import OutOfMemory
 __all__ = ["result_of", "start"]
 
 LOOK_AGAIN = 2.0
-"""Seconds after which a wait looks whether the threads that it waits for are alive."""
+"""Seconds between two checks whether the threads are still alive."""
 T = TypeVar("T")
 
 
 def start(pool: ThreadPoolExecutor, call: Callable[..., T], *arguments: Any) -> Future[T]:
-    """Let a pool make a call.
+    """Submit a call to a pool.
 
     Raises
     ------
     OutOfMemory
-        If the system allows no other thread.
+        If the system cannot start another thread.
     """
     try:
         return pool.submit(call, *arguments)
@@ -35,19 +35,19 @@ def start(pool: ThreadPoolExecutor, call: Callable[..., T], *arguments: Any) -> 
 
 
 def result_of(future: Future[T], pool: ThreadPoolExecutor) -> T:
-    """Return the result of a call that a pool makes, or raise its error.
+    """Return the result of a call that was submitted to `pool`, or raise its error.
 
     Raises
     ------
     OutOfMemory
-        If a thread of the pool has ended: without memory it cannot even keep the error, and the result that it
-        owes would be waited for without end.
+        If a thread of the pool has ended. A thread without memory cannot even store its error, so waiting for its
+        result would never end.
     """
     while True:
         try:
             return future.result(LOOK_AGAIN)
         except NotYet:
-            if future.done():  # an error of the call's own
+            if future.done():  # the call itself raised a TimeoutError
                 raise
             if not all(thread.is_alive() for thread in pool._threads):
                 raise OutOfMemory(

@@ -1,4 +1,4 @@
-"""Rows of numbers: the paper's datasets, splits, a user's tables and frames."""
+"""The paper's datasets and their splits, and the reading of a user's tables and frames."""
 
 from pyscore._core.lazy import attach
 

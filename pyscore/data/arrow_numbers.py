@@ -1,4 +1,4 @@
-"""Columns of Arrow as numbers: which types are numbers, and their values as NumPy arrays."""
+"""Arrow columns: which of their types are numbers, and their values as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["is_number", "numbers", "plain_type"]
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Type of the values, where Arrow stores them once each (dictionary) or by their runs."""
+    """Type of the values behind Arrow's dictionary and run-end encodings."""
     while pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         kind = kind.value_type
     return kind
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds real numbers of enough digits; a column of nulls does, too."""
+    """Whether a column of this type holds real numbers of at least 32 bits, or only nulls."""
     kind, types = plain_type(kind), pa.types
     floating = types.is_floating(kind) and not types.is_float16(kind)
     return bool(

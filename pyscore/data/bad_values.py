@@ -1,4 +1,4 @@
-"""The error for a value in a file that cannot be used, with its place and its text."""
+"""The error for an unusable value in a file, which gives the value's place and its text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["bad_value"]
 
 
 def bad_value(block: Block, row: int, name: str, value: float, remedy: str) -> InvalidInput:
-    """The error for a value that is missing, infinite or too large; `remedy` is what to do about a gap."""
+    """Return the error for a missing, infinite or too large value; `remedy` says how to fill a gap."""
     where, text = block.where(row, name)
     if np.isnan(value):
         cell = "" if text is None else " (the cell is empty)" if not text.strip() else f" (the cell has {text!r})"

@@ -1,4 +1,4 @@
-"""Files of text, compressed or not, as streams of bytes."""
+"""Text files, compressed or not, opened as streams of bytes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ READ_ERRORS = (
     pa.ArrowException, OSError, EOFError, UnicodeError, lzma.LZMAError, zlib.error, zipfile.BadZipFile,
     NotImplementedError,
 )  # fmt: skip
-"""What Arrow and the decompressors raise for a file that is damaged or of another kind."""
+"""Exceptions that Arrow and the decompressors raise for a file that is damaged or of another kind."""
 
 
 @contextlib.contextmanager
 def open_bytes(path: str) -> Iterator[tuple[pa.NativeFile, Callable[[], int]]]:
-    """Open the text in a file as a stream of bytes, with a function that tells how far the file itself was read.
+    """Open a text file as a stream of bytes, with a function that returns how many bytes of the file were read.
 
     Raises
     ------
     InvalidInput
-        If a zip archive does not hold one table.
+        If a zip archive does not hold exactly one file.
     """
     suffix = os.path.splitext(path.lower())[1]
     with contextlib.ExitStack() as stack:
@@ -58,12 +58,12 @@ def _open_member(stack: contextlib.ExitStack, archive: zipfile.ZipFile, path: st
         )
     try:
         return stack.enter_context(archive.open(name))
-    except RuntimeError as error:  # a password is wanted
+    except RuntimeError as error:  # the archive needs a password
         raise InvalidInput(f"cannot read {path!r}: {error}. Unpack it first.") from None
 
 
 def member_of(path: str) -> str | None:
-    """Name of the one file in a zip archive; None if it holds several, or is no archive."""
+    """Name of the only file in a zip archive; None if there are several, or `path` is not an archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             return _one(archive)

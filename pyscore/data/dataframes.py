@@ -1,7 +1,8 @@
-"""Any frame or array as rows of numbers: columns by name wherever there are names, types judged once.
+"""Conversion of any frame or array to rows of numbers.
 
-A frame is what has named columns: a DataFrame of pandas, polars, Dask, Modin …, a table of Arrow, a structured
-array of NumPy. What has none (arrays, tensors, nested lists) is taken by position.
+A frame has named columns: a DataFrame of pandas, polars, Dask, Modin …, an Arrow table, or a structured NumPy
+array. Its columns are taken by name. Arrays, tensors and nested lists have no names; their columns are taken by
+position.
 """
 
 from __future__ import annotations
@@ -32,26 +33,26 @@ SCALARS = (bool, int, float, np.bool_, np.integer, np.floating, Decimal, Fractio
 
 @dataclass(frozen=True)
 class Frame:
-    """A table with named columns, whatever library made it."""
+    """A table with named columns, from any library."""
 
     names: list[str]
     rows: int
     kind: Callable[[int], str | None]
-    """Name of the type of a column that does not hold real numbers, by its place; None if it does."""
+    """Given a column's place: None if it holds real numbers, else the name of its type."""
     first: Callable[[int], Any]
     """First value of a column."""
     values: Callable[[int], Array]
     """Values (n,) of a column of numbers; NaN where one is missing."""
     whole: Callable[[], Array] | None = None
-    """All columns as one array (n, d), where that may need no copy."""
+    """All columns as one array (n, d), for tables that can give it without a copy."""
 
     def places(self, columns: Sequence[str] | None) -> list[int]:
-        """Places of the columns wanted, in their order; by default all.
+        """Places of the wanted columns, in the order of `columns`; by default all.
 
         Raises
         ------
         InvalidInput
-            If one is missing, or comes twice.
+            If a column is missing, or its name comes twice.
         """
         counts = Counter(self.names)
         wanted = self.names if columns is None else columns
@@ -76,7 +77,7 @@ class Frame:
             )
 
     def matrix(self, places: Sequence[int]) -> Array:
-        """Columns as rows (n, d) in float64."""
+        """Return the columns at `places` as rows (n, d) in float64."""
         if self.whole is not None and list(places) == list(range(len(self.names))):
             return self.whole()
         x = np.empty((self.rows, len(places)), order="F")
@@ -88,24 +89,24 @@ class Frame:
 def rows_of(
     table: Any, columns: Sequence[str] | None = None, *, missing: bool = False, name: str = "x"
 ) -> tuple[Array, tuple[str, ...] | None]:
-    """Rows (n, d) in float64 of any frame or array, and the names of their columns, None if it has none.
+    """Return the rows (n, d) of any frame or array in float64, and the names of their columns (None for an array).
 
     Parameters
     ----------
     table : frame, (n, d) array, tensor or nested list
-    columns : names wanted, in this order; by default all. What has no names must have as many columns.
+    columns : names wanted, in this order; by default all. An array must have as many columns.
     missing : bool
-        Let gaps pass, as NaN: NaN, nulls, masked entries.
+        Whether NaN, nulls and masked entries are allowed; they become NaN.
     name : str
-        What errors call the table.
+        Name of the table in error messages.
 
     Raises
     ------
     InvalidInput
-        If a column is missing, comes twice, or holds something else than real numbers of 32 or 64 bits; if a value
-        is missing (unless `missing`), infinite or beyond 1e100.
+        If a column is not there, comes twice, or does not hold real numbers of 32 or 64 bits; if a value is
+        missing (unless `missing`), infinite or beyond 1e100.
     ShapeError
-        If something without names has another number of axes or columns.
+        If an array has another number of axes or columns.
     """
     frame = open_frame(table)
     if frame is None:
@@ -121,13 +122,13 @@ def rows_of(
 
 
 def rows_without_names(name: str, table: Any, d: int, *, why: str = "") -> Array:
-    """Rows (n, d) in float64 for what knows no names of columns.
+    """Return rows (n, d) in float64 for a model that knows no names of columns.
 
     Raises
     ------
     InvalidInput
-        If the table has names, since nothing tells in which order they are wanted; names that count the columns
-        (0, 1, … or x0, x1, …) bring them into that order.
+        If the table has names, since the order of the model's columns is unknown. Names that count the columns
+        (0, 1, … or x0, x1, …) are allowed and give the order.
     ShapeError
         If it has another number of axes or columns.
     """
@@ -159,12 +160,12 @@ def _unnamed(name: str, table: Any, columns: Sequence[str] | None, missing: bool
 
 
 def check_numeric(table: Any) -> None:
-    """Raise if a frame has a column twice, or one that does not hold real numbers; anything else passes.
+    """Raise if a frame has a column twice, or a column that does not hold real numbers. Arrays are not checked.
 
     Raises
     ------
     InvalidInput
-        Naming the column.
+        If so; the message names the column.
     """
     frame = open_frame(table)
     if frame is not None:
@@ -192,7 +193,7 @@ def like(frame: pd.DataFrame, table: Any) -> Any:
 
 
 def open_frame(table: Any) -> Frame | None:
-    """Look at a frame; None for what has no named columns.
+    """Return a `Frame` for a table with named columns, and None for anything else.
 
     Lazy frames (of Dask, polars, …) are computed.
     """
@@ -205,7 +206,7 @@ def open_frame(table: Any) -> Frame | None:
     if isinstance(table, pa.Table):
         return _arrow(table)
     if hasattr(table, "map_partitions") and hasattr(table, "compute") and hasattr(table, "columns"):
-        return _pandas(table.compute())  # of Dask: its labels may be other things than texts
+        return _pandas(table.compute())  # Dask, whose column labels need not be text
     given = nw.from_native(table, pass_through=True)
     if isinstance(given, nw.LazyFrame):
         return open_frame(given.collect().to_native())
@@ -323,12 +324,12 @@ def _is_gap(value: Any) -> bool:
 
 
 def _is_numbers(values: Any) -> bool:
-    """Whether objects are real numbers, some or all of which may be missing."""
+    """Whether all objects are real numbers or missing."""
     return all(_is_gap(v) or isinstance(v, SCALARS) for v in values)
 
 
 def _from_objects(name: str, values: Any) -> Array:
-    """Objects of `_is_numbers` in float64."""
+    """Convert objects that passed `_is_numbers` to float64."""
     out = np.full(len(values), np.nan)
     for i, value in enumerate(values):
         if not _is_gap(value):
@@ -346,7 +347,7 @@ def _from_objects(name: str, values: Any) -> Array:
 
 
 def _hint(wanted: Sequence[str]) -> str:
-    """Say what a model was trained on whose columns are only counted."""
+    """Explain, for a model whose columns have no names, what to pass."""
     if list(wanted) == [f"x{j}" for j in range(len(wanted))]:
         return (
             " The model was trained on rows without names: pass an array with the columns in that order, or name "
@@ -356,7 +357,7 @@ def _hint(wanted: Sequence[str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message, cut short; an integer of thousands of digits by its sign alone."""
+    """A value as messages show it: shortened, and an integer of very many digits by its number of bits."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 1024:
         return f"an integer of {value.bit_length()} bits"
     text = repr(value)

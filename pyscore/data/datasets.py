@@ -1,6 +1,6 @@
-"""Data: the paper's ten datasets, the embedded one, and the split protocol of the experiment.
+"""The paper's ten datasets, the one that comes with scikit-learn, and the splits of the experiment.
 
-The ten are Emmott's benchmark as the paper used it; the files are fetched from their pinned commit, checked by
+The ten are Emmott's benchmark as the paper used it. Their files are downloaded from a fixed commit, checked by
 SHA-256 and cached. ``PYSCORE_DATA`` may name a folder that already holds them.
 """
 
@@ -49,7 +49,7 @@ NOTES = {
     "waveform-1": "the same 5,000 points as waveform-2, with other difficulty labels",
     "waveform-2": "the same 5,000 points as waveform-1, with other difficulty labels",
 }
-"""What a reader of results must know of a dataset."""
+"""Facts about a dataset that a reader of the results should know."""
 
 
 @functools.cache
@@ -70,7 +70,7 @@ DATASETS: tuple[str, ...] = (
     "waveform-2",
     "yeast",
 )
-"""The paper's ten."""
+"""Names of the paper's ten datasets."""
 
 
 class Split(NamedTuple):
@@ -98,8 +98,9 @@ class Dataset:
     def split(self, seed: int = 0, *, convention: Convention = EXACT) -> Split:
         """Split 80/20 by a seed, contaminate the training rows with anomalies, and standardise.
 
-        ``numpy.random.default_rng(seed)`` permutes the normals, then the anomalies; round(0.8·n) (half to even)
-        of each are for training; of the training anomalies the first ceil(0.1·n_normal_train/0.95) stay.
+        ``numpy.random.default_rng(seed)`` permutes the normal rows, then the anomalies. The first round(0.8·n)
+        (half to even) of each are for training; of those anomalies only the first ceil(0.1·n_normal_train/0.95)
+        are kept.
 
         Parameters
         ----------
@@ -117,7 +118,7 @@ class Dataset:
         kept = min(a, math.ceil(0.1 * n / 0.95))
         train, y_train = _stack(normal[:n], anomalous[:kept])
         test, y_test = _stack(normal[n:], anomalous[a:])
-        with warnings.catch_warnings():  # several of the ten have constant columns; the experiment keeps them
+        with warnings.catch_warnings():  # some of the ten have constant columns, which the experiment keeps
             warnings.simplefilter("ignore", UserWarning)
             if convention.standardise == "jointly":
                 everything = np.concatenate([self.normal, self.anomalous])
@@ -133,7 +134,7 @@ def _stack(normal: Array, anomalous: Array) -> tuple[Array, NDArray[np.int64]]:
 
 
 def load_breast_cancer() -> Dataset:
-    """Return scikit-learn's breast-cancer data (569×30), benign = normal: embedded, no network."""
+    """Return scikit-learn's breast-cancer data (569×30) with benign = normal; it needs no download."""
     from sklearn.datasets import load_breast_cancer as embedded
 
     bunch = embedded()
@@ -142,7 +143,7 @@ def load_breast_cancer() -> Dataset:
 
 
 def load_dataset(name: str, difficulty: str = "easy") -> Dataset:
-    """Load one of the ten datasets, or the embedded ``"breast-cancer"``.
+    """Load one of the paper's ten datasets, or ``"breast-cancer"``, which needs no download.
 
     Raises
     ------

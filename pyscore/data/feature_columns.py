@@ -1,4 +1,4 @@
-"""Which columns of a table are features, where nobody has named them: all but indices of rows and empty ends."""
+"""Choice of the features of a table when the user names none: all columns but row numbers and empty last ones."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def own_features(
     first_rows: Sequence[Sequence[str]] = (),
     void_end: bool = False,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the features, and notes on what was left out.
+    """Return the names of the features, and a note on each column that was left out.
 
     Parameters
     ----------
     path : str, for messages
     names : of all columns
-    others : columns that are something else: labels, say
-    index : columns that pandas wrote as the index of the rows
-    types : of the columns, where the file says them
-    first_rows : of a text
+    others : columns that are not features, such as labels
+    index : columns in which pandas stored the index of the rows
+    types : types of the columns, for files that have types
+    first_rows : first rows of a text file
     void_end : bool
-        Whether the last column of a text has no name and no value.
+        Whether the last column of a text file has no name and no value.
 
     Raises
     ------
     InvalidInput
-        If a name comes twice, or a column has none and is not recognised.
+        If a name comes twice, or if a column without a name is neither row numbers nor an empty last column.
     """
     left = left_out(path, names, index, types, first_rows, void_end)
     kept = set(others)
@@ -62,7 +62,10 @@ def left_out(
     first_rows: Sequence[Sequence[str]] = (),
     void_end: bool = False,
 ) -> dict[int, str]:
-    """Places of columns that are no features by their form, and why; arguments as of `own_features`."""
+    """Return the places of columns that cannot be features, each with the reason.
+
+    Arguments as in `own_features`.
+    """
     left = {
         place: f"column {name!r} of {path!r} is the index of the rows (pandas); it is left out."
         for place, name in enumerate(names)
@@ -77,12 +80,12 @@ def left_out(
 
 
 def _unnamed(name: str) -> bool:
-    """Whether it has no name, or the one that pandas gives to such a column."""
+    """Whether a name is empty, or the one that pandas gives to a column without a name."""
     return not name.strip() or re.fullmatch(r"Unnamed: \d+", name) is not None
 
 
 def _is_index(types: Sequence[pa.DataType] | None, first_rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first column looks like an index: whole numbers, or no numbers at all."""
+    """Whether the first column looks like an index: whole numbers, or text."""
     if types is not None:
         return not pa.types.is_floating(types[0])
     return all(re.fullmatch(r"[+-]?\d*[.,]\d+([eE].*)?", row[0].strip()) is None for row in first_rows if row)

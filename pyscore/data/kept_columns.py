@@ -1,4 +1,4 @@
-"""Columns that are carried along: one type for all files, and whether the kind of file that is written has it."""
+"""Columns that are copied to the output: one type for all input files, which the output file must support."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ Kept = tuple[tuple[str, pa.DataType], ...]
 
 
 def unified(files: Sequence[tuple[str, Kept]]) -> Kept:
-    """Types that hold what every file has: of 32 and 64 bits the wider, of nulls and texts the text.
+    """Return a type for each kept column that can hold its values in every file.
+
+    Of 32 and 64 bits it is the wider; of nulls and text it is text.
 
     Parameters
     ----------
-    files : path, and name and type of each column kept
+    files : for each file its path, and the name and type of each kept column
 
     Raises
     ------
     InvalidInput
-        Naming column, file and both types where there is no such type.
+        If there is no such type; the message names the column, the files and both types.
     """
     first_path, first = files[0]
     types = dict(first)
@@ -50,24 +52,24 @@ def _common(name: str, one: pa.DataType, other: pa.DataType, first: str, path: s
 
 
 def _is_plain(kind: pa.DataType) -> bool:
-    """Whether a text says all that a value of the type does."""
+    """Whether text can represent every value of the type."""
     types = pa.types
     text = types.is_string(kind) or types.is_large_string(kind)
     return bool(text or types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind))
 
 
 def check_writable(kept: Kept, suffix: str) -> None:
-    """Raise if a kind of file cannot hold a column that is kept; before anything is scored.
+    """Raise if the output file cannot hold a kept column. This is checked before anything is scored.
 
     Parameters
     ----------
-    kept : name and type of each
+    kept : name and type of each kept column
     suffix : ".csv", ".parquet", ".arrow" or ".feather"
 
     Raises
     ------
     InvalidInput
-        Naming the column and its type.
+        If a column cannot be held; the message names it and its type.
     """
     for name, kind in kept:
         if not _can_hold(suffix, kind):
@@ -82,7 +84,7 @@ def _can_hold(suffix: str, kind: pa.DataType) -> bool:
     if suffix == ".csv" and any(
         (pa.types.is_binary(kind), pa.types.is_large_binary(kind), pa.types.is_fixed_size_binary(kind))
     ):
-        return False  # bytes that are no text
+        return False  # bytes are not text
     table, out = pa.table({"column": pa.nulls(1, kind)}), io.BytesIO()
     try:
         if suffix == ".csv":

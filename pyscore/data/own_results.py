@@ -1,4 +1,4 @@
-"""Results of `pyscore score` that lie among the tables of a folder: they are not tables to be read."""
+"""Detection of results of `pyscore score` among the tables of a folder, so that they are not read as input."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pyarrow import ipc, parquet
 __all__ = ["PART", "RESULT", "is_result", "without_results"]
 
 RESULT, PART = b"pyscore.result", b"pyscore.part"
-"""Keys of the metadata of Parquet and Arrow files of scores, and of parts of them."""
+"""Metadata keys that mark Parquet and Arrow files of scores, and parts of such files."""
 HEADER = 1 << 20
-"""Bytes of a text that are read to find the names of its columns."""
+"""Bytes of a text file that are read to find the names of its columns."""
 
 
 def without_results(
     files: Sequence[str], features: Sequence[str] = (), scores: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """Split files found in a folder into tables and results; if all are results, they are what is meant.
+    """Split the files of a folder into tables and results; if all are results, they count as tables.
 
     Parameters
     ----------
     files : paths
-    features : columns that a table must have, if they are known
-    scores : names of scores: a text that has one of them as a column and lacks a feature is a result
+    features : columns that a table must have, where they are known
+    scores : names of scores; a text file with a column of that name and without some feature is a result
     """
     results = [file for file in files if is_result(file, features, scores)]
     if len(results) == len(files):
@@ -34,7 +34,7 @@ def without_results(
 
 
 def is_result(path: str, features: Sequence[str] = (), scores: Sequence[str] = ()) -> bool:
-    """Whether a file is a result: by its metadata, or, for a text, by the names of its columns."""
+    """Whether a file is a result. Metadata tell, or, for a text file, the names of its columns."""
     suffix = os.path.splitext(path.lower())[1]
     try:
         if suffix in (".parquet", ".pq"):
@@ -44,7 +44,7 @@ def is_result(path: str, features: Sequence[str] = (), scores: Sequence[str] = (
         if suffix in (".csv", ".tsv"):
             names = _header(path, "\t" if suffix == ".tsv" else ",")
             return not names.issuperset(features) and bool(names.intersection(scores))
-    except (OSError, pa.ArrowException, UnicodeError):  # whoever reads the file says what is wrong with it
+    except (OSError, pa.ArrowException, UnicodeError):  # the reader of the file will report what is wrong with it
         return False
     return False
 

@@ -15,12 +15,12 @@ from pyscore.errors import InvalidInput
 
 __all__ = ["Imputer", "Standardiser"]
 
-LARGEST = 1e100  # its square still leaves room for sums of squares in float64
+LARGEST = 1e100  # sums of its square do not overflow in float64
 
 
 @dataclass(frozen=True, eq=False)
 class Standardiser:
-    """x ↦ (x − mean) / deviation, feature by feature."""
+    """Standardisation x ↦ (x − mean) / deviation of each feature."""
 
     mean: Array
     """(d,)."""
@@ -38,8 +38,8 @@ class Standardiser:
         x : (n, d) array, n ≥ 2
         columns : names of the features, by default x0, x1, …
         floor : float
-            A feature whose deviation is below it counts as constant; the original has 1e-6, by default
-            only rounding noise (1e-13 of the largest value) does.
+            A feature whose deviation is at most this counts as constant; the original has 1e-6. By default
+            only a deviation that is rounding noise (1e-13 of the largest value) counts.
 
         Raises
         ------
@@ -83,9 +83,9 @@ class Standardiser:
         return z
 
     def for_scores(self, x: Array, dtype: Any = np.float64, *, compiled: bool = False) -> Array:
-        """`transform` of rows (n, d), bounded as scores need it and rounded once to `dtype`.
+        """Standardise rows (n, d) for scoring: check their magnitude and round once to `dtype`.
 
-        With `compiled` in one pass of compiled code on all cores, to the same bits.
+        `compiled` does it in one pass of compiled code on all cores, with the same bits.
 
         Raises
         ------
@@ -103,21 +103,21 @@ class Standardiser:
                 good = standardise_rows(np.ascontiguousarray(x), self.mean, self.deviation, out, **bounds)
             if good:
                 return out
-        z = self.transform(x)  # says which entry is bad
+        z = self.transform(x)  # raises an error that names the bad entry
         check.finite("x (standardised)", z, limit=check.LARGEST, columns=self.columns)
         return z.astype(dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Imputer:
-    """NaN ↦ the median of its feature."""
+    """Replacement of NaN by the median of its feature."""
 
     median: Array
     """(d,), of the values that are not missing."""
 
     @classmethod
     def fit(cls, x: ArrayLike, columns: tuple[str, ...]) -> Imputer:
-        """Medians of the features of the rows x (n, d), NaN left out.
+        """Return the imputer with the median of each feature of the rows x (n, d), ignoring NaN.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""How tables of text are to be read; files of other kinds say it themselves."""
+"""Options for reading text tables; files of other kinds need none."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ MISSING = (
     "", "NA", "N/A", "n/a", "#N/A", "#NA", "#N/A N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null",
     "None", "1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN",
 )  # fmt: skip
-"""Texts that mean that a number is missing: those of pandas and of Arrow."""
+"""Texts that stand for a missing number, as in pandas and Arrow."""
 
 
 class TableNote(UserWarning):
-    """What was left aside while a table was read."""
+    """A note on columns or files that were left out while tables were read."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How tables of text (CSV and the like) are read.
+    """Options for reading text tables (CSV and the like).
 
     Parameters
     ----------
     delimiter : str, optional
-        What separates fields, one character; by default a comma, and a tab in .tsv files.
+        The character between fields; by default a comma, and a tab in .tsv files.
     decimal : str
         The decimal mark: a point, or a comma.
     header : bool, optional
-        Whether the first row holds the names of the columns. By default it does, and a first row of nothing but
-        numbers is refused; without names the columns are called x0, x1, …
+        Whether the first row holds the names of the columns. By default it does, and a first row of numbers alone
+        is refused. Without names the columns are called x0, x1, …
     null : tuple of str
-        Further texts that mean that a value is missing, beside an empty cell, NA, NaN, None, null and their like.
+        Further texts that stand for a missing value, besides the empty cell, NA, NaN, None, null and similar ones.
     encoding : str, optional
-        By default UTF-8, and UTF-16 where the file begins with its mark.
+        By default UTF-8, or UTF-16 where the file begins with its byte order mark.
 
     Raises
     ------
     InvalidInput
-        If one of them cannot be used.
+        If an option cannot be used.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class ReadOptions:
                 ) from None
 
     def identity(self) -> list[Any]:
-        """What must be the same for a run to be resumed."""
+        """The options as a list; a run can be resumed only if it is the same."""
         return [self.delimiter, self.decimal, self.header, list(self.null), self.encoding]
 
 

@@ -1,8 +1,8 @@
-"""Tables on disk as a stream of blocks of rows: Parquet, CSV and Arrow files, or folders and patterns of them.
+"""Reading of tables on disk as blocks of rows: Parquet, CSV and Arrow files, or folders and patterns of them.
 
-This is the one reader of tables: all commands and `data.tables` read through it. Memory is bounded by a block,
-whatever the size of a file: a Parquet row group is decoded page by page, a CSV file parsed megabyte by megabyte.
-(An Arrow file is read by the record batches that it was written in.)
+All commands and `data.tables` read tables through this file. One block is in memory at a time, however large a
+file is: a Parquet row group is decoded page by page, and a CSV file is parsed megabyte by megabyte. An Arrow file
+is read by the record batches with which it was written.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ MACHINE = (
     errno.ESTALE,
     errno.ENOENT,
 )
-"""Errors of the operating system that say nothing of what a file holds."""
+"""Errors of the operating system that are not caused by the content of a file."""
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-"""A file, a folder or a pattern; or several of them."""
+"""A file, a folder or a pattern, or several of these."""
 Kind = Literal["parquet", "csv", "tsv", "arrow"]
 SUFFIXES: dict[str, Kind] = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv",
@@ -66,40 +66,40 @@ SUFFIXES: dict[str, Kind] = {
 }  # fmt: skip
 KNOWN = f"{', '.join(SUFFIXES)} (.csv and .tsv also with {', '.join(COMPRESSED)})"
 READ_AHEAD = 1 << 16
-"""Buffer of each column of a Parquet file; without one a whole column chunk would be read at once."""
+"""Bytes of the buffer of each Parquet column; without a buffer a whole column chunk is read at once."""
 BLOCK_BYTES = 1 << 23
-"""Size of a block in float64: large beside the half millisecond that a call costs, small beside any memory."""
+"""Bytes of a block in float64: large enough that the cost of a call does not matter, small for any memory."""
 CHUNK = 1 << 10
-"""Blocks are multiples of it. Scores that go through BLAS, whose bits depend on the number of rows, are
-computed for as many rows at a time, counted from the beginning of the file."""
+"""Blocks are multiples of this number of rows. Results of BLAS depend, in their last bits, on the number of rows
+in a call; scores that use BLAS are computed for this many rows at a time, counted from the start of the file."""
 RUN_ROWS, RUN_GROUPS = 1 << 20, 256
-"""Row groups that are opened together, at most: each costs memory, however few rows it has."""
+"""At most this many rows and row groups are opened together, because each row group costs memory."""
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of the input, and what identifies it."""
+    """One file of the input, with what an inspection found."""
 
     path: str
     kind: Kind
     size: int
     rows: int | None
-    """As the file itself says; None if it must be read to know."""
+    """Number of rows that the file states; None if only reading it can tell."""
     types: tuple[tuple[str, pa.DataType], ...] = ()
-    """How the columns of a CSV file are to be parsed."""
+    """Types as which the columns of a text table are parsed."""
     kept: tuple[tuple[str, pa.DataType], ...] = ()
-    """Columns to be carried along, and the types that they are to have."""
+    """Columns that are copied to the output, with their types there."""
     features: tuple[str, ...] = ()
-    """Columns of numbers: those asked for, or all that the file has."""
+    """Names of the features: those asked for, or all that the file has."""
     form: TextForm | None = None
-    """Of a text."""
+    """Form of a text table."""
     notes: tuple[str, ...] = ()
-    """What was left aside."""
+    """Which columns were left out, and why."""
     fingerprint: tuple[Any, ...] = ()
-    """What tells whether the file is another one now; see `fingerprints`."""
+    """Tells whether the file has changed; see `_core.fingerprints`."""
 
     def identity(self) -> list[Any]:
-        """What must be the same for a run to be resumed."""
+        """What identifies the file; a run can be resumed only if it is the same."""
         return [self.path, self.rows, *self.fingerprint]
 
     def unchanged(self) -> bool:
@@ -121,12 +121,12 @@ class Block:
     first: int
     """Number of the first row in its file, counted from 0."""
     share: float = 0.0
-    """How much of the file has been read, where its number of rows is not known."""
+    """Fraction of the file that has been read, where its number of rows is not known."""
     form: TextForm | None = None
-    """Of the file, if it is a text."""
+    """Form of the file, if it is a text table."""
 
     def where(self, row: int, name: str) -> tuple[str, str | None]:
-        """Say where a value stands, for messages, and what the text has there."""
+        """Return the place of a value in words for a message, and the text of its cell."""
         found = None if self.form is None else text_tables.locate(self.path, self.form, self.first + row)
         if found is None or self.form is None:
             return f"column {name!r} of {self.path!r}, row {self.first + row} (the first row is 0),", None
@@ -139,17 +139,17 @@ class Block:
 
 
 def find_files(source: Source) -> list[str]:
-    """Return the files that a path, a folder or a pattern names, or several of them, in the order of reading.
+    """Return the files of a path, a folder or a pattern, or of several of these, in the order of reading.
 
-    Folders are searched to their depths; what begins with ``.`` or ``_`` is left aside. Numbers in names count
-    as numbers: part.2 comes before part.10.
+    Folders are searched with all their subfolders; names that begin with ``.`` or ``_`` are skipped. Numbers in
+    names are sorted as numbers: part.2 comes before part.10.
 
     Raises
     ------
     DataUnavailable
         If there are none.
     InvalidInput
-        If a file is named whose kind is unknown, or twice, or that is a pipe or a device.
+        If a file is of an unknown kind, is named twice, or is a pipe or a device.
     """
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     if not sources:
@@ -188,7 +188,7 @@ def _files_of(text: str) -> list[str]:
 
 
 def tell_results(results: Sequence[str]) -> None:
-    """Say which files were left out since they are results of `pyscore score`."""
+    """Warn which files were left out because they are results of `pyscore score`."""
     if results:
         more = f" and {len(results) - 1} more" if len(results) > 1 else ""
         warnings.warn(
@@ -226,12 +226,12 @@ def inspect_all(
     keep: Sequence[str] = (),
     options: ReadOptions | None = None,
 ) -> list[InputFile]:
-    """`inspect` for each file; columns kept get types that hold what all files have.
+    """Inspect each file; kept columns get a type that can hold their values in all files.
 
     Raises
     ------
     InvalidInput
-        As `inspect`; or if no type holds what the files have in a column that is kept.
+        As `inspect`; also if there is no such type for a kept column.
     """
     first = inspect(paths[0], features, keep, options)
     files = [first, *(inspect(path, first.features, keep, options) for path in paths[1:])]
@@ -240,7 +240,7 @@ def inspect_all(
 
 
 def tell_notes(files: Sequence[InputFile]) -> None:
-    """Warn of what is left aside in files, each thing once."""
+    """Warn, once for each note, of what was left out of the files."""
     for note in dict.fromkeys(note for file in files for note in file.notes):
         warnings.warn(note, TableNote, stacklevel=3)
 
@@ -248,7 +248,7 @@ def tell_notes(files: Sequence[InputFile]) -> None:
 def inspect(
     path: str, features: Sequence[str] | None, keep: Sequence[str] = (), options: ReadOptions | None = None
 ) -> InputFile:
-    """Look at the schema of a file: it must have the columns, and the features must be numbers.
+    """Check that a file has the wanted columns and that its features are numbers.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ def inspect(
     Raises
     ------
     InvalidInput
-        Naming the column that is missing, comes twice or holds no numbers (with its first text and the line).
+        If a column is missing, comes twice or does not hold numbers; the message names it and its first bad value.
     """
     kind, options = _kind(path) or "parquet", options or ReadOptions()
     try:
@@ -314,7 +314,7 @@ def _inspect_text(
             )
         types[name] = kind if pa.types.is_boolean(kind) else pa.float64()
     for name in keep:
-        types.setdefault(name, pa.string())  # a text has no types: what is kept stays as it stands
+        types.setdefault(name, pa.string())  # a text table has no types: kept columns are copied as text
     return replace(
         file,
         features=tuple(features),
@@ -324,7 +324,7 @@ def _inspect_text(
 
 
 def _places(path: str, names: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
-    """Places of columns by their names; those wanted must be there, once."""
+    """Return the place of each column by name; raise if a wanted one is missing or comes twice."""
     counts = Counter(names)
     if lacking := [name for name in wanted if name not in counts]:
         raise InvalidInput(f"{path!r} lacks the column(s) {_some(lacking)}. It has {_some(names)}.")
@@ -347,13 +347,13 @@ def _schema(path: str, kind: Kind) -> tuple[pa.Schema, int | None]:
 
 
 def _pandas_index(schema: pa.Schema) -> list[str]:
-    """Columns that pandas wrote as the index of its rows."""
+    """Columns in which pandas stored the index of the rows."""
     found = (schema.pandas_metadata or {}).get("index_columns", [])
     return [name for name in found if isinstance(name, str)]
 
 
 def _no_number(file: InputFile, name: str, kind: pa.DataType) -> InvalidInput:
-    """The error for a column that is not of numbers, with its first value."""
+    """Return the error for a column that does not hold numbers, with its first value."""
     values = (value.as_py() for block in _read(file, [name], 0) for value in block.column(0))
     first = next((value for value in values if value is not None), None)
     where = f", the first of them {repr(first)[:80]}" if first is not None else ""
@@ -367,7 +367,7 @@ def _no_number(file: InputFile, name: str, kind: pa.DataType) -> InvalidInput:
 
 
 def block_rows(columns: int) -> int:
-    """Rows of so many columns that make a block of some `BLOCK_BYTES`."""
+    """Number of rows of that many columns in a block of about `BLOCK_BYTES`."""
     return max(64, BLOCK_BYTES // (8 * max(1, columns)))
 
 
@@ -383,18 +383,18 @@ def read_blocks(
 
     Parameters
     ----------
-    files : of `inspect`
+    files : results of `inspect`
     columns : names; the batches have these columns and no others
     rows : int
     start : (file, row)
-        Where to begin; what stands before is skipped by row groups, as far as a format has them.
+        Where to begin. Formats with row groups skip whole groups before it without reading them.
     threads : bool
         Decode columns in parallel.
 
     Raises
     ------
     InvalidInput
-        If a file cannot be parsed, naming column and line of a text among numbers.
+        If a file cannot be parsed; for text among numbers the message names the column and the line.
     """
     for number in range(start[0], len(files)):
         file = files[number]
@@ -408,7 +408,7 @@ def read_blocks(
 
 
 def _with_types(batch: pa.RecordBatch, file: InputFile) -> pa.RecordBatch:
-    """Give the columns kept the types that hold what all files have in them."""
+    """Cast the kept columns to their common types."""
     for name, kind in file.kept:
         at = batch.schema.get_field_index(name)
         if batch.schema.field(at).type != kind:
@@ -420,7 +420,7 @@ Batches = Iterator[tuple[pa.RecordBatch, float]]
 
 
 def _whole(batches: Batches, rows: int) -> Batches:
-    """Cut and join batches to `rows` rows each; those that have them already pass untouched."""
+    """Cut and join batches to `rows` rows each; a batch that already has them is yielded unchanged."""
     waiting: list[pa.RecordBatch] = []
     held, share = 0, 0.0
     for batch, share in batches:
@@ -478,7 +478,7 @@ def _parquet(file: InputFile, columns: Sequence[str], skip: int, rows: int, thre
 
 
 def _runs(sizes: Iterator[int], skip: int) -> Iterator[tuple[range, int]]:
-    """Row groups to be opened together, and how many rows to skip in them; groups that lie before are left out."""
+    """Yield row groups to open together and the rows to skip in them; groups before `skip` are left out."""
     first, held, before = 0, 0, skip
     group = -1
     for group, size in enumerate(sizes):
@@ -494,7 +494,7 @@ def _runs(sizes: Iterator[int], skip: int) -> Iterator[tuple[range, int]]:
 
 
 def _open_parquet(path: str, **options: Any) -> parquet.ParquetFile:
-    """Open a Parquet file whose pages are checked against their checksums, where it has them."""
+    """Open a Parquet file; pages that have checksums are checked against them."""
     return parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True, **options)
 
 
@@ -521,7 +521,7 @@ def _arrow(file: InputFile, columns: Sequence[str]) -> Batches:
 
 
 def _diagnosis(file: InputFile, error: Exception) -> PyscoreError:
-    """What is wrong with a file that its reader stumbled over, with the line and the text where it can be told."""
+    """Return the error for a file that Arrow cannot read, with the line and the text where they can be found."""
     if file.form is not None and isinstance(error, pa.ArrowInvalid):
         what, place = str(error), {name: j for j, name in enumerate(file.form.names)}
         if "UTF8" in what:
@@ -535,7 +535,7 @@ def _diagnosis(file: InputFile, error: Exception) -> PyscoreError:
 
 
 def _unreadable(path: str, error: BaseException) -> PyscoreError:
-    """The error for a file that cannot be read: the file's fault, or the machine's."""
+    """Return the error for a file that cannot be read; it says whether the file or the machine is the cause."""
     if isinstance(error, MemoryError):
         return OutOfMemory(f"there is not enough memory to read {path!r} ({error}).")
     if isinstance(error, OSError) and error.errno in MACHINE:

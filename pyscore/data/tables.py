@@ -1,4 +1,4 @@
-"""Tables of the user's own: CSV and Parquet files, DataFrames and arrays."""
+"""A user's tables in memory: files of any kind that is read, DataFrames and arrays."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ WRITTEN = (".csv", ".parquet")
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of tables on disk, in memory."""
+    """Rows that were read from tables on disk."""
 
     x: Array
     """(n, d) float64; NaN where a value is missing."""
     columns: tuple[str, ...]
     """Names of the features."""
     kept: pa.Table
-    """Columns that are no features."""
+    """The columns of `keep`, which are not features."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -63,7 +63,7 @@ class Rows:
         return pd.DataFrame(self.x, columns=list(self.columns), copy=False)
 
     def labels(self, name: str) -> Array:
-        """Return a column kept as labels 0 and 1; raises as `split_labels`."""
+        """Return a kept column as labels 0 and 1; raises as `split_labels`."""
         return _labels(self.kept[name].to_pylist(), name)
 
 
@@ -81,27 +81,27 @@ def read_rows(
     Parameters
     ----------
     source : path, or several
-    features : names of columns, found in any order; by default all but those kept
-    keep : names of columns that are no features
+    features : names of columns, which may stand in any order; by default all columns but those of `keep`
+    keep : names of columns to read that are not features
     missing : bool
-        Let missing values pass, as NaN.
+        Whether missing values are allowed; they become NaN.
     options : ReadOptions
-        How tables of text are read.
+        How text tables are read.
     progress : callable (rows, total), optional
-        Is told how many rows are read, and of how many, None where files do not say it.
+        Called with the number of rows read and the number in all, which is None where files do not say it.
 
     Raises
     ------
     DataUnavailable
         If there is no such file.
     InvalidInput
-        If a file is of another kind, empty, or cannot be parsed; or naming file, line and column of a value that
-        is no number, missing (unless `missing`), infinite or beyond 1e100.
+        If a file is of another kind, empty, or cannot be parsed, or if a value is not a number, missing (unless
+        `missing`), infinite or beyond 1e100; the message names file, line and column.
 
     Warns
     -----
     TableNote
-        Of columns that number the rows, or are empty and have no name: they are left out.
+        If columns are left out because they number the rows, or are empty and have no name.
     """
     files = inspect_all(find_files(source), features, keep, options)
     tell_notes(files)
@@ -145,12 +145,12 @@ def read_row(
 
 
 def read_table(source: Source, *, options: ReadOptions | None = None) -> pd.DataFrame:
-    """Read the columns of tables, all of them numbers, as a DataFrame; see `read_rows`."""
+    """Read tables whose columns are all numbers as a DataFrame; see `read_rows`."""
     return read_rows(source, missing=True, options=options).frame
 
 
 def _checked(block: Block, names: Sequence[str], missing: bool) -> Array:
-    """Features of a block as rows in float64."""
+    """Return the features of a block as rows in float64, after checking each value."""
     x = np.empty((block.batch.num_rows, len(names)))
     for j, name in enumerate(names):
         x[:, j] = numbers(block.batch.column(name))
@@ -184,7 +184,7 @@ def write_table(path: str | os.PathLike[str], frame: pd.DataFrame) -> None:
 
 
 def split_labels(frame: pd.DataFrame, label: str | None) -> tuple[pd.DataFrame, Array | None]:
-    """Take the label column (0/1 or False/True) off a frame."""
+    """Split a frame into its features and its label column (0/1 or False/True)."""
     if label is None:
         return frame, None
     place = {str(name): j for j, name in enumerate(frame.columns)}
@@ -196,7 +196,7 @@ def split_labels(frame: pd.DataFrame, label: str | None) -> tuple[pd.DataFrame, 
 
 
 def _labels(values: list[Any], name: str) -> Array:
-    """Labels 0 and 1 out of numbers, truth values, or texts of them."""
+    """Return labels 0 and 1, given as numbers, as truth values, or as text of either."""
     known = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
     found = [known.get(str(value).strip().lower(), -1) for value in values]
     if -1 in found:
@@ -212,16 +212,16 @@ def features(
 
     Parameters
     ----------
-    table : any frame, or array of (n, d); see `frames.rows_of`
+    table : any frame, or array of (n, d); see `dataframes.rows_of`
     columns : names wanted, in this order; by default all
     missing : bool
-        Let NaN, nulls and masked entries pass, as NaN.
+        Whether NaN, nulls and masked entries are allowed; they become NaN.
 
     Raises
     ------
     InvalidInput
-        If a column holds text, dates or objects, is missing, or a value is NaN (unless `missing`), infinite or
-        beyond 1e100.
+        If a wanted column is not there, holds text, dates or objects, or has a value that is NaN (unless
+        `missing`), infinite or beyond 1e100.
     """
     x, names = rows_of(table, columns, missing=missing)
     if x.size == 0:

@@ -1,7 +1,7 @@
-"""Tables of text: their form as their first rows show it, their rows by Arrow, and what is wrong in which line.
+"""Text tables: detection of their form from the first rows, reading by Arrow, and errors that name the line.
 
-Arrow parses the numbers. It is told which fields there are (by their places, so that names may be anything), and
-says little where it fails; then the file is walked through again, line by line, for the place.
+Arrow parses the numbers. Columns are passed to it by place, so that names may be anything. Arrow's errors do not
+tell the line; after one, the file is read again, line by line, to find it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ __all__ = [
 ]
 
 CSV_BYTES = 1 << 21
-"""What is parsed at a time; more where rows are long."""
+"""Bytes that are parsed at a time; more where rows are long."""
 LOOKED_AT = 20
-"""Rows that tell the form of a table."""
+"""Rows that are read to detect the form of a table."""
 LONGEST_FIELD = 1 << 31
 DELIMITERS = (";", "\t", "|", ",", " ")
 OTHER_KINDS = {
@@ -47,28 +47,28 @@ OTHER_KINDS = {
     b"\x28\xb5\x2f\xfd": "compressed (.csv.zst)",
     b"\x89HDF": "an HDF5 file", b"%PDF": "a PDF file",
 }  # fmt: skip
-"""First bytes of files that are called texts by mistake."""
+"""First bytes of other kinds of files, which may have the ending of a text file by mistake."""
 
 
 @dataclass(frozen=True)
 class TextForm:
-    """What a text consists of."""
+    """The form of a text table."""
 
     delimiter: str
     decimal: str
     null: tuple[str, ...]
     encoding: str
     names: tuple[str, ...]
-    """One a field of a row."""
+    """Names of the columns, one for each field of a row."""
     header: bool
     skip: int
-    """Rows before the first one of data, empty ones included."""
+    """Rows before the first row of data, empty ones included."""
     block: int
     """Bytes parsed at a time."""
     empty: bool = False
-    """Whether there is no row."""
+    """Whether there is no row of data."""
     void_end: bool = False
-    """Whether the last field has no name, and no value in the rows that were looked at."""
+    """Whether the last field has no name, and no value in the first rows."""
     first_rows: tuple[tuple[str, ...], ...] = ()
 
 
@@ -76,20 +76,20 @@ class TextForm:
 
 
 def look(path: str, kind: str, options: ReadOptions, expected: Sequence[str] = ()) -> TextForm:
-    """Look at the first rows of a text.
+    """Detect the form of a text table from its first rows.
 
     Parameters
     ----------
     path : str
     kind : "csv" or "tsv"
     options : ReadOptions
-    expected : names of columns; a header that has them is one, even if all names are numbers
+    expected : names of columns; a first row that holds them is a header, even if all names are numbers
 
     Raises
     ------
     InvalidInput
-        If the text is empty, of another encoding, has rows of other lengths than the header, or looks as if it
-        had another delimiter.
+        If the table is empty, of another encoding, has rows of other lengths than the header, or seems to have
+        another delimiter.
     """
     encoding = options.encoding or _mark(path) or "utf-8"
     delimiter = options.delimiter or ("\t" if kind == "tsv" else ",")
@@ -122,11 +122,11 @@ def look(path: str, kind: str, options: ReadOptions, expected: Sequence[str] = (
 
 
 def _nulls(options: ReadOptions) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*MISSING, *options.null)))  # few: Arrow keeps them once a column
+    return tuple(dict.fromkeys((*MISSING, *options.null)))  # without duplicates: Arrow stores them for each column
 
 
 def _mark(path: str) -> str | None:
-    """Encoding that the mark at the beginning of a text names."""
+    """Return the encoding that the byte order mark of a text file gives, or None."""
     with open_bytes(path) as (stream, _):
         start = stream.read(6)
     for mark, kind in OTHER_KINDS.items():
@@ -138,7 +138,7 @@ def _mark(path: str) -> str | None:
 
 
 def _fit_to_rows(names: list[str], rows: list[tuple[int, list[str]]]) -> tuple[list[str], bool]:
-    """Add a name for an empty field at the end of each row, or take it off; say whether there is one."""
+    """Make the names fit rows that end in an empty field; return them, and whether that field is a column."""
     lengths = {len(fields) for _, fields in rows}
     void = all(not fields or not fields[-1].strip() for _, fields in rows)
     if lengths == {len(names) + 1} and void:
@@ -149,7 +149,7 @@ def _fit_to_rows(names: list[str], rows: list[tuple[int, list[str]]]) -> tuple[l
 
 
 def _check_header(path: str, names: list[str], header: bool | None, expected: Sequence[str]) -> None:
-    """Refuse a first row that is one of data."""
+    """Raise if the first row holds data instead of names."""
     if header or (expected and set(expected) <= set(names)):
         return
     counted = names in ([str(j) for j in range(len(names))], ["", *map(str, range(len(names) - 1))])
@@ -165,19 +165,19 @@ def _check_header(path: str, names: list[str], header: bool | None, expected: Se
 
 
 def _first_lines(path: str, encoding: str) -> list[str]:
-    """First lines as they stand."""
+    """The first lines, not split into fields."""
     with _text(path, encoding, "replace") as text:
         return [line.rstrip("\r\n") for line in islice(text, LOOKED_AT + 1)]
 
 
 def _check_delimiter(path: str, rows: list[Any], lines: list[str], form: TextForm) -> None:
-    """Refuse a table of one column that has several with another delimiter."""
+    """Raise if a table has one column, but several with another delimiter."""
     if len(rows[0][1]) == 1 and (hint := _suggestion(lines, form)):
         raise InvalidInput(f"{path!r} has one column if {form.delimiter!r} separates them. {hint}")
 
 
 def _suggestion(lines: list[str], form: TextForm) -> str:
-    """Say which delimiter and decimal mark the first lines look like; nothing if they look like those given."""
+    """Suggest another delimiter or decimal mark for the first lines; empty if those given fit."""
     lines = [line for line in lines if line.strip()]
     best, most = form.delimiter, 1
     for delimiter in DELIMITERS:
@@ -232,7 +232,7 @@ def _parse_options(form: TextForm) -> csv.ParseOptions:
 def _opened(
     path: str, form: TextForm, places: Sequence[int], types: dict[int, pa.DataType]
 ) -> Iterator[tuple[Any, Any]]:
-    """Arrow's reader of some columns, by their places, and how far the file was read."""
+    """Open Arrow's reader of the columns at `places`, with a function that returns the bytes read so far."""
     read = csv.ReadOptions(
         block_size=form.block,
         column_names=[str(j) for j in range(len(form.names))],
@@ -255,7 +255,7 @@ def _opened(
 
 
 def column_types(path: str, form: TextForm, places: Sequence[int]) -> list[pa.DataType]:
-    """Types that Arrow takes columns for, by the first megabytes."""
+    """Types that Arrow infers for columns from the first megabytes."""
     if form.empty:
         return [pa.null()] * len(places)
     for attempt in _growing(form):
@@ -271,17 +271,17 @@ def column_types(path: str, form: TextForm, places: Sequence[int]) -> list[pa.Da
 def read_text(
     path: str, form: TextForm, columns: Sequence[tuple[str, int, pa.DataType]], skip: int
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """Yield batches from row `skip` on, with how many bytes of the file were read.
+    """Yield batches from row `skip` on, each with the number of bytes of the file read so far.
 
     Parameters
     ----------
-    columns : name, place and type of each
+    columns : name, place and type of each column
     """
     names = [name for name, _, _ in columns]
     places = [place for _, place, _ in columns]
     types = {place: kind for _, place, kind in columns}
     if form.void_end and (end := len(form.names) - 1) not in types:
-        places, types = [*places, end], {**types, end: pa.null()}  # a value in it is an error
+        places, types = [*places, end], {**types, end: pa.null()}  # read, so that a value in it raises
     done = skip
     for attempt in _growing(form):
         before = done
@@ -303,7 +303,7 @@ def read_text(
 
 
 class _TooLong(Exception):
-    """A row is longer than a block."""
+    """A row is longer than the block that is parsed."""
 
 
 @contextlib.contextmanager
@@ -317,7 +317,7 @@ def _rows_of_any_length() -> Iterator[None]:
 
 
 def _growing(form: TextForm) -> Iterator[TextForm]:
-    """The form with larger and larger blocks."""
+    """Yield the form with larger and larger blocks."""
     while form.block < 1 << 31:
         yield form
         form = replace(form, block=min(4 * form.block, (1 << 31) - 1) if form.block < (1 << 31) - 1 else 1 << 31)
@@ -344,7 +344,7 @@ def _text(path: str, encoding: str, errors: str) -> Iterator[io.TextIOWrapper]:
 
 
 def _rows(path: str, form: TextForm, errors: str = "replace") -> Iterator[tuple[int, list[str]]]:
-    """All rows with the line that each begins in, counted from 1; empty lines are passed over."""
+    """Yield each row with the number of its first line, counted from 1; empty lines are skipped."""
     before = textcsv.field_size_limit(LONGEST_FIELD)
     try:
         with _text(path, form.encoding, errors) as text:
@@ -369,7 +369,7 @@ def _data_rows(path: str, form: TextForm) -> Iterator[tuple[int, list[str]]]:
 
 
 def locate(path: str, form: TextForm, row: int) -> tuple[int, list[str]] | None:
-    """Line and fields of a row of data, counted from 0."""
+    """Return the line and the fields of row number `row` of the data, counted from 0."""
     with contextlib.suppress(InvalidInput, *READ_ERRORS):
         return next(islice(_data_rows(path, form), row, None), None)
     return None
@@ -385,15 +385,15 @@ def _check_encoding(path: str, encoding: str, names: Sequence[str]) -> None:
 
 
 def wrong_encoding(path: str, encoding: str) -> InvalidInput:
-    """The error for a text that is not of the encoding."""
+    """Return the error for a file that is not text in the encoding."""
     return InvalidInput(
         f"{path!r} is no text in {encoding}: {_line_of(path, encoding)}. If it is a table of text, pass its "
-        "encoding: --encoding latin-1, cp1252 or utf-16, say."
+        "encoding, such as --encoding latin-1, cp1252 or utf-16."
     )
 
 
 def _line_of(path: str, encoding: str) -> str:
-    """Where the first byte stands that is not of the encoding."""
+    """Say which line has the first byte that is not valid in the encoding."""
     with contextlib.suppress(*READ_ERRORS), open_bytes(path) as (stream, _):
         text = io.BufferedReader(io.BytesIO(stream.read(1 << 26)))
         for number, line in enumerate(text, 1):
@@ -408,7 +408,7 @@ def _line_of(path: str, encoding: str) -> str:
 
 
 def wrong_row(path: str, form: TextForm) -> InvalidInput | None:
-    """The error for the first row that has more or fewer fields than the others; None if there is none."""
+    """Return the error for the first row with a wrong number of fields, or None."""
     wanted = len(form.names)
     for line, fields in _data_rows(path, form):
         filled = len(fields) == wanted and form.void_end and fields[-1] not in form.null
@@ -421,7 +421,7 @@ def wrong_row(path: str, form: TextForm) -> InvalidInput | None:
 def wrong_number(
     path: str, form: TextForm, columns: Sequence[tuple[str, int, pa.DataType]]
 ) -> InvalidInput | None:
-    """The error for the first cell that is not what its column is to hold; None if there is none."""
+    """Return the error for the first cell that does not fit its column, or None."""
     tests = [(name, j, _is_truth if pa.types.is_boolean(kind) else _Numeral(form)) for name, j, kind in columns]
     nulls = frozenset(form.null)
     for number, (line, fields) in enumerate(_data_rows(path, form)):
@@ -437,7 +437,7 @@ def wrong_number(
 
 
 def no_number(path: str, form: TextForm, name: str, line: int, text: str) -> InvalidInput:
-    """The error for a cell that is no number."""
+    """Return the error for a cell that is not a number, with advice for its form."""
     shown = text if len(text) <= 80 else text[:79] + "…"
     digits = _has_digit(text)
     if form.decimal == "," and _is_numeral(text):
@@ -460,7 +460,7 @@ def no_number(path: str, form: TextForm, name: str, line: int, text: str) -> Inv
 
 
 class _Numeral:
-    """Whether a text is a number as Arrow reads them."""
+    """Whether Arrow reads a text as a number."""
 
     def __init__(self, form: TextForm) -> None:
         self._comma = form.decimal == ","

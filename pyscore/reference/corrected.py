@@ -52,7 +52,7 @@ def residual_variance(x: ArrayLike, x_hat: ArrayLike, k: int, *, latent: Latent 
     Raises
     ------
     InvalidInput
-        If there is no normal dimension, or no row leaves the manifold: σ² = 0 has no density.
+        If there is no normal dimension, or if every row lies on the manifold, since σ² = 0 has no density.
     """
     x = check.matrix("x", x)
     residual = x - check.array("x_hat", x_hat, x.shape)
@@ -83,7 +83,7 @@ def log_density_corrected(
     Euclidean latents, z ~ N(0, I):
     log N(z; 0, I + σ²(JᵀJ)⁻¹) + log N(e; σ²) over d−k dimensions − log_volume(J). With s_i the singular values
     of J and c_i the coordinates of z along its right singular vectors, the first and the last term are
-    Σ_i −½c_i²s_i²/(s_i² + σ²) − ½log(s_i² + σ²) − (k/2) log 2π: finite where a singular value vanishes, too.
+    Σ_i −½c_i²s_i²/(s_i² + σ²) − ½log(s_i² + σ²) − (k/2) log 2π: they stay finite where a singular value is zero.
 
     Spherical latents:
     log_prior(z) + log N(e; σ²) over d−k+1 dimensions − log_volume(J·T).
@@ -97,8 +97,8 @@ def log_density_corrected(
     latent : {"euclidean", "sphere"}
     mu_u, kappa_u : (p, k), (p,) arrays, the prior's components (spherical latents only)
     convention : Convention
-        `corrected_volume`: ``"floored"`` subtracts 2·Σlog(s + 1f-6) (and asks for σ² = 1 and Euclidean
-        latents), ``"exact"`` the log-volume.
+        `corrected_volume`: ``"floored"`` subtracts 2·Σlog(s + 1f-6) and needs σ² = 1 and Euclidean
+        latents; ``"exact"`` subtracts the log-volume.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def log_density_corrected(
         return log_prior(z, mu_u, kappa_u, convention=convention) + noise - volume
     if floored and sigma2 != 1.0:
         raise InvalidInput(f"`sigma2` must be 1 under corrected_volume='floored'; got {sigma2!r}.")
-    good: Array = np.asarray(np.isfinite(jacobian).all(axis=(1, 2)))  # of NaN or infinity LAPACK makes an error
+    good: Array = np.asarray(np.isfinite(jacobian).all(axis=(1, 2)))  # LAPACK raises an error on NaN or infinity
     _, s, vt = np.linalg.svd(np.where(good[:, None, None], jacobian, 0.0), full_matrices=False)
     coordinates = np.squeeze(vt @ z[:, :, None], axis=2)
     root = np.hypot(s, np.sqrt(sigma2))
@@ -139,7 +139,7 @@ def log_density_corrected(
     if floored:  # the original's volume instead of the exact one, which is within log_pz
         with np.errstate(divide="ignore"):
             log_pz = log_pz + np.sum(np.log(s) - 2 * np.log(s + VOLUME_FLOOR), axis=1)
-    # The original: no noise term without room for it.
+    # As in the original, there is no noise term where no normal dimension is left.
     noise = log_likelihood_normal(residual, sigma2, normal) if normal else np.zeros(n)
     return np.where(good, log_pz + noise, np.nan)
 
@@ -168,7 +168,7 @@ def log_laplace(log_joint: ArrayLike, hessian: ArrayLike) -> Array:
     log_joint = check.vector("log_joint", log_joint, hessian.shape[0])
     with np.errstate(over="ignore", invalid="ignore"):
         symmetric = 0.5 * (hessian + np.swapaxes(hessian, 1, 2))
-    good: Array = np.asarray(np.isfinite(symmetric).all(axis=(1, 2)))  # of NaN or infinity LAPACK makes an error
+    good: Array = np.asarray(np.isfinite(symmetric).all(axis=(1, 2)))  # LAPACK raises an error on NaN or infinity
     eigenvalues = np.linalg.eigvalsh(np.where(good[:, None, None], symmetric, np.eye(hessian.shape[1])))
     bad = np.logical_not((eigenvalues > 0).all(axis=1))
     warn_indefinite(bad)

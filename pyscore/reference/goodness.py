@@ -66,7 +66,10 @@ def pairwise_distance(
 
 
 def _kernel(name: Kernel, distance: Any, width: float) -> Any:
-    """Imq c/(c+d), gaussian exp(−c·d), rq (1 + (d+eps)/2c)^−c. Original: IPMeasures `kernels.jl`."""
+    """Kernel of distance d and width c: imq c/(c+d), gaussian exp(−c·d), rq (1 + (d+eps)/2c)^−c.
+
+    Original: IPMeasures `kernels.jl`.
+    """
     check.choice("kernel", name, ("imq", "gaussian", "rq"))
     if name == "imq":
         return width / (width + distance)
@@ -88,8 +91,8 @@ def kernel_mean(
 
     Notes
     -----
-    Original: IPMeasures `kernelsum`, which subtracts n·k(0) rather than the diagonal: the same for true
-    distances, not for those of ``width_distance="frobenius"``.
+    Original: IPMeasures `kernelsum`, which subtracts n·k(0) rather than the diagonal. The two are the same for
+    true distances, but not under ``width_distance="frobenius"``.
     """
     x = check.matrix("x", x, "k")
     other = x if y is None else check.matrix("y", y, x.shape[1])
@@ -164,7 +167,7 @@ def mmd_variance(
 
 
 class KernelSums(NamedTuple):
-    """What `mmd_variance` needs of three kernel matrices; sums within x or y leave the diagonal out."""
+    """Sums of three kernel matrices, as `mmd_variance` needs them; within x or y without the diagonal."""
 
     rows_xx: Array
     """(m,)."""
@@ -270,8 +273,8 @@ def mmd_p_value(null: ArrayLike, statistic: float, *, convention: Convention = E
     null : (r,) array, ascending, r ≥ 1
     statistic : float
     convention : Convention
-        `p_value`: ``"rank"`` is the 1-based place of the statistic in the null sample over r: from 1/r to
-        1 + 1/r, and large where the fit is bad.
+        `p_value`: ``"rank"`` is the 1-based place of the statistic in the null sample over r: it lies between
+        1/r and 1 + 1/r and is large where the fit is bad.
 
     Notes
     -----

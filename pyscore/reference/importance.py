@@ -32,8 +32,9 @@ def log_importance(
     kappa : (n,) array, κ(x)
     k : int, latent dimension
     convention : Convention
-        `importance`: ``"outer_sum"`` is log Σ_i exp(a_i − κ z_i·mu) · Σ_j p_j, the original's broadcast, without
-        −log s, without the normaliser of q and without a shift (so that far rows give −inf).
+        `importance`: ``"outer_sum"`` is the original's log Σ_i exp(log p(x|z_i) − κ z_i·mu) · Σ_j p(z_j). It sums
+        all pairs of draws, does not divide by their number, and leaves out the normaliser of q. The sum is not
+        shifted by its largest term, so rows far from the manifold underflow to −inf.
 
     Returns
     -------

@@ -25,7 +25,7 @@ def log_likelihood(
     ----------
     x, x_hat : (n, d) arrays
     sigma2 : float or (d,) array
-        Variance of the noise, of all features or of each.
+        Variance of the noise: one number for all features, or one per feature.
     convention : Convention
         `log_two_pi`: ``"float32"`` rounds d·log 2π to Float32, whatever the type of the data.
 
@@ -93,7 +93,7 @@ def latent_error(z: ArrayLike, z_hat: ArrayLike) -> Array:
 
     Notes
     -----
-    Original: column `log_pxv_z`; its sign as a score is the field `latent_error_sign`.
+    Original: column `log_pxv_z`. The field `latent_error_sign` chooses its sign as a score.
     """
     z = check.matrix("z", z, "k")
     with np.errstate(over="ignore"):

@@ -37,12 +37,12 @@ Model = Callable[[Array], tuple[Array, Array, Array]]
 
 
 class Projection(NamedTuple):
-    """Nearest points of the manifold and how they were found."""
+    """Nearest points of the manifold, with the remaining gradient and the number of steps."""
 
     z: Array
     """(n, k) codes."""
     gradient_norm: Array
-    """(n,) ‖Jᵀe‖ at z, along the sphere if the latent space is one."""
+    """(n,) ‖Jᵀe‖ at z; for spherical codes, the norm of the gradient along the sphere."""
     iterations: Array
     """(n,) steps taken."""
 
@@ -58,7 +58,7 @@ def move(z: Array, step: Array, latent: Latent) -> Array:
 def adam_step(
     gradient: Array, m: Array, v: Array, t: int, rate: float, betas: tuple[float, float] = BETAS
 ) -> tuple[Array, Array, Array]:
-    """ADAM's step and its two new moments; to be subtracted from the parameter.
+    """ADAM's step, which the caller subtracts from the parameter, and the two new moments.
 
     Notes
     -----
@@ -80,7 +80,7 @@ def _powers(base: float) -> list[float]:
 
 
 def beta_power(base: float, exponent: int) -> float:
-    """Return base^exponent by repeated products, as the original keeps it (and so to its last bit)."""
+    """Return base^exponent by repeated products, as the original does, so that both have the same bits."""
     powers = _powers(base)
     while len(powers) <= exponent:
         powers.append(powers[-1] * base)
@@ -108,7 +108,7 @@ def adam_descent(
 
 
 def tangent_basis(z: Array, latent: Latent) -> Array:
-    """(n, k, m) basis of the directions in which a code may move."""
+    """(n, k, m) basis of the directions in which a code can move: the tangents of the sphere, or all of R^k."""
     if latent == "sphere":
         return tangent_frame(z)
     return np.broadcast_to(np.eye(z.shape[1]), (*z.shape, z.shape[1]))
@@ -132,7 +132,7 @@ def levenberg_marquardt(
         j = jacobian(z)
         gradient = -np.einsum("ndk,nd->nk", j, residual)
         hessian = np.swapaxes(j, 1, 2) @ j
-        if bend is None:  # Gauss-Newton: the Euclidean curvature alone, which is positive
+        if bend is None:  # Gauss-Newton: JᵀJ without the sphere's curvature term, which could make it indefinite
             frame = tangent_basis(z, latent)
             down = np.swapaxes(frame, 1, 2)
             return 0.5 * np.sum(residual**2, axis=1), (down @ gradient[..., None])[..., 0], down @ hessian @ frame
@@ -183,9 +183,10 @@ def negative_log_joint(
 def damped_newton(z: Array, model: Model, *, latent: Latent, steps: int, eps: float = EPS) -> Projection:
     """Minimise each row's objective by saddle-free Newton steps δ = −Q (|Λ| + λ max|Λ|)⁻¹ Qᵀg, H = QΛQᵀ.
 
-    A step is taken if it lowers the objective, or, where that has reached rounding level, the gradient. λ falls
-    by ten after a success and grows by ten after a failure, row by row. A row is done when a step below rounding
-    level no longer helps. `eps` is the precision in which the model is evaluated.
+    A row takes a step if the step lowers its objective, or if the objective changes by no more than its rounding
+    error and the gradient becomes smaller. Each row has its own λ, which falls by ten after a step that was taken
+    and grows by ten after one that was not. A row stops when a step was not taken although it promised a change
+    below the rounding error. `eps` is the machine epsilon of the arithmetic that evaluates `model`.
     """
     start = z
     f, g, h = first, _, _ = model(z)
@@ -202,7 +203,7 @@ def damped_newton(z: Array, model: Model, *, latent: Latent, steps: int, eps: fl
         delta = -(vectors @ (along / (size + damping[:, None] * largest))[..., None])[..., 0]
         if latent == "sphere":  # at most a quarter turn
             delta /= np.maximum(1.0, np.linalg.norm(delta, axis=1, keepdims=True) / (0.5 * np.pi))
-        rounding = 64 * eps * (1 + np.abs(f))  # the objective is a sum of many terms
+        rounding = 64 * eps * (1 + np.abs(f))  # 64 eps: the objective is a sum of many rounded terms
         negligible = -np.sum(g * delta, axis=1) <= rounding
         basis = tangent_basis(z, latent)
         trial = move(z, (basis @ delta[..., None])[..., 0], latent)
@@ -215,7 +216,7 @@ def damped_newton(z: Array, model: Model, *, latent: Latent, steps: int, eps: fl
         z = np.where(better[:, None], trial, z)
         f, g = np.where(better, new_f, f), np.where(better[:, None], new_g, g)
         h = np.where(better[:, None, None], new_h, h)
-    z = np.where((f <= first)[:, None], z, start)  # not even rounding may make a row worse than its start
+    z = np.where((f <= first)[:, None], z, start)  # rounding must not make a row worse than its start
     return Projection(z, np.linalg.norm(g, axis=1), count)
 
 
@@ -238,8 +239,8 @@ def project(
     z : (n, k) array, the start (the encoder's codes)
     decode, jacobian : functions of (n, k) codes that return (n, d) and (n, d, k) arrays
     bend : function of (n, k) codes and (n, d) weights, optional
-        Hessians (n, k, k) of Σ_m weights_m·decode(z)_m. Without it the steps are Levenberg-Marquardt's, which
-        converge slowly where the residual is large.
+        Hessians (n, k, k) of Σ_m weights_m·decode(z)_m. Without it the steps are those of Levenberg and
+        Marquardt, which converge slowly where the residual is large.
     latent : {"sphere", "euclidean"}
     steps : int, at most so many steps
     convention : Convention

@@ -26,7 +26,7 @@ DECODER_LAYERS = 4
 
 @dataclass(frozen=True, eq=False)
 class SVAE:
-    """Parameters of a spherical VampPrior Wasserstein autoencoder (design: section 2).
+    """Parameters of a spherical VampPrior Wasserstein autoencoder.
 
     Encoder d→h→h→h with heads mu = normalize(Dense(h→k)) and kappa = 100·sigmoid(Dense(h→1)); decoder
     k→h→h→h→d, last layer linear; prior: uniform mixture of vMF(mu(u_j), kappa(u_j)) over the pseudo-inputs.
@@ -107,7 +107,7 @@ class SVAE:
         Raises
         ------
         InvalidInput, ShapeError
-            If a name is missing or too many, or a shape does not fit the others.
+            If a name is missing or unknown, or if the shapes do not fit together.
         """
         wanted = set(parameter_shapes(2, 2, 2, 2))
         if set(parameters) != wanted:
@@ -183,7 +183,7 @@ class SVAE:
         return SVAE.from_parameters(cast, self.activation)
 
     def digest(self) -> str:
-        """Return the SHA-256 of activation, shapes and parameters: equal for bit-equal models only."""
+        """Return the SHA-256 of activation, shapes and parameters. Only models of equal bits share it."""
         state = hashlib.sha256(self.activation.encode())
         for name, value in self.parameters().items():
             state.update(f"{name}{value.dtype.str}{value.shape}".encode())

@@ -1,7 +1,7 @@
 """Multilayer perceptrons in float64 NumPy: values, Jacobians and contracted Hessians.
 
-The oracle of every backend's fused passes. Layers are `Dense` pairs of weight (out, in) and bias (out,);
-all but the last are followed by the activation, unless said otherwise.
+Every backend's fused passes are tested against these functions. Layers are `Dense` pairs of weight (out, in) and
+bias (out,); the activation follows every layer but the last, or every layer with `last_active`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "softplus": Activation(lambda a: np.logaddexp(0.0, a), special.expit, lambda a: _sigmoid_powers(a)[1]),
     "identity": Activation(lambda a: a, np.ones_like, _zero),
 }
-"""Value, first and second derivative of each activation; at a kink the derivative from the left."""
+"""Value, first and second derivative of each activation; at a kink they are the derivatives from the left."""
 
 
 def _float64(layers: Sequence[Dense]) -> list[Dense]:
@@ -141,8 +141,8 @@ def mlp_jacobian(
 def mlp_hessian(a: Array, layers: Sequence[Dense], activation: str, weights: Array) -> Array:
     """Hessian (n, in, in) of Σ_m weights_m · output_m: Σ over layers of Aᵀ diag(g φ'') A.
 
-    A is the Jacobian of a layer's pre-activation and g the gradient with respect to its activation, so
-    that no tensor of third order is formed.
+    A is the Jacobian of a layer's pre-activation and g the gradient with respect to its activation. In this form
+    no array of third derivatives is built.
     """
     act = ACTIVATIONS[check.choice("activation", activation, ACTIVATIONS)]
     layers = _float64(layers)

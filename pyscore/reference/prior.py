@@ -15,7 +15,7 @@ __all__ = ["log_mean_exp", "log_prior", "log_prior_derivatives"]
 
 
 def log_mean_exp(terms: Array) -> Array:
-    """log mean exp along the last axis, shifted by its maximum."""
+    """log mean exp along the last axis, computed after subtracting the maximum so that nothing overflows."""
     top = np.max(terms, axis=-1, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):

@@ -54,7 +54,17 @@ def roc_auc(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def roc_curve(scores: Array, labels: ArrayLike) -> tuple[Array, Array]:
-    """False and true positive rates from (0, 0) to (1, 1), one point a group of ties; higher = more anomalous."""
+    """False and true positive rates from (0, 0) to (1, 1), with one point per group of tied scores.
+
+    Parameters
+    ----------
+    scores : (n,) array, higher = more anomalous
+    labels : (n,) array of 0 (normal) and 1 (anomaly)
+
+    Returns
+    -------
+    (false_positive_rate, true_positive_rate) : arrays of equal length
+    """
     labels = np.asarray(labels)
     order = np.argsort(-scores, kind="stable")
     last_of_group = np.r_[np.diff(scores[order]) != 0, True]

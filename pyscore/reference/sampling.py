@@ -1,7 +1,7 @@
-"""Random draws: every one comes from here, seeded by counters, or is injected from outside.
+"""Random draws. All of pyscore's random numbers come from this file, unless the caller passes draws of its own.
 
-A generator is made anew for each (seed, stream, index), so that a draw depends neither on how many draws
-came before nor on what else is computed: a run resumes, and a model trained in a stack repeats, to the bit.
+Each (seed, stream, index) has a generator of its own, so a draw does not depend on how many draws came before it
+or on what else is computed. A resumed run, and a model trained in a stack, therefore repeat the same bits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 ROUNDS = 10_000
-"""Proposals of a row before the sampler gives up."""
+"""Proposals that the sampler tries for a row before it gives up."""
 
 _HASH_START, _HASH_FACTOR = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)
 _PHILOX_M = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
@@ -57,7 +57,7 @@ def generator(seed: int, stream: str, index: int = 0) -> np.random.Generator:
 
 
 class VMFDraws(NamedTuple):
-    """What `sample_vmf` needs beside mu and kappa."""
+    """The random numbers that `sample_vmf` needs."""
 
     epsilon: Array
     """(n,) accepted draws of Beta((k−1)/2, (k−1)/2)."""
@@ -87,7 +87,8 @@ def draw_vmf(kappa: Array, k: int, rng: np.random.Generator) -> VMFDraws:
     Warns
     -----
     NumericalWarning
-        If a draw is not accepted after 10,000 rounds (the original prints a line and goes on, too).
+        If a draw is not accepted after 10,000 rounds. The last proposal is used, as in the original, which prints
+        a line.
     """
     kappa = np.asarray(kappa, dtype=np.float64)
     n = len(kappa)
@@ -106,7 +107,7 @@ def draw_vmf(kappa: Array, k: int, rng: np.random.Generator) -> VMFDraws:
 
 
 def row_keys(x: Array) -> NDArray[np.uint64]:
-    """Return a key (n,) for each row of x (n, d), of its values: xor, multiply and shift, column by column."""
+    """Return a hash (n,) of each row of x (n, d): xor, multiply and shift, column by column."""
     bits = (np.asarray(x, dtype=np.float64) + 0.0).view(np.uint64)  # −0 is 0
     keys = np.full(len(bits), _HASH_START, np.uint64)
     for column in bits.T:
@@ -116,15 +117,15 @@ def row_keys(x: Array) -> NDArray[np.uint64]:
 
 
 def draw_seed(seed: int) -> int:
-    """Return a seed as Philox takes it, modulo 2⁶⁴; raise InvalidInput if it is negative or no integer."""
+    """Return the seed modulo 2⁶⁴, as Philox takes it; raise InvalidInput if it is negative or not an integer."""
     return check.integer("seed", seed, at_least=0) % 2**64
 
 
 def importance_draws(keys: NDArray[np.uint64], kappa: Array, k: int, s: int, seed: int) -> VMFDraws:
-    """Draw ε (n·s,) and v (n·s, k−1), s draws a row: a function of (seed, key, κ) of the row, whatever its batch.
+    """Draw ε (n·s,) and v (n·s, k−1), s draws a row, which depend on (seed, key, κ) of that row alone.
 
-    The numbers are those of `TrainingDraws.vmf`, a row's draw i in the place of row i there, with Philox's key
-    (seed, key of the row) and the counter (·, round, stream, 0). `pyscore.kernels.cpu._draws` computes the same.
+    Draw i of a row is made as `TrainingDraws.vmf` makes row i, from Philox with the key (seed, key of the row) and
+    the counter (·, round, stream, 0). `pyscore.kernels.cpu._draws` computes the same numbers.
 
     Warns
     -----
@@ -185,7 +186,7 @@ def box_muller(u: Array, pairs: int) -> Array:
 
 @dataclass(frozen=True)
 class TrainingDraws:
-    """The draws of one training step, each addressed by (seed, step, purpose): nothing depends on an order.
+    """The draws of one training step. (seed, step, purpose) decides them, not the order in which they are made.
 
     Words come from Philox with the key (seed, stream) and the counter (·, purpose, step, 0). The compiled
     trainer (`pyscore.kernels.cpu._philox`) computes the same words wherever it needs them.
@@ -240,13 +241,13 @@ class TrainingDraws:
 
 
 def unit_interval(words: NDArray[np.uint64]) -> Array:
-    """Numbers of (0, 1), never an end: (⌊word/2¹¹⌋ + ½)/2⁵³."""
+    """Numbers strictly between 0 and 1: (⌊word/2¹¹⌋ + ½)/2⁵³."""
     out: Array = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     return out
 
 
 def _below(words: NDArray[np.uint64], bound: int) -> NDArray[np.int64]:
-    """⌊word·bound/2⁶⁴⌋ for bound < 2³²: uniform up to bound/2⁶⁴."""
+    """⌊word·bound/2⁶⁴⌋ for bound < 2³²; no value's probability is off by more than 2⁻⁶⁴."""
     low, high = words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)
     carried = high * np.uint64(bound) + ((low * np.uint64(bound)) >> np.uint64(32))
     return (carried >> np.uint64(32)).astype(np.int64)
@@ -279,7 +280,7 @@ def glorot_uniform(rng: np.random.Generator, outputs: int, inputs: int) -> Array
 def sample_vmf(
     mu: ArrayLike, kappa: ArrayLike, epsilon: ArrayLike, v: ArrayLike, *, convention: Convention = EXACT
 ) -> Array:
-    """Sample of vMF(mu, kappa) from accepted draws: reflect [w, √(1−w²)·v/|v|] by the one that takes e1 to mu.
+    """Sample of vMF(mu, kappa) from accepted draws: [w, √(1−w²)·v/|v|] under the reflection that takes e1 to mu.
 
     w = (1 − (1+b)ε) / (1 − (1−b)ε) with b = (√(4κ²+(k−1)²) − 2κ) / (k−1).
 
@@ -301,8 +302,8 @@ def sample_vmf(
     Notes
     -----
     Wood's rejection sampler, Davidson 2018, algorithm 1. Original: `samplez` (svae.jl). b is evaluated as
-    (k−1)/(√(4κ²+(k−1)²)+2κ), w as (1−ε−bε)/(1−ε+bε) and √(1−w²) as 2√(bε(1−ε))/(1−ε+bε): the same numbers
-    without the cancellation.
+    (k−1)/(√(4κ²+(k−1)²)+2κ), w as (1−ε−bε)/(1−ε+bε) and √(1−w²) as 2√(bε(1−ε))/(1−ε+bε): which are the same
+    numbers without cancellation.
     """
     mu = check.matrix("mu", mu, "k")
     n, k = mu.shape

@@ -16,7 +16,11 @@ __all__ = ["LARGE_ORDER", "bessel_ratio", "log_0f1"]
 
 
 def _elementary(function: Callable[[Array, int], Array]) -> Callable[[Array, int], Array]:
-    """Mark a function as good to a rounding: `pyscore.backends.stochastic` moves its result, not its steps."""
+    """Mark a function whose result is right to a rounding.
+
+    `pyscore.backends.stochastic`, which perturbs every operation at random, then perturbs this function's result
+    once instead of each operation inside it.
+    """
 
     @functools.wraps(function)
     def evaluate(kappa: Array, k: int) -> Array:
@@ -40,17 +44,17 @@ def log_0f1(kappa: Array, k: int) -> Array:
 
 
 def _split_kappa(kappa: Array, nu: float) -> tuple[Array, Array]:
-    """κ for the power series (0 elsewhere) and κ for `ive` (the border elsewhere), which is less exact below.
+    """Split κ at a border: (κ below it and 0 elsewhere, κ above it and the border elsewhere).
 
-    `ive` loses up to 20 roundings below κ = 25 already in three dimensions, and what is added to its logarithm
-    cancels where ν is large.
+    Below the border the power series is used, because `ive` loses up to 20 roundings for κ < 25 already in three
+    dimensions, and for large ν the terms added to its logarithm cancel. Above it `ive` is used.
     """
     border = 30.0 + 0.5 * min(nu, LARGE_ORDER)
     return np.where(kappa <= border, kappa, 0.0), np.maximum(kappa, border)
 
 
 def _series_0f1(kappa: Array, nu: float) -> Array:
-    """₀F₁(; ν+1; κ²/4) − 1 as its power series of positive terms, for κ up to the border above."""
+    """₀F₁(; ν+1; κ²/4) − 1 as its power series of positive terms, for κ up to the border of `_split_kappa`."""
     t = 0.25 * kappa**2
     series, term = np.zeros_like(t), np.ones_like(t)
     for j in range(1, 60):
@@ -60,7 +64,7 @@ def _series_0f1(kappa: Array, nu: float) -> Array:
 
 
 def _ratio_fraction(kappa: Array, nu: float) -> Array:
-    """I_{ν+1}(κ)/I_ν(κ) as κ/(2(ν+1) + κ²/(2(ν+2) + …)) for κ up to the border above: DLMF 10.33.1.
+    """I_{ν+1}(κ)/I_ν(κ) as κ/(2(ν+1) + κ²/(2(ν+2) + …)), for κ up to the border of `_split_kappa`: DLMF 10.33.1.
 
     It is evaluated from its far end inwards, where each step damps the errors of those before.
     """
@@ -85,10 +89,12 @@ def _debye(terms: int = 7) -> list[Polynomial]:
 
 
 def _log_0f1_large_order(kappa: Array, nu: float) -> Array:
-    """log ₀F₁(; ν+1; κ²/4) for large ν, uniformly in κ: DLMF 10.41.3 with the Γ of Stirling, poles cancelled.
+    """log ₀F₁(; ν+1; κ²/4) for large ν, uniformly in κ: DLMF 10.41.3, with Stirling's series for Γ.
 
-    (t−ν) − ν log((t+ν)/2ν) − ½ log(t/ν) + s(ν) + log Σ_j U_j(ν/t)/ν^j with t = √(ν²+κ²), s Stirling's series.
-    The first term that is left out, U_7/ν⁷, is below 2e-16 for ν ≥ 200.
+    The terms in log κ, which diverge for κ → 0, cancel and are left out:
+
+    (t−ν) − ν log((t+ν)/2ν) − ½ log(t/ν) + s(ν) + log Σ_j U_j(ν/t)/ν^j with t = √(ν²+κ²), and s(ν) Stirling's
+    series. The first term that is left out, U_7/ν⁷, is below 2e-16 for ν ≥ 200.
     """
     t = np.hypot(nu, kappa)
     excess = kappa * (kappa / (t + nu))  # t − ν

@@ -24,10 +24,10 @@ _precision: ContextVar[float | None] = ContextVar("_precision", default=None)
 
 @contextlib.contextmanager
 def precision(dtype: Any) -> Iterator[None]:
-    """Within it, in this thread, `machine_eps` is that of a program in `dtype`, whatever does the arithmetic.
+    """Inside this context, in this thread, `machine_eps` returns the epsilon of `dtype`.
 
-    The epsilon of ``norm_eps="machine"`` is a part of the formula: 1.2e-7 in a Float32 run of the original. So the
-    reference, which computes in float64, can say what such a run should give.
+    Under ``norm_eps="machine"`` the epsilon is a part of the formula: 1.2e-7 in a Float32 run of the original.
+    With this context the reference, which computes in float64, gives what such a run should give.
     """
     token = _precision.set(float(np.finfo(dtype).eps))
     try:
@@ -62,7 +62,7 @@ def normalize(v: ArrayLike, *, convention: Convention = EXACT) -> Array:
     v = check.matrix("v", v, "k")
     if convention.norm_eps == "machine":
         return v / np.sqrt(np.sum(v * v, axis=1, keepdims=True) + machine_eps())
-    # A power of two changes no bit of the result, and keeps the squares from under- and overflowing.
+    # Dividing by a power of two changes no bit of the result and keeps the squares from over- and underflowing.
     scaled = np.ldexp(v, -np.frexp(np.max(np.abs(v), axis=1, keepdims=True, initial=0.0))[1])
     squares = np.sum(scaled * scaled, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
@@ -88,8 +88,8 @@ def householder(z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) 
     Notes
     -----
     Original: `householderrotation` (svae.jl). Without the epsilon the first entry of e1 − mu is evaluated as
-    Σ_{i>1} mu_i² / (1 + mu_1), the same number on the sphere: the rounding of 1 − mu_1 would move the image of e1
-    by eps/|e1 − mu|, up to 1e-8.
+    Σ_{i>1} mu_i² / (1 + mu_1), the same number on the sphere, because the rounding of 1 − mu_1 would move the
+    image of e1 by eps/|e1 − mu|, up to 1e-8.
     """
     mu = check.matrix("mu", mu, "k")
     z = check.array("z", z, mu.shape)

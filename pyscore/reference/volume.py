@@ -33,7 +33,7 @@ def log_volume(jacobian: ArrayLike, *, warn: bool = True) -> Array:
     Parameters
     ----------
     jacobian : (n, d, k) array
-        d×k or, for an encoder, k×d: the volume is that of the smaller side.
+        d×k, or k×d for an encoder; the volume has min(d, k) dimensions.
     warn : bool
         Whether to warn of rows that are singular to working precision.
 
@@ -77,9 +77,9 @@ _singular: ContextVar[list[Array] | None] = ContextVar("_singular", default=None
 
 @contextlib.contextmanager
 def singular_rows() -> Iterator[list[Array]]:
-    """Collect the rows of singular Jacobians, and those without a density, in this thread instead of warning.
+    """Inside this context, in this thread, `warn_singular` and `warn_unscored` collect their rows and do not warn.
 
-    A stream has blocks of them, and says it once.
+    A stream scores many blocks and uses this to warn once for all of them.
     """
     rows: list[Array] = []
     token = _singular.set(rows)
@@ -104,7 +104,7 @@ def warn_singular(rows: Array) -> None:
 
 
 def warn_unscored(rows: Array, score: str) -> None:
-    """Issue the NumericalWarning of rows whose density is no finite number and so counts as −inf."""
+    """Warn that the density of these rows is not a finite number and that they are scored −inf."""
     if (collected := _singular.get()) is not None:
         collected.append(rows)
         return
@@ -186,5 +186,5 @@ def log_prior_jacobian_encoder(
     if tangent:
         jacobian = np.swapaxes(tangent_frame(z), 1, 2) @ jacobian
     prior = log_prior(z, mu_u, kappa_u, convention=convention)
-    # The ambient form is singular by construction, so that a warning would say nothing.
+    # The ambient form is always singular, so a warning would tell the user nothing.
     return prior + weighted(convention.volume_weight, log_volume(jacobian, warn=tangent))

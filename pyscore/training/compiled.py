@@ -1,4 +1,4 @@
-"""Training in compiled code on one core, a fraction of a millisecond a step (`pyscore.kernels.cpu.train`)."""
+"""Training in compiled code on one core (`pyscore.kernels.cpu.train`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["CompiledTrainer", "step_options"]
 
 
 class CompiledTrainer(TrainingRun):
-    """`TrainingRun` in compiled code; it releases the GIL, so that threads train a model each.
+    """`TrainingRun` in compiled code. It releases the GIL, so several threads can each train a model.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class CompiledTrainer(TrainingRun):
 
     backend = "numba"
     stride = 200
-    """A twentieth of a second."""
+    """Steps between two calls of a callback, which take about 0.05 s."""
 
     def __init__(self, model: SVAE, x: ArrayLike, config: TrainConfig | None = None) -> None:
         super().__init__(model, x, config)
@@ -62,7 +62,7 @@ class CompiledTrainer(TrainingRun):
 
 
 def step_options(config: TrainConfig, activation: str) -> Any:
-    """Return what the compiled step has to know of a configuration."""
+    """Return the fields of a configuration that the compiled step reads."""
     convention = config.convention
     return kernel.StepOptions(
         beta=float(config.beta),

@@ -1,4 +1,4 @@
-"""How models are trained: the configuration, and what all engines share with those who call them."""
+"""The configuration of training, and the types that every training engine takes and returns."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pyscore.reference.model import SVAE
 __all__ = ["BACKENDS", "Callback", "Progress", "StackMember", "TrainConfig", "Trained", "cores", "part_of"]
 
 BACKENDS = ("numba", "torch")
-"""Engines: compiled code on the CPU, PyTorch."""
+"""The two engines: compiled code on the CPU, and PyTorch."""
 
 Callback = Callable[[int, int, float], None]
-"""Called now and then with (steps done, steps in all, last loss)."""
+"""Called during training with (steps done, steps in all, last loss)."""
 
 Progress = Callable[[int, int], None]
-"""Called with (model-steps done, model-steps in all)."""
+"""Called with the steps done and the steps in all, each summed over the models."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """How a model is trained; `TrainConfig.paper()` is how the paper did it."""
+    """Settings of one training run. `TrainConfig.paper()` has those of the paper."""
 
     beta: float = 1.0
     """Weight β of the MMD."""
@@ -39,10 +39,10 @@ class TrainConfig:
     batch_size: int = 100
     """Rows a batch, drawn with replacement."""
     learning_rate: float = 1e-3
-    """Of ADAM."""
+    """Step size of ADAM."""
     seed: int = 0
     convention: Convention = EXACT
-    """Its training fields, and `norm_eps`, act here."""
+    """Its training fields and `norm_eps` have an effect here."""
 
     def __post_init__(self) -> None:
         check.real("beta", self.beta, at_least=0.0)
@@ -60,16 +60,16 @@ class TrainConfig:
 
     @classmethod
     def paper(cls, **fields: Any) -> TrainConfig:
-        """Return the paper's configuration: 10,000 steps of size 1e-4 (its code; its text says "default")."""
+        """Return the paper's configuration: 10,000 steps of 1e-4 as in its code (its text says "default")."""
         return cls(**{"steps": 10_000, "learning_rate": 1e-4, **fields})
 
 
 class Trained(NamedTuple):
-    """What training returns."""
+    """A trained model and the history of its training."""
 
     model: SVAE
     history: pd.DataFrame
-    """One row a step: ``loss``, ``mse``, ``mmd``, before the update."""
+    """One row per step: ``loss``, ``mse`` and ``mmd`` of its batch before the update."""
 
 
 class StackMember(NamedTuple):
@@ -80,11 +80,11 @@ class StackMember(NamedTuple):
     failure: str | None
     """What went wrong and at which step."""
     history: pd.DataFrame
-    """One row a step: ``loss``, ``mse``, ``mmd``, before the update."""
+    """One row per step: ``loss``, ``mse`` and ``mmd`` of its batch before the update."""
 
 
 def part_of(callback: Progress | None, stack: int, stacks: int) -> Progress | None:
-    """Progress of one stack as a part of that of all, which are of one size."""
+    """Turn a callback of several stacks of equal size into one for stack number `stack` of them."""
     if callback is None:
         return None
     return lambda done, total: callback(stack * total + done, stacks * total)

@@ -1,4 +1,4 @@
-"""Where the draws of a training come from: a seed, or a recording."""
+"""The random draws of training, which come from a seed or from a recording."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Draws", "RandomDraws", "StepDraws"]
 
 
 class StepDraws(Protocol):
-    """The draws of one step, asked for in this order."""
+    """The draws of one step; the trainer calls the three methods in this order."""
 
     def batch(self, rows: int, size: int) -> NDArray[np.int64]:
         """Indices (size,) of the rows of the batch."""
@@ -31,12 +31,12 @@ class Draws(Protocol):
     """A source of draws: a seed, or a recording."""
 
     def step(self, index: int) -> StepDraws:
-        """Draws of step 0, 1, …; asking twice gives the same."""
+        """Draws of step `index` (0, 1, …); every call with the same index gives the same draws."""
 
 
 @dataclass(frozen=True)
 class RandomDraws:
-    """Draws from a seed, each a function of (seed, step, purpose)."""
+    """Draws that depend on (seed, step, purpose) alone."""
 
     seed: int
 

@@ -16,28 +16,28 @@ from pyscore.training.train import new_run
 
 __all__ = ["CHECK_EVERY", "EarlyStopped", "ValidationLoss", "train_early_stopping"]
 
-CHECK_EVERY = 50  # steps; a check costs about as much as one of them
+CHECK_EVERY = 50  # steps; one check costs about as much as one step
 MMD_ROWS = 500
 
 
 class EarlyStopped(NamedTuple):
-    """What `train_early_stopping` returns."""
+    """The best model, and how the losses went."""
 
     model: SVAE
-    """Of the step with the lowest validation loss."""
+    """The model at the check with the lowest validation loss."""
     history: pd.DataFrame
-    """One row a step taken: loss, mse, mmd."""
+    """One row per step: loss, mse, mmd."""
     validation: pd.DataFrame
-    """One row a check: step, validation_loss."""
+    """One row per check: step, validation_loss."""
     best_step: int
-    """Steps after which the model stood as it is returned."""
+    """Number of steps after which the returned model was taken."""
 
 
 class ValidationLoss:
     """Equation (1) on held-out rows, in float64: mean (x − decode(mu(x)))² + β·MMD(mu(x), prior sample).
 
-    The MMD is that of at most 500 rows and of a prior sample whose draws are fixed by the seed, so that the
-    losses of two steps differ by the model alone.
+    The MMD compares at most 500 rows with a prior sample whose draws the seed fixes, so two losses differ only
+    because the model differs.
     """
 
     def __init__(self, x: Array, config: TrainConfig) -> None:
@@ -71,14 +71,15 @@ def train_early_stopping(
     device: str = "cpu",
     **sizes: Any,
 ) -> EarlyStopped:
-    """Train until `patience` checks in a row, one every 50 steps, bring no lower validation loss.
+    """Train until `patience` checks in a row find no lower validation loss; there is one check every 50 steps.
 
     Parameters
     ----------
     x, x_validation : (n, d), (m, d) arrays, standardised by the rows of `x`
     config : TrainConfig
-        `steps` is the most that are taken.
+        `steps` is the largest number of steps.
     patience : int
+        Checks without a lower loss after which training stops.
     callback, device
         As in `training.train`.
     **sizes

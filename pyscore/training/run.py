@@ -1,4 +1,4 @@
-"""A model in training, whatever takes its steps: the loop, the history, the checkpoints."""
+"""What every training engine shares: the loop over steps, the history and the checkpoints."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CHECKPOINT_VERSION = 2
 
 
 class TrainingRun(abc.ABC):
-    """A model in training: parameters, ADAM's moments and the step count; see `new_run`.
+    """A model in training: parameters, ADAM's moments and the step count. `pyscore.training.new_run` makes one.
 
     Parameters
     ----------
     model : SVAE
-        Where to start; its dtype is the dtype of training.
+        The starting point; training computes in its dtype.
     x : (n, d) array
         Training rows, standardised.
     config : TrainConfig
@@ -64,12 +64,12 @@ class TrainingRun(abc.ABC):
 
     @abc.abstractmethod
     def advance(self, until: int) -> None:
-        """Take steps until `until` have been taken in all.
+        """Take steps until the total is `until`.
 
         Raises
         ------
         TrainingDiverged
-            If the loss is NaN or infinite; parameters are those before the step.
+            If the loss is NaN or infinite; the parameters stay as they were before that step.
         """
 
     @abc.abstractmethod
@@ -78,11 +78,11 @@ class TrainingRun(abc.ABC):
 
     @abc.abstractmethod
     def _state(self) -> dict[str, Array]:
-        """Return what a checkpoint holds beside the history: values, m, v."""
+        """Return the arrays of a checkpoint other than the history: values, m, v."""
 
     @abc.abstractmethod
     def _restore(self, state: dict[str, Array]) -> None:
-        """Set what `_state` returned, after `step_count` steps."""
+        """Take over the arrays that `_state` returned after `step_count` steps."""
 
     # ── the run ──
 
@@ -96,17 +96,18 @@ class TrainingRun(abc.ABC):
     ) -> Trained:
         """Train up to `steps` steps in all (by default the configuration's).
 
-        With `checkpoint`, a file of that name is resumed from if it is there, written every so many steps, and
-        left at the end: an interrupted run goes on to the same bits.
+        If the file `checkpoint` exists, training resumes from it. The file is written after every `every` steps
+        and at the end, and is not deleted. An interrupted run that resumes gives the same bits as one that was not
+        interrupted.
         """
         total = self.config.steps if steps is None else check.integer("steps", steps, at_least=0)
         if checkpoint is not None:
-            check_output(checkpoint)  # now rather than at the first checkpoint
+            check_output(checkpoint)  # an unusable path fails here, not after the first 1,000 steps
         if checkpoint is not None and Path(checkpoint).exists():
             self.load_checkpoint(checkpoint)
         while self.step_count < total:
             here = self.step_count
-            # Multiples, so that a resumed run stops where an uninterrupted one does.
+            # Stops are multiples of `stride` and `every`, so a resumed run stops where an uninterrupted one does.
             self.advance(min(here - here % self.stride + self.stride, here - here % every + every, total))
             if callback is not None:
                 callback(self.step_count, total, self.last_loss)
@@ -132,7 +133,7 @@ class TrainingRun(abc.ABC):
     # ── checkpoints ──
 
     def _identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree with: configuration (but for its length), data, architecture, engine."""
+        """What a checkpoint must have in common with this run; the number of steps may differ."""
         config = {k: v for k, v in self.config.to_dict().items() if k != "steps"}
         data = hashlib.sha256(self._rows.tobytes()).hexdigest()
         return {
@@ -149,7 +150,7 @@ class TrainingRun(abc.ABC):
         write_tensors(path, "checkpoint", CHECKPOINT_VERSION, header, {**self._state(), "history": history})
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a checkpoint of the same configuration, data and engine.
+        """Take over the state of a checkpoint of the same configuration, data and engine.
 
         Raises
         ------

@@ -1,9 +1,9 @@
-"""Training many models of one shape at once: the paper's grid is 12,480 small models.
+"""Training many models of one shape at once, as the paper's grid of 12,480 small models needs.
 
-A model's result does not depend on what it is stacked with: its draws are a function of its own seed, and its
-arithmetic is its own. On the CPU each model runs through compiled code inside a core's cache
-(`pyscore.kernels.cpu.train`), one model a thread; ``backend="torch"`` trains the stack as one model of batched
-matrix products (`pyscore.training.torch_stack`), which is what a GPU wants.
+A model's result does not depend on the other models of its stack: its draws come from its own seed, and its
+arithmetic uses its own parameters alone. On the CPU each thread trains one model in compiled code, small enough to
+stay in a core's cache (`pyscore.kernels.cpu.train`). ``backend="torch"`` trains the stack as one model of batched
+matrix products (`pyscore.training.torch_stack`), which suits a GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pyscore.training.config import BACKENDS, Progress, StackMember, TrainConfig
 __all__ = ["train_stack"]
 
 SHARED = ("steps", "batch_size", "learning_rate", "convention")
-"""Fields of `TrainConfig` that a stack has in common."""
+"""Fields of `TrainConfig` that must be equal for all models of a stack."""
 
 
 def train_stack(
@@ -52,22 +52,22 @@ def train_stack(
     configs : sequence of TrainConfig
         `beta`, `c` and `seed` may vary; the rest has to agree.
     latent_dim, hidden_dim, n_components, activation, dtype
-        As in `pyscore.training.train`, whose models these are: same seed, same start, same draws, parameters
-        equal to rounding.
+        As in `pyscore.training.train`. For the same seed it trains the same model from the same draws; the
+        parameters agree to rounding.
     backend : {"numba", "torch"}
-        Compiled code on the CPU, bit-equal whatever the stack and the number of threads; or batched products
-        on `device`, equal to rounding.
+        Compiled code on the CPU, whose results have the same bits for every stack and number of threads; or
+        batched products on `device`, whose results agree to rounding.
     device : str
-        Of the torch backend.
+        Device of the torch backend.
     threads : int, optional
-        Models trained at the same time by the numba backend; by default one a core.
+        Number of models that the numba backend trains at the same time; by default one per core.
     callback : callable, optional
-        Called now and then with model-steps done and in all.
+        Called during training with the steps done and the steps in all, each summed over the models.
 
     Returns
     -------
     list of StackMember, in the order of `configs`
-        A model whose loss is not finite is reported there and does not stop the others.
+        A model whose loss is not finite has its `failure` set there and does not stop the others.
 
     Raises
     ------

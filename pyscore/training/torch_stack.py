@@ -1,4 +1,4 @@
-"""A stack of models as one model of batched matrix products, in PyTorch: for a GPU."""
+"""A stack of models trained as one model of batched matrix products in PyTorch, which suits a GPU."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def train_batched(
 class Stack:
     """Parameters with a leading axis of models; one step moves all of them.
 
-    The loss of the stack is the sum of the models' losses, so that each parameter's gradient is that of its own
-    model. A model whose loss is not finite is frozen: its gradient is set to zero and its failure kept.
+    The loss of the stack is the sum of the models' losses, so each parameter gets the gradient of its own model's
+    loss. A model whose loss is not finite is frozen: its gradient is set to zero and its failure is recorded.
     """
 
     def __init__(self, x: Array, models: list[SVAE], configs: list[TrainConfig], device: str) -> None:
@@ -68,7 +68,7 @@ class Stack:
         concentration = kappa.detach().double().cpu().numpy()
         sound = np.where(
             np.isfinite(concentration), concentration, 1.0
-        )  # a broken model must not stall the sampler
+        )  # a NaN would never be accepted, and the sampler of all models would wait
         epsilon, v = (
             self._to_device(a).to(x.dtype) for a in vmf_draws(self.seeds, STREAMS["train"], step, sound, k)
         )
@@ -134,7 +134,7 @@ class Stack:
 
     @torch.no_grad()
     def _adam(self, gradients: dict[str, Tensor]) -> None:
-        """`minimise.adam_step`, in float64 on moments of the parameters' type."""
+        """As `minimise.adam_step`: arithmetic in float64, moments kept in the parameters' type."""
         first, second = (1 - beta_power(beta, len(self._history)) for beta in BETAS)
         for name, value in self.values.items():
             alive = self._alive.reshape(-1, *[1] * (value.ndim - 1))

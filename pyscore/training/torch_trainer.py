@@ -1,4 +1,4 @@
-"""Training in PyTorch: automatic differentiation, any device, recorded draws."""
+"""Training in PyTorch, with automatic differentiation, on any device, from a seed or from recorded draws."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Trainer"]
 
 
 class Trainer(TrainingRun):
-    """`TrainingRun` one step at a time in PyTorch.
+    """`TrainingRun` in PyTorch, one step at a time.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Trainer(TrainingRun):
     draws : Draws, optional
         By default `RandomDraws(config.seed)`.
     device : str
-        Where to compute.
+        Device on which torch computes.
     """
 
     backend = "torch"
@@ -100,7 +100,7 @@ class Trainer(TrainingRun):
         Raises
         ------
         TrainingDiverged
-            If the loss is NaN or infinite; parameters are those before the step.
+            If the loss is NaN or infinite; the parameters stay as they were before that step.
         """
         with tf.one_thread():
             return self._step()
@@ -140,7 +140,7 @@ class Trainer(TrainingRun):
 
 
 class _FlatParameters:
-    """All parameters in one vector, with a named leaf tensor for each, so that ADAM is a dozen operations."""
+    """All parameters in one vector, so ADAM takes a dozen operations; each has a named leaf tensor."""
 
     def __init__(self, model: SVAE, dtype: torch.dtype, device: str) -> None:
         arrays = model.parameters()
@@ -168,7 +168,7 @@ class _FlatParameters:
 
     @torch.no_grad()
     def adam(self, t: int, rate: float) -> None:
-        """`minimise.adam_step` on the whole vector, to the same bits."""
+        """As `minimise.adam_step`, to the same bits, on the whole vector."""
         g = self.gradient
         self.m.copy_(BETAS[0] * self.m.double() + (1 - BETAS[0]) * g.double())
         self.v.copy_(BETAS[1] * self.v.double() + (1 - BETAS[1]) * (g * g).double())

@@ -4,7 +4,8 @@ Loss of a batch: mean over all n·d entries of (x − decode(mu(x)))² + β·MMD
 Original: `wloss` and `Flux.train!` with `ADAM(1e-4)`.
 
 Two engines take the steps: `training.compiled` (numba) and `training.torch_trainer` (torch: automatic
-differentiation, any device, recorded draws). Same seed, same start, same draws, parameters equal to rounding.
+differentiation, any device, recorded draws). From the same seed both start from the same model and use the same
+draws, and their parameters agree to rounding.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def new_run(
     Raises
     ------
     InvalidInput, ShapeError
-        If the data cannot be used, or if numba is asked for what only torch does.
+        If the data cannot be used, or if `draws` or a `device` other than the CPU come with numba.
     """
     if backend is None:
         backend = "numba" if draws is None and device == "cpu" else "torch"
@@ -72,30 +73,31 @@ def train(
     callback: Callback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> Trained:
-    """Draw a model and train it on rows `x` (n, d), standardised.
+    """Draw a model from the seed and train it on standardised rows.
 
     Parameters
     ----------
-    x : (n, d) array
+    x : (n, d) array, standardised
     config : TrainConfig
     latent_dim, hidden_dim, n_components, activation, dtype
         As in `SVAE.initialise`, which draws the start from the configuration's seed.
     draws : Draws, optional
-        Where batches and prior samples come from: a recording, say. By default the configuration's seed.
+        Source of the batches and prior samples, for example a recording. By default they come from the seed.
     backend : {"numba", "torch"}, optional
         The engine: compiled code on one core of the CPU, or PyTorch. By default numba, but torch where `draws`
-        or a `device` other than the CPU are given. The two are equal to rounding, each to its own bits.
+        or a `device` other than the CPU are given. The results of the two agree to rounding; each engine
+        repeats its own to the bit.
     device : str
-        Where torch computes.
+        Device on which torch computes, such as ``"cpu"`` or ``"cuda"``.
     callback : callable, optional
         Called with steps done, steps in all and the last loss: by numba every 200 steps, by torch every step.
     checkpoint : path, optional
-        A file to resume from if it is there, and to write to every 1,000 steps.
+        If this file exists, training resumes from it. It is written every 1,000 steps.
 
     Returns
     -------
     Trained
-        The model and one row of history a step.
+        The model, and one row of history per step.
 
     Raises
     ------
