@@ -30,6 +30,13 @@ class Convention:
     A *scoring* field may be switched on a trained model; a *training* field needs a new model.
     Each field below names its ORIGINAL value first, then its EXACT one (the default).
     The numbers (Q…) are those of the list of surprises in the README of the golden files.
+
+    Examples
+    --------
+    >>> pyscore.Convention(volume_weight=2.0).name
+    'EXACT[volume_weight=2.0]'
+    >>> pyscore.ORIGINAL.jacobian, pyscore.EXACT.jacobian
+    ('ambient', 'tangent')
     """
 
     volume_weight: float = _quirk("scoring", 2.0, 1.0)
@@ -157,7 +164,13 @@ ORIGINAL = Convention(**{f.name: f.metadata["original"] for f in dataclasses.fie
 
 
 def get_convention(convention: str | Convention) -> Convention:
-    """Return a Convention given itself or its name, ``"exact"`` or ``"original"`` in any case."""
+    """Return a Convention given itself or its name, ``"exact"`` or ``"original"`` in any case.
+
+    Examples
+    --------
+    >>> pyscore.convention.get_convention("original") is pyscore.ORIGINAL
+    True
+    """
     if isinstance(convention, Convention):
         return convention
     named = {"EXACT": EXACT, "ORIGINAL": ORIGINAL}

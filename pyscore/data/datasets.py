@@ -151,6 +151,12 @@ def load_dataset(name: str, difficulty: str = "easy") -> Dataset:
         If the name is unknown or the dataset has no anomalies of that difficulty.
     DataUnavailable, DataIntegrityError
         See `fetch`.
+
+    Examples
+    --------
+    >>> data = pyscore.load_dataset("breast-cancer")
+    >>> data.normal.shape, data.anomalous.shape
+    ((357, 30), (212, 30))
     """
     if name == EMBEDDED:
         return load_breast_cancer()

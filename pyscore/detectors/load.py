@@ -33,11 +33,10 @@ def load_model(path: str | os.PathLike[str]) -> FittedModel | SVAEDetector:
 
     Examples
     --------
-    >>> import numpy as np, pyscore
     >>> x = np.random.default_rng(0).standard_normal((60, 3))
     >>> pyscore.fit(x, pyscore.TrainConfig(steps=20)).save("model.safetensors")
-    >>> pyscore.load_model("model.safetensors").scores(x[:2]).shape
-    (2, 9)
+    >>> pyscore.load_model("model.safetensors").scores(x[:2], ["proposed"]).shape
+    (2, 1)
     """
     fitted = FittedModel.load(path)
     return restore(SVAEDetector, fitted, path) if fitted.detector else fitted

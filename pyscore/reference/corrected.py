@@ -29,7 +29,13 @@ VOLUME_FLOOR = float(np.float32(1e-6))  # Julia's 1f-6, in every precision
 
 
 def normal_dimensions(d: int, k: int, latent: Latent) -> int:
-    """Directions normal to the manifold: d−k for Euclidean codes in R^k, d−k+1 for codes on the sphere in R^k."""
+    """Directions normal to the manifold: d−k for Euclidean codes in R^k, d−k+1 for codes on the sphere in R^k.
+
+    Examples
+    --------
+    >>> pyscore.reference.normal_dimensions(30, 4, "sphere")
+    27
+    """
     check.choice("latent", latent, ("sphere", "euclidean"))
     tangent = check.integer("k", k, at_least=1) - (latent == "sphere")
     check.integer("d", d, at_least=tangent, hint="A manifold has no more dimensions than its space.")
@@ -53,6 +59,12 @@ def residual_variance(x: ArrayLike, x_hat: ArrayLike, k: int, *, latent: Latent 
     ------
     InvalidInput
         If there is no normal dimension, or if every row lies on the manifold, since σ² = 0 has no density.
+
+    Examples
+    --------
+    >>> x = np.array([[0.0, 1.0], [0.0, -1.0]])
+    >>> pyscore.reference.residual_variance(x, np.zeros((2, 2)), k=2)
+    1.0
     """
     x = check.matrix("x", x)
     residual = x - check.array("x_hat", x_hat, x.shape)
@@ -107,6 +119,13 @@ def log_density_corrected(
     Notes
     -----
     Section 3.2. Original: `correctedjacodeco` (jacodeco.jl).
+
+    Examples
+    --------
+    >>> x, z = np.array([[1.0, 0.0]]), np.array([[1.0]])
+    >>> jacobian = np.array([[[1.0], [0.0]]])  # of decode(z) = (z, 0)
+    >>> pyscore.reference.log_density_corrected(x, x, z, jacobian, sigma2=0.5).round(3).tolist()
+    [-2.027]
     """
     x = check.matrix("x", x)
     n, d = x.shape
@@ -163,6 +182,11 @@ def log_laplace(log_joint: ArrayLike, hessian: ArrayLike) -> Array:
     -----
     NumericalWarning
         Naming the rows whose Hessian is not positive definite.
+
+    Examples
+    --------
+    >>> pyscore.reference.log_laplace([-3.0], [[[2.0]]]).round(3).tolist()
+    [-2.428]
     """
     hessian = check.array("hessian", hessian, ("n", "m", "m"))
     log_joint = check.vector("log_joint", log_joint, hessian.shape[0])
@@ -178,7 +202,17 @@ def log_laplace(log_joint: ArrayLike, hessian: ArrayLike) -> Array:
 
 
 def warn_indefinite(bad: Array) -> None:
-    """Issue the NumericalWarning of `log_laplace` for the rows where `bad` (n,) is true."""
+    """Issue the NumericalWarning of `log_laplace` for the rows where `bad` (n,) is true.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     pyscore.reference.warn_indefinite(np.array([False, True]))
+    >>> caught[0].category.__name__
+    'NumericalWarning'
+    """
     if bad.any():
         warnings.warn(
             f"the Hessian of {int(bad.sum())} row(s) is not positive definite "

@@ -43,6 +43,12 @@ def log_importance(
     Notes
     -----
     Equation (3). Original: `log_px`, 100 draws.
+
+    Examples
+    --------
+    >>> value = pyscore.reference.log_importance([[-1.0]], [[-2.0]], cosine=[[0.5]], kappa=[0.0], k=2)
+    >>> value.round(3).tolist()  # −1 − 2 + log 2π: q is uniform on the circle
+    [-1.162]
     """
     likelihood = check.matrix("log_px_given_z", log_px_given_z, "s")
     prior = check.array("log_pz", log_pz, likelihood.shape)

@@ -41,6 +41,11 @@ def log_likelihood(
     Notes
     -----
     Equation (4). Original: `log_normal`, column `log_pxv_x`.
+
+    Examples
+    --------
+    >>> pyscore.reference.log_likelihood([[1.0, 0.0]], [[0.0, 0.0]]).round(3).tolist()
+    [-2.338]
     """
     x = check.matrix("x", x)
     x_hat = check.array("x_hat", x_hat, x.shape)
@@ -73,6 +78,11 @@ def log_likelihood_normal(squared_residual: ArrayLike, sigma2: float, dimensions
     Notes
     -----
     The paper (below equation (6)) evaluates it in all d directions, which differs by a constant.
+
+    Examples
+    --------
+    >>> pyscore.reference.log_likelihood_normal([1.0], 1.0, dimensions=2).round(3).tolist()
+    [-2.338]
     """
     squared_residual = check.vector("squared_residual", squared_residual)
     sigma2 = check.real("sigma2", sigma2, above=0.0)
@@ -94,6 +104,11 @@ def latent_error(z: ArrayLike, z_hat: ArrayLike) -> Array:
     Notes
     -----
     Original: column `log_pxv_z`. The field `latent_error_sign` chooses its sign as a score.
+
+    Examples
+    --------
+    >>> pyscore.reference.latent_error([[1.0, 0.0]], [[0.0, 1.0]]).tolist()
+    [2.0]
     """
     z = check.matrix("z", z, "k")
     with np.errstate(over="ignore"):

@@ -37,7 +37,13 @@ Model = Callable[[Array], tuple[Array, Array, Array]]
 
 
 class Projection(NamedTuple):
-    """Nearest points of the manifold, with the remaining gradient and the number of steps."""
+    """Nearest points of the manifold, with the remaining gradient and the number of steps.
+
+    Examples
+    --------
+    >>> pyscore.reference.Projection._fields
+    ('z', 'gradient_norm', 'iterations')
+    """
 
     z: Array
     """(n, k) codes."""
@@ -48,7 +54,14 @@ class Projection(NamedTuple):
 
 
 def move(z: Array, step: Array, latent: Latent) -> Array:
-    """Retract a step: z + step, or the exponential map of the sphere along a tangent step."""
+    """Retract a step: z + step, or the exponential map of the sphere along a tangent step.
+
+    Examples
+    --------
+    >>> z, step = np.array([[1.0, 0.0]]), np.array([[0.0, 0.5 * np.pi]])
+    >>> pyscore.reference.move(z, step, "sphere").round(3).tolist()
+    [[0.0, 1.0]]
+    """
     if latent == "euclidean":
         return z + step
     angle = np.linalg.norm(step, axis=1, keepdims=True)
@@ -255,6 +268,16 @@ def project(
     Notes
     -----
     Section 3.3. Original: `manifoldz` (jacodeco.jl).
+
+    Examples
+    --------
+    >>> def decode(z):
+    ...     return z
+    >>> def jacobian(z):
+    ...     return np.broadcast_to(np.eye(2), (len(z), 2, 2))
+    >>> found = pyscore.reference.project([[3.0, 4.0]], [[1.0, 0.0]], decode, jacobian)
+    >>> found.z.round(3).tolist()
+    [[0.6, 0.8]]
     """
     z = check.matrix("z", z, "k")
     x = check.array("x", x, (z.shape[0], "d"))

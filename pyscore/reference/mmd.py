@@ -40,6 +40,11 @@ def imq_kernel_mean(
     Notes
     -----
     Equation (1), Tolstikhin 2018. Original: `k_imq`; 1 − x·y is half the squared distance on the sphere.
+
+    Examples
+    --------
+    >>> float(pyscore.reference.imq_kernel_mean(np.eye(2)))
+    0.5
     """
     x = check.matrix("x", x, "k")
     width = check.numbers("c", c)
@@ -75,6 +80,11 @@ def mmd_imq(x: ArrayLike, y: ArrayLike, c: ArrayLike = 1.0, *, convention: Conve
     Notes
     -----
     Equation (1), Tolstikhin 2018. Original: `mmd_imq`.
+
+    Examples
+    --------
+    >>> round(float(pyscore.reference.mmd_imq(np.eye(2), -np.eye(2))), 3)
+    0.167
     """
     x = check.matrix("x", x, "k")
     y = check.matrix("y", y, x.shape[1])

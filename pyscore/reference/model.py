@@ -32,6 +32,13 @@ class SVAE:
     k→h→h→h→d, last layer linear; prior: uniform mixture of vMF(mu(u_j), kappa(u_j)) over the pseudo-inputs.
 
     Original: `SVAEvampmeans` (svae_vamp_means.jl).
+
+    Examples
+    --------
+    >>> model = pyscore.SVAE.initialise(5, latent_dim=3, hidden_dim=8)
+    >>> mu, kappa = model.encode(np.zeros((2, 5)))
+    >>> mu.shape, kappa.shape, model.decode(mu).shape
+    ((2, 3), (2,), (2, 5))
     """
 
     encoder: tuple[Dense, ...]

@@ -42,6 +42,12 @@ def log_prior(
     Notes
     -----
     Original: `log_pz_from_z` (svae_vamp_means.jl), which is the unit_kappa form.
+
+    Examples
+    --------
+    >>> z, mu_u, kappa_u = [[1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]
+    >>> pyscore.reference.log_prior(z, mu_u, kappa_u).round(3).tolist()  # −log 2π, uniform on the circle
+    [-1.838]
     """
     mu_u = check.matrix("mu_u", mu_u, "k")
     z = check.matrix(
@@ -67,6 +73,12 @@ def log_prior_derivatives(
     """`log_prior` (n,) with its gradient (n, k) and Hessian (n, k, k) in R^k.
 
     With weights w_j ∝ vMF(z; mu_j, κ_j): gradient Σ w_j κ_j mu_j = m, Hessian Σ w_j κ_j² mu_j mu_jᵀ − m mᵀ.
+
+    Examples
+    --------
+    >>> z, mu_u, kappa_u = np.array([[0.0, 1.0]]), np.array([[1.0, 0.0]]), np.array([2.0])
+    >>> pyscore.reference.log_prior_derivatives(z, mu_u, kappa_u)[1].tolist()  # κ mu
+    [[2.0, 0.0]]
     """
     log_pz = log_prior(z, mu_u, kappa_u, convention=convention)
     if convention.prior_density == "unit_kappa":

@@ -29,6 +29,11 @@ def roc_auc(scores: ArrayLike, labels: ArrayLike) -> float:
     -----
     Original: EvalCurves `auc(roccurve(...))`: ties are grouped likewise, but its curve is rounded to 10
     digits, which moves the area by up to 2.4e-11.
+
+    Examples
+    --------
+    >>> pyscore.reference.roc_auc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
+    0.75
     """
     scores = check.vector("scores", scores)
     texts = isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)
@@ -64,6 +69,12 @@ def roc_curve(scores: Array, labels: ArrayLike) -> tuple[Array, Array]:
     Returns
     -------
     (false_positive_rate, true_positive_rate) : arrays of equal length
+
+    Examples
+    --------
+    >>> false, true = pyscore.reference.roc.roc_curve(np.array([0.1, 0.4, 0.35, 0.8]), [0, 0, 1, 1])
+    >>> false.tolist(), true.tolist()
+    ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
     """
     labels = np.asarray(labels)
     order = np.argsort(-scores, kind="stable")

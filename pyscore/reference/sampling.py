@@ -304,6 +304,13 @@ def sample_vmf(
     Wood's rejection sampler, Davidson 2018, algorithm 1. Original: `samplez` (svae.jl). b is evaluated as
     (k−1)/(√(4κ²+(k−1)²)+2κ), w as (1−ε−bε)/(1−ε+bε) and √(1−w²) as 2√(bε(1−ε))/(1−ε+bε): which are the same
     numbers without cancellation.
+
+    Examples
+    --------
+    >>> draws = pyscore.reference.sampling.draw_vmf(np.array([10.0]), 3, np.random.default_rng(0))
+    >>> z = pyscore.reference.sample_vmf([[1.0, 0.0, 0.0]], [10.0], *draws)
+    >>> bool(np.isclose(np.linalg.norm(z), 1.0))
+    True
     """
     mu = check.matrix("mu", mu, "k")
     n, k = mu.shape

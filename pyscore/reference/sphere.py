@@ -28,6 +28,12 @@ def precision(dtype: Any) -> Iterator[None]:
 
     Under ``norm_eps="machine"`` the epsilon is a part of the formula: 1.2e-7 in a Float32 run of the original.
     With this context the reference, which computes in float64, gives what such a run should give.
+
+    Examples
+    --------
+    >>> with pyscore.reference.precision(np.float32):
+    ...     pyscore.reference.machine_eps() == pyscore.reference.EPS32
+    True
     """
     token = _precision.set(float(np.finfo(dtype).eps))
     try:
@@ -37,7 +43,13 @@ def precision(dtype: Any) -> Iterator[None]:
 
 
 def machine_eps(default: float = EPS) -> float:
-    """Epsilon of ``norm_eps="machine"``: that of `precision` if one is set, else the default."""
+    """Epsilon of ``norm_eps="machine"``: that of `precision` if one is set, else the default.
+
+    Examples
+    --------
+    >>> pyscore.reference.machine_eps() == pyscore.reference.EPS
+    True
+    """
     chosen = _precision.get()
     return default if chosen is None else chosen
 
@@ -58,6 +70,11 @@ def normalize(v: ArrayLike, *, convention: Convention = EXACT) -> Array:
     Notes
     -----
     Original: `normalizecolumns` (utils.jl), which has the epsilon.
+
+    Examples
+    --------
+    >>> pyscore.reference.normalize([[3.0, 4.0]]).round(3).tolist()
+    [[0.6, 0.8]]
     """
     v = check.matrix("v", v, "k")
     if convention.norm_eps == "machine":
@@ -90,6 +107,12 @@ def householder(z: ArrayLike, mu: ArrayLike, *, convention: Convention = EXACT) 
     Original: `householderrotation` (svae.jl). Without the epsilon the first entry of e1 − mu is evaluated as
     Σ_{i>1} mu_i² / (1 + mu_1), the same number on the sphere, because the rounding of 1 − mu_1 would move the
     image of e1 by eps/|e1 − mu|, up to 1e-8.
+
+    Examples
+    --------
+    >>> e1, mu = [[1.0, 0.0]], [[0.6, 0.8]]
+    >>> pyscore.reference.householder(e1, mu).round(3).tolist()
+    [[0.6, 0.8]]
     """
     mu = check.matrix("mu", mu, "k")
     z = check.array("z", z, mu.shape)
@@ -112,6 +135,13 @@ def tangent_frame(z: ArrayLike) -> Array:
     Returns
     -------
     (n, k, k−1) array.
+
+    Examples
+    --------
+    >>> z = np.array([[0.6, 0.8]])
+    >>> frame = pyscore.reference.tangent_frame(z)
+    >>> frame.shape, bool(np.allclose(z @ frame, 0.0))
+    ((1, 2, 1), True)
     """
     unit = normalize(z)
     n, k = unit.shape

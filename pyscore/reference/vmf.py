@@ -29,6 +29,11 @@ def log_vmf_normaliser(kappa: ArrayLike, k: int) -> Array:
     Notes
     -----
     Davidson 2018, appendix. Original: `log(c(p, κ))`, which overflows for κ > 700.
+
+    Examples
+    --------
+    >>> pyscore.reference.log_vmf_normaliser([0.0, 1.0], k=2).round(3).tolist()
+    [-1.838, -2.074]
     """
     kappa = check.numbers("kappa", kappa)
     if not (kappa >= 0).all():
@@ -51,6 +56,11 @@ def log_vmf(z: ArrayLike, mu: ArrayLike, kappa: ArrayLike) -> Array:
     Notes
     -----
     Davidson 2018. Original: `log_vmf_c`, whose matrix methods return the last column only.
+
+    Examples
+    --------
+    >>> pyscore.reference.log_vmf([[1.0, 0.0]], [[1.0, 0.0]], [1.0]).round(3).tolist()
+    [-1.074]
     """
     mu = check.matrix("mu", mu, "k")
     z = check.array("z", z, mu.shape)
@@ -64,6 +74,11 @@ def uniform_sphere_entropy(k: int) -> float:
     Notes
     -----
     Davidson 2018. Original: `huentropy`.
+
+    Examples
+    --------
+    >>> round(pyscore.reference.uniform_sphere_entropy(2), 3)  # log 2π
+    1.838
     """
     check.integer("k", k, at_least=2)
     return float(np.log(2) + 0.5 * k * np.log(np.pi) - special.gammaln(0.5 * k))
@@ -84,6 +99,11 @@ def vmf_entropy(kappa: ArrayLike, k: int) -> Array:
     Notes
     -----
     Davidson 2018, equation (15). Original: `vmfentropy`.
+
+    Examples
+    --------
+    >>> pyscore.reference.vmf_entropy([0.0, 1.0], k=2).round(3).tolist()
+    [1.838, 1.627]
     """
     kappa = check.numbers("kappa", kappa)
     return -kappa * bessel_ratio(kappa, k) - log_vmf_normaliser(kappa, k)
@@ -104,6 +124,11 @@ def vmf_kl(kappa: ArrayLike, k: int) -> Array:
     Notes
     -----
     Davidson 2018, equation (14). Original: `kldiv`, which subtracts two entropies.
+
+    Examples
+    --------
+    >>> pyscore.reference.vmf_kl([1.0, 10.0], k=2).round(3).tolist()
+    [0.21, 1.543]
     """
     kappa = check.numbers("kappa", kappa)
     return kappa * bessel_ratio(kappa, k) - log_0f1(kappa, k)

@@ -50,6 +50,11 @@ def log_volume(jacobian: ArrayLike, *, warn: bool = True) -> Array:
     -----
     Section 3.4. Original: half of `reduce(+, log.(abs.(s.S)))*2`. The absolute error is about
     min(d, k)·eps·cond(J), for this SVD and for the QR of the backends alike.
+
+    Examples
+    --------
+    >>> pyscore.reference.log_volume([[[2.0, 0.0], [0.0, 3.0]]]).round(3).tolist()  # log 6
+    [1.792]
     """
     jacobian = check.array("jacobian", jacobian, ("n", "d", "k"))
     n, d, k = jacobian.shape
@@ -68,7 +73,13 @@ def log_volume(jacobian: ArrayLike, *, warn: bool = True) -> Array:
 
 
 def weighted(weight: float, volume: Array) -> Array:
-    """Return w·log_volume, which is zero for w = 0 whatever the volume."""
+    """Return w·log_volume, which is zero for w = 0 whatever the volume.
+
+    Examples
+    --------
+    >>> pyscore.reference.weighted(0.0, np.array([-np.inf, 2.0])).tolist()
+    [0.0, 0.0]
+    """
     return weight * volume if weight else np.where(np.isnan(volume), volume, 0.0)
 
 
@@ -80,6 +91,13 @@ def singular_rows() -> Iterator[list[Array]]:
     """Inside this context, in this thread, `warn_singular` and `warn_unscored` collect their rows and do not warn.
 
     A stream scores many blocks and uses this to warn once for all of them.
+
+    Examples
+    --------
+    >>> with pyscore.reference.singular_rows() as rows:
+    ...     volume = pyscore.reference.log_volume(np.zeros((1, 2, 2)))
+    >>> [found.tolist() for found in rows]
+    [[0]]
     """
     rows: list[Array] = []
     token = _singular.set(rows)
@@ -90,7 +108,15 @@ def singular_rows() -> Iterator[list[Array]]:
 
 
 def warn_singular(rows: Array) -> None:
-    """Issue the NumericalWarning of `log_volume` for these rows."""
+    """Issue the NumericalWarning of `log_volume` for these rows.
+
+    Examples
+    --------
+    >>> with pyscore.reference.singular_rows() as rows:
+    ...     pyscore.reference.warn_singular(np.array([3, 5]))
+    >>> [found.tolist() for found in rows]
+    [[3, 5]]
+    """
     if (collected := _singular.get()) is not None:
         collected.append(rows)
         return
@@ -104,7 +130,15 @@ def warn_singular(rows: Array) -> None:
 
 
 def warn_unscored(rows: Array, score: str) -> None:
-    """Warn that the density of these rows is not a finite number and that they are scored −inf."""
+    """Warn that the density of these rows is not a finite number and that they are scored −inf.
+
+    Examples
+    --------
+    >>> with pyscore.reference.singular_rows() as rows:
+    ...     pyscore.reference.warn_unscored(np.array([3]), "proposed")
+    >>> [found.tolist() for found in rows]
+    [[3]]
+    """
     if (collected := _singular.get()) is not None:
         collected.append(rows)
         return
@@ -144,6 +178,12 @@ def log_prior_jacobian_decoder(
     Notes
     -----
     Equation (7) without its likelihood. Original: `log_pz_jacobian_decoder` (w = 2, ambient).
+
+    Examples
+    --------
+    >>> z, jacobian = [[1.0, 0.0]], [[[1.0, 0.0], [0.0, 2.0]]]
+    >>> pyscore.reference.log_prior_jacobian_decoder(z, jacobian, [[1.0, 0.0]], [0.0]).round(3).tolist()
+    [-2.531]
     """
     z = check.matrix("z", z, "k")
     jacobian = check.array("jacobian", jacobian, (z.shape[0], "d", z.shape[1]))
@@ -179,6 +219,12 @@ def log_prior_jacobian_encoder(
     Notes
     -----
     Equation (8) without its likelihood. Original: `log_pz_jacobian_encoder` (w = 2, ambient).
+
+    Examples
+    --------
+    >>> z, jacobian = [[1.0, 0.0]], [[[0.0, 0.0], [0.0, 2.0]]]
+    >>> pyscore.reference.log_prior_jacobian_encoder(z, jacobian, [[1.0, 0.0]], [0.0]).round(3).tolist()
+    [-1.145]
     """
     z = check.matrix("z", z, "k")
     jacobian = check.array("jacobian", jacobian, (*z.shape, "d"))

@@ -26,6 +26,14 @@ class CompiledTrainer(TrainingRun):
     ----------
     model, x, config
         See `TrainingRun`. Draws come from the configuration's seed.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((50, 3))
+    >>> model = pyscore.SVAE.initialise(3, latent_dim=2, hidden_dim=8)
+    >>> run = pyscore.training.compiled.CompiledTrainer(model, x, pyscore.TrainConfig(steps=5))
+    >>> len(run.run().history)
+    5
     """
 
     backend = "numba"

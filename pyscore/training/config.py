@@ -29,7 +29,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """Settings of one training run. `TrainConfig.paper()` has those of the paper."""
+    """Settings of one training run. `TrainConfig.paper()` has those of the paper.
+
+    Examples
+    --------
+    >>> config = pyscore.TrainConfig(steps=500, beta=0.1)
+    >>> config.learning_rate, pyscore.TrainConfig.paper().learning_rate
+    (0.001, 0.0001)
+    """
 
     beta: float = 1.0
     """Weight β of the MMD."""
@@ -65,7 +72,15 @@ class TrainConfig:
 
 
 class Trained(NamedTuple):
-    """A trained model and the history of its training."""
+    """A trained model and the history of its training.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((50, 3))
+    >>> model, history = pyscore.train(x, pyscore.TrainConfig(steps=5), latent_dim=2, hidden_dim=8)
+    >>> list(history.columns), len(history)
+    (['loss', 'mse', 'mmd'], 5)
+    """
 
     model: SVAE
     history: pd.DataFrame

@@ -41,6 +41,14 @@ class TrainingRun(abc.ABC):
     ------
     InvalidInput, ShapeError
         If `x` is empty, has NaN or infinite values or the wrong width.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((50, 3))
+    >>> model = pyscore.SVAE.initialise(3, latent_dim=2, hidden_dim=8)
+    >>> run = pyscore.training.new_run(model, x, pyscore.TrainConfig(steps=5))
+    >>> isinstance(run, pyscore.training.TrainingRun), len(run.run().history)
+    (True, 5)
     """
 
     backend: ClassVar[str]

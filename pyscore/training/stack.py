@@ -73,6 +73,14 @@ def train_stack(
     ------
     InvalidInput, ShapeError
         If the data or a size cannot be used, or the configurations differ in more than `beta`, `c` and `seed`.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((50, 3))
+    >>> configs = [pyscore.TrainConfig(steps=5, beta=beta) for beta in (0.1, 1.0)]
+    >>> members = pyscore.train_stack(x, configs, latent_dim=2, hidden_dim=8)
+    >>> [member.failure for member in members]
+    [None, None]
     """
     check.choice("backend", backend, BACKENDS)
     if backend == "numba" and device != "cpu":

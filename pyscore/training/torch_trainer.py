@@ -29,6 +29,14 @@ class Trainer(TrainingRun):
         By default `RandomDraws(config.seed)`.
     device : str
         Device on which torch computes.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((50, 3))
+    >>> model = pyscore.SVAE.initialise(3, latent_dim=2, hidden_dim=8)
+    >>> run = pyscore.training.torch_trainer.Trainer(model, x, pyscore.TrainConfig(steps=5))
+    >>> len(run.run().history)
+    5
     """
 
     backend = "torch"

@@ -42,6 +42,15 @@ def new_run(
     ------
     InvalidInput, ShapeError
         If the data cannot be used, or if `draws` or a `device` other than the CPU come with numba.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((50, 3))
+    >>> model = pyscore.SVAE.initialise(3, latent_dim=2, hidden_dim=8)
+    >>> run = pyscore.training.new_run(model, x, pyscore.TrainConfig(steps=5))
+    >>> run.advance(until=2)
+    >>> run.step_count, len(run.history())
+    (2, 2)
     """
     if backend is None:
         backend = "numba" if draws is None and device == "cpu" else "torch"
@@ -105,6 +114,13 @@ def train(
         If the data or a size cannot be used.
     TrainingDiverged
         If the loss becomes NaN or infinite.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((50, 3))
+    >>> trained = pyscore.train(x, pyscore.TrainConfig(steps=5), latent_dim=2, hidden_dim=8)
+    >>> trained.model.decode(trained.model.encode(x)[0]).shape
+    (50, 3)
     """
     config = config or TrainConfig()
     x = check.matrix("x", x)
