@@ -224,7 +224,7 @@ def others(draw, shape):
         decimal.Decimal("sNaN"), records.view(np.recarray),
     ]  # fmt: skip
     special = [
-        sparse.csr_matrix(two), sparse.coo_array(two), sparse.lil_matrix(two), [sparse.eye_array(2)],
+        sparse.csr_matrix(two), sparse.coo_array(two), sparse.lil_matrix(two), [sparse.csr_array(np.eye(2))],
         torch.nn.Linear(2, 2), [torch.eye(2).to_sparse()],
         torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
         torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.quint8),

@@ -201,7 +201,7 @@ def run(name, tests, folder):
     }
     if wrong:
         return Result(name, f"FAILED: the setting was not taken: {wrong}, wanted {setting.chosen}", chosen, given)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not cuda and not julia", "--durations=25",
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not cuda and not julia", "--durations=5",
                f"--junitxml={folder / 'junit.xml'}", "-n0", f"--deselect={LEFT_OUT}", *tests]  # fmt: skip
     with (folder / "log.txt").open("w") as log:
         status = subprocess.call(command, env=variables, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
@@ -223,17 +223,25 @@ def _recorded(folder):
         suite = ET.parse(folder / "junit.xml").getroot().find("testsuite")
         count = int(suite.get("tests")), int(suite.get("skipped"))
         tests = f"{count[0] - count[1]}" + (f" ({count[1]} skipped)" if count[1] else "")
+        failed = {case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None}
     except (OSError, ET.ParseError):
-        tests = "none"
+        tests, failed = "none", set()
     try:
         lines = [json.loads(line) for line in (folder / "errors.jsonl").read_text().splitlines()]
     except OSError:
         lines = []
-    if not lines:
+    for line in lines:
+        line["test"] = (line["test"] or "").removeprefix("tests/").removesuffix(" (call)")
+    # A comparison above its bound in a test that passed is one that has to fail: a planted error.
+    held = [line for line in lines if line["ratio"] <= 1 or line["test"].partition("::")[2] in failed]
+    if not held:
         return tests, "nothing recorded"
-    top = max(lines, key=lambda line: line["ratio"])
-    where = (top["test"] or "").removeprefix("tests/").removesuffix(" (call)")
-    return tests, f"{top['ratio']:.2f} of the bound ({len(lines)} comparisons): {top['what']}, {where}"
+    top = max(held, key=lambda line: line["ratio"])
+    planted = len(lines) - len(held)
+    return tests, (
+        f"{top['ratio']:.2f} of the bound, of {len(held)} comparisons: {top['what']} {top['test']}"
+        f" ({planted} planted errors were seen)"
+    )
 
 
 def table(results):

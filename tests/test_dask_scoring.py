@@ -95,7 +95,12 @@ def test_missing_values_are_named_or_filled(frame):
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, protocol="tcp://"
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any free port: another run of this test has 8787
+        protocol="tcp://",
     ) as cluster:
         yield cluster
 

@@ -46,7 +46,12 @@ def local_cluster(jobs: int) -> Iterator[Client]:
     distributed = _distributed()
     with (
         distributed.LocalCluster(
-            n_workers=jobs, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+            n_workers=jobs,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any free port; 8787 may be another cluster's
+            memory_limit=0,
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
