@@ -1,22 +1,22 @@
 """The ablation: each field of Convention switched alone, from ORIGINAL and from EXACT.
 
 *Scoring fields* are switched on the trained models of a finished stack (`rescore`); only the scores and measures
-that a field touches are computed again (`TOUCHES`). Two kinds are too dear for all models:
+that depend on the field are computed again (`TOUCHES`). Two kinds take too long to be computed for all models:
 
-- the goodness of fit (0.2 s for each of five fields and two conventions) is measured again of the models that
-  are selected for any score (`selected_models`);
-- the scores that search for a minimum at every row (`DEAR`, up to 15 s) are measured of the models selected for
+- the goodness of fit (0.2 s for each of five fields and two conventions) is measured again for the models
+  that are selected for any score (`selected_models`);
+- the scores that search for a minimum at every row (`DEAR`, up to 15 s) are measured for the models selected by
   `proposed`, on the sample of `costly_rows`, under both conventions and with `projection` and `corrected_volume`
   switched.
 
-`known_anomalies` is not switched at all; `schema.NOT_SWITCHED` says why, and `schema.PARTLY_SWITCHED` which models
-the rows of the other fields are of, where those are not all.
+`known_anomalies` is not switched; `schema.NOT_SWITCHED` says why. `schema.PARTLY_SWITCHED` names the fields that
+are switched on some of the models only, and which models these are.
 
 *Training fields* need new models: stacks of the small grid whose training convention has one field switched
 (`training_tasks`), measured like any other.
 
-Rows have one column more than results: ``switched``, the field; ``""`` marks what is there to compare with (the
-dear scores under the two conventions, and models trained under EXACT).
+Rows have one column more than results: ``switched``, the name of the field. ``""`` marks rows for comparison: the
+`DEAR` scores under the two conventions, and models trained under EXACT.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ TOUCHES: dict[str, tuple[str, ...]] = {
 }
 """Scoring field → the scores whose values depend on it."""
 FIT_FIELDS = ("width_distance", "mmd_variance", "p_value", "goodness_rows", "norm_eps")
-"""Scoring fields that move the goodness of fit alone (and `norm_eps`): measured of selected models."""
+"""Scoring fields that change the goodness of fit; it is measured again for selected models."""
 DEAR_FIELDS: dict[str, tuple[str, ...]] = {"projection": DEAR, "corrected_volume": ("corrected",)}
-"""Scoring field → the dear scores that are measured with it switched."""
+"""Scoring field → the `DEAR` scores that are measured with it switched."""
 
 
 def selected_models(rows: pd.DataFrame, scores: Sequence[str] | None = None) -> set[str]:
-    """Hashes of the models that `select` takes for a score (by default any), by one of the paper's criteria."""
+    """Hashes of the models that one of the paper's criteria selects by one of these scores (by default any)."""
     if scores is not None:
         rows = rows[rows["score"].isin(scores)]
     group = ("difficulty", *GROUP)
@@ -81,7 +81,7 @@ def rescore(
     place: Place | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Rows of a finished stack with each scoring field switched alone.
+    """Score a finished stack again with each scoring field switched alone; return its rows.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def rescore(
     models : its models, None where training failed
     base : DataFrame, the rows of its result file
     split : Split
-    fitted : hashes of the models whose goodness of fit is measured, too
-    dear : hashes of those whose `DEAR` scores are
+    fitted : hashes of the models whose goodness of fit is also measured
+    dear : hashes of the models whose `DEAR` scores are also measured
     place, progress : see `run_stack`
     """
     rows = Rows.of(split, task.split)
@@ -139,7 +139,7 @@ def _model_rows(meter: Meter, own: pd.DataFrame, fitted: bool, dear: bool) -> li
 def _switched(
     meter: Meter, name: str, changed: Convention, known: dict[str, dict[str, Any]], fitted: bool
 ) -> list[dict[str, Any]]:
-    """Rows of the scores and measures that one field touches; `known` are those before, by score."""
+    """Rows of the scores and measures that depend on one field; `known` are the unswitched rows, by score."""
     touched = _areas(meter, changed, [score for score in TOUCHES.get(name, ()) if score in known])
     found = [{**known[row["score"]], **row} for row in touched]
     if fitted and name in FIT_FIELDS:
@@ -153,7 +153,7 @@ def _areas(meter: Meter, convention: Convention, names: Sequence[str]) -> list[d
     try:
         return meter.areas(convention, names)
     except NOT_MEASURABLE as error:
-        if len(names) > 1:  # the others can be, perhaps
+        if len(names) > 1:  # the other scores may still work
             return [row for name in names for row in _areas(meter, convention, [name])]
         return [{"score": name, **dict.fromkeys(AREAS, NAN), "failure": _reason(error)} for name in names]
 
@@ -186,7 +186,7 @@ class TrainingVariant:
 
 
 def training_variants() -> list[TrainingVariant]:
-    """EXACT, for comparison (results/ holds ORIGINAL), and each training field switched from both."""
+    """EXACT, for comparison with ORIGINAL in results/, and each training field switched from both."""
     variants = [TrainingVariant(EXACT, "")]
     for base in BASES:
         variants += [TrainingVariant(base.switched(f), f) for f in Convention.fields("training")]

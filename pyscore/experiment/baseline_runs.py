@@ -1,4 +1,4 @@
-"""What the models are compared with: the baselines, on the same splits."""
+"""The baselines that the models are compared with, on the same splits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = {
     "pca": "PCA reconstruction",
     "ppca": "PPCA",
 }
-"""Names in the files → those of `BASELINES`."""
+"""Names in the result files → names in `BASELINES`."""
 
 BASELINE_SCHEMA = pa.schema(
     [
@@ -39,9 +39,9 @@ BASELINE_SCHEMA = pa.schema(
 
 
 def baseline_areas(split: Split, seed: int = 0) -> pd.DataFrame:
-    """One row a baseline: ``score``, ``auc_train``, ``auc_test``; fitted to the contaminated training rows.
+    """Fit each baseline to the contaminated training rows; one row each: ``score``, ``auc_train``, ``auc_test``.
 
-    A training row takes part in its own score (its nearest neighbour is itself).
+    Training rows are scored as they are: the nearest neighbour of such a row is the row itself.
     """
     n = len(split.x_train)
     everything = np.concatenate([split.x_train, split.x_test])
@@ -54,9 +54,9 @@ def baseline_areas(split: Split, seed: int = 0) -> pd.DataFrame:
 
 
 def write_baselines(task: StackTask, store: Store) -> bool:
-    """Write the file of a task's dataset and split, unless it is there or another process makes it.
+    """Write the baselines of a task's dataset and split, and return whether they were written.
 
-    Returns whether it was written.
+    Nothing is written if the file exists, or if another process is making it.
     """
     convention = task.options.train_convention.name
     stem = f"{task.dataset}-{task.split}" + ("" if convention == "ORIGINAL" else f"-{convention}")

@@ -28,10 +28,10 @@ def train_disc(
 ) -> float:
     """Mean cross-entropy, in nats, of a classifier of codes (1) against twice as many prior samples (0).
 
-    From `CHANCE` = 0.6365 (the aggregated posterior is the prior, as far as the network can see) down to 0 (not a
-    code looks like a sample of the prior). A network k→64→64→1 with swish and a logistic output (the original has
+    `CHANCE` = 0.6365 means that the network finds no difference between codes and prior samples; 0 means that it
+    tells every one of them apart. A network k→64→64→1 with swish and a logistic output (the original has
     two outputs and a softmax: the same family) is trained by ADAM on batches of 100, drawn with replacement; the
-    loss is that over all rows it was trained on, as in the original, so it is below `CHANCE` by overfitting, too.
+    loss returned is that of all rows that it was trained on, as in the original, so overfitting also lowers it.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Stacks on the workers of a Dask cluster: on this machine, or wherever a scheduler has some.
+"""Running stacks on the workers of a Dask cluster, on this machine or on others.
 
-This process holds the claims and writes the files; a worker gets a job with its rows and sends result rows and
-models back. Workers therefore need pyscore, but neither the output folder nor the datasets, and one that dies
-leaves nothing behind: the scheduler gives its stack to another, three times at most.
+This process holds the claims and writes the files. A worker receives a job with its rows, and sends result rows
+and models back, so workers need pyscore but neither the output folder nor the datasets. If a worker dies, the
+scheduler gives its stack to another worker, at most three times.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["connect", "execute_on", "local_cluster"]
 
 WAITING_PER_THREAD = 2
-"""Stacks handed out for each thread of the workers: one at work, one to go on with."""
+"""Stacks handed out for each thread of the workers: one to compute and one waiting."""
 
 
 def _distributed() -> Any:
@@ -65,7 +65,7 @@ def connect(address: str) -> Iterator[Client]:
     Raises
     ------
     ClusterError
-        If there is none at that address.
+        If there is no scheduler at that address.
     """
     distributed = _distributed()
     try:
@@ -80,7 +80,7 @@ def connect(address: str) -> Iterator[Client]:
 
 
 def _work(job: Job, split: Split, inputs: tuple[Any, ...], place: Place) -> StackResult:
-    """Run on a worker."""
+    """Run one job on a worker."""
     import numba
 
     numba.set_num_threads(min(place.threads or 1, numba.config.NUMBA_NUM_THREADS))
@@ -95,12 +95,12 @@ def execute_on(
     place: Place | None = None,
     watch: Watch | None = None,
 ) -> Report:
-    """Run the stacks that are not finished on the workers of a client; files are written here.
+    """Run the unfinished stacks on the workers of a client; this process writes the files.
 
     Raises
     ------
     ClusterError
-        If the scheduler is lost. What was finished is written.
+        If the connection to the scheduler is lost. Finished stacks have been written by then.
     """
     distributed = _distributed()
     place = place or Place()
@@ -129,13 +129,13 @@ def execute_on(
 
 
 def _room(client: Client) -> int:
-    """How many stacks may be out: workers come and go."""
+    """How many stacks may be handed out at the moment, since the number of workers changes."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     return max(1, WAITING_PER_THREAD * sum(worker["nthreads"] for worker in workers))
 
 
 def _collect(future: Future[Any], job: Job, writer: Writer) -> None:
-    """Write the result of a finished future, or note why there is none."""
+    """Write the result of a finished future, or record why there is none."""
     if future.status == "finished":
         writer.save(job, future.result())
         return

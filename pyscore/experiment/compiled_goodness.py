@@ -1,7 +1,8 @@
-"""`reference.mmd`, `mmd_null` and `imq_width` on compiled sums: the goodness of fit of thousands of models.
+"""`reference.mmd`, `mmd_null` and `imq_width` with compiled sums, for the goodness of fit of thousands of models.
 
-The distances are the reference's own; what is compiled are the sums of kernel values, 120 million of them for the
-241 widths of the criterion. TOLERANCE · eps(float64) · (k̄xx + k̄yy + 2k̄xy) bounds the error of a statistic.
+Distances are computed by the reference. The sums of kernel values are compiled, because the 241 widths of the
+criterion need 120 million of them. TOLERANCE · eps(float64) · (k̄xx + k̄yy + 2k̄xy) bounds the error of a
+statistic.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ TOLERANCE = 16
 
 
 def mmd(x: ArrayLike, y: ArrayLike, *, width: float, convention: Convention = EXACT) -> float:
-    """See `reference.mmd`, with the IMQ kernel of cosine distances.
+    """As `reference.mmd`, for the IMQ kernel of cosine distances.
 
-    The cosine distance of two rows is one minus the product of scaled rows: no matrix of distances.
+    Rows are scaled first, so a distance is one minus a product and no matrix of distances is stored.
     """
     x = check.matrix("x", x, "k")
     y = check.matrix("y", y, x.shape[1])
     a, b = _scaled(x, convention), _scaled(y, convention)
     value = float(kernels.mmd(a, b, width, diagonal="removed"))
-    if convention.width_distance == "frobenius":  # the distance of a row to itself is not 0, and takes part
+    if convention.width_distance == "frobenius":  # a row's distance to itself is not 0 here
         value += _diagonal(a, width) + _diagonal(b, width)
     return value
 

@@ -1,6 +1,6 @@
 """The figures of the results page; each takes tables (or maps) and returns a matplotlib Figure.
 
-Colours are Okabe and Ito's; what colour says is said a second time by place, marker or hatching, for print.
+Colours are those of Okabe and Ito. Whatever colour shows is also shown by position, marker or hatching.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "pca": {"label": "PCA", "marker": "x", "ms": 6, "color": GREY},
     "ppca": {"label": "PPCA", "marker": "+", "ms": 8, "color": COLOURS[3]},
 }
-"""Baselines beside the boxes of Figure 2: how each is drawn, between the two boxes."""
+"""How each baseline is drawn in Figure 2, between the two boxes."""
 LINES = ("--", ":", "-.", (0, (1, 3)))
 
 
@@ -51,7 +51,7 @@ def toy_maps(maps: Maps) -> Figure:
         image = axis.imshow(
             values, origin="lower", extent=extent, cmap="Blues", vmin=0, vmax=1, interpolation="nearest"
         )
-        # the region that holds the data, so that each map can be judged against it
+        # the region that holds the data, to compare each map with
         axis.contour(
             maps.x1, maps.x2, maps.true, levels=[_level(maps.true, 0.99)], colors=COLOURS[1], linewidths=1.0
         )
@@ -65,7 +65,7 @@ def toy_maps(maps: Maps) -> Figure:
 
 
 def _level(density: np.ndarray, coverage: float) -> float:
-    """Density at the border of the smallest region with that share of the mass."""
+    """Density at the border of the smallest region with the given share of the mass."""
     ordered = np.sort(density, axis=None)[::-1]
     return float(ordered[np.searchsorted(np.cumsum(ordered) / ordered.sum(), coverage)])
 
@@ -76,14 +76,14 @@ def auc_boxes(
     criteria: Sequence[str] = ("supervised", "unsupervised"),
     beside: pd.DataFrame | None = None,
 ) -> Figure:
-    """Figure 2: test AUCs over the splits of reconstruction and proposed, one panel a selection.
+    """Figure 2: test AUCs of reconstruction and proposed over the splits, one panel per selection.
 
     Parameters
     ----------
     selected : rows of one setting of `Summary.selected`
     datasets : the order along the axis
     criteria : panels, from the top
-    beside : baselines (dataset, split, score, auc_test), drawn as a mark each at their mean
+    beside : baselines (dataset, split, score, auc_test); each is drawn as a mark at its mean
     """
     figure = Figure(figsize=(10, 2.9 * len(criteria) + 0.7), layout="constrained")
     axes = np.atleast_1d(figure.subplots(len(criteria), 1, sharex=True, sharey=True))
@@ -145,7 +145,7 @@ def latent_sweep(sweep: pd.DataFrame, beside: dict[str, float] | None = None) ->
     Parameters
     ----------
     sweep : rows of one setting of `Summary.sweep`
-    beside : mean test AUC of baselines by name, a line each: they have no latent dimension
+    beside : mean test AUC of baselines by name; each is a horizontal line, as it has no latent dimension
     """
     figure = Figure(figsize=(8, 3.9), layout="constrained")
     axis = figure.subplots()
@@ -217,7 +217,7 @@ def critical_difference(ranks: Ranking, labels: dict[str, str], bold: str = "pro
 
 
 def _cliques(ranks: np.ndarray, critical: float) -> list[tuple[float, float]]:
-    """Longest runs of sorted ranks that span less than the critical difference, of two methods or more."""
+    """Longest runs of at least two sorted ranks that span less than the critical difference."""
     runs: list[tuple[float, float]] = []
     end = -1
     for i, rank in enumerate(ranks):
@@ -229,12 +229,12 @@ def _cliques(ranks: np.ndarray, critical: float) -> list[tuple[float, float]]:
 
 
 def ablation_changes(changes: pd.DataFrame, labels: dict[str, str] | None = None) -> Figure:
-    """Change of the test AUC when one field is switched: a dot a dataset, a bar for the mean, a panel a selection.
+    """Change of the test AUC when one field is switched: one dot per dataset, a bar for the mean, two panels.
 
     Parameters
     ----------
     changes : rows of `Summary.ablation` of one score and one convention
-    labels : what to call a field
+    labels : text for each field
     """
     panels = {"supervised_change": "supervised selection", "unsupervised_change": "unsupervised selection"}
     order = changes.groupby("switched")["unsupervised_change"].mean().sort_values(kind="stable").index
@@ -261,7 +261,7 @@ def ablation_changes(changes: pd.DataFrame, labels: dict[str, str] | None = None
 
 
 def paired_settings(matrices: dict[str, pd.DataFrame], datasets: Sequence[str], title: str) -> Figure:
-    """Test AUC of `proposed` by setting, and of `reconstruction` for comparison: one line a dataset."""
+    """Test AUC of `proposed` by setting, with `reconstruction` for comparison; one line per dataset."""
     figure = Figure(figsize=(8.5, 0.38 * len(datasets) + 1.6), layout="constrained")
     axis = figure.subplots()
     markers = ("s", "D", "^", "v", "P", "X")

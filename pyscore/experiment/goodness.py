@@ -1,4 +1,4 @@
-"""Goodness of fit of the prior, and the sets with few known anomalies: the measures of the original's scripts."""
+"""Measures of the original's scripts: goodness of fit of the prior, and the sets with few known anomalies."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ WIDTH_SAMPLES = 500
 
 
 class Goodness(NamedTuple):
-    """How far the codes of the data are from samples of the prior."""
+    """Distance between the codes of the data and samples of the prior."""
 
     mmd: float
     """MMD² of codes and prior samples, averaged over draws."""
     p_value: float
-    """Of the hypothesis that the codes are prior samples; see `reference.mmd_p_value`."""
+    """p-value of the hypothesis that the codes are prior samples; see `reference.mmd_p_value`."""
     width: float
-    """Kernel width chosen by the criterion on prior samples."""
+    """Kernel width that the criterion chose on prior samples."""
 
 
 def sample_prior(model: SVAE, n: int, rng: np.random.Generator, *, convention: Convention = EXACT) -> Array:
@@ -51,7 +51,7 @@ def fit_of_codes(
     convention: Convention = EXACT,
     compiled: bool = False,
 ) -> Goodness:
-    """Goodness of fit from given samples: every draw is injected.
+    """Goodness of fit from given samples, without any draw of its own.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def fit_of_codes(
     convention : Convention
         `width_distance`, `mmd_variance` and `p_value`.
     compiled : bool
-        Use `compiled_goodness` instead of the reference: equal to k·eps(float64), an order of magnitude faster.
+        Use `compiled_goodness` instead of the reference: ten times as fast, and equal to rounding.
 
     Notes
     -----
@@ -90,8 +90,8 @@ def goodness_of_fit(
 ) -> Goodness:
     """MMD between codes of the rows x (n, d) and the prior, with its p-value.
 
-    Up to 300 codes against 10 prior samples of their number, 100 null pairs, and the width that maximises the
-    criterion on 500 + 500 prior samples.
+    At most 300 codes are compared with 10 prior samples of the same size. The null distribution has 100 pairs, and
+    the kernel width maximises the criterion on 500 + 500 prior samples.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def goodness_of_fit(
     labels : (n,) array of 0 and 1, needed by ``goodness_rows="normal"``
     seed : int
     convention : Convention
-        `goodness_rows`: ``"normal"`` takes the rows labelled 0, ``"all"`` every row, since labels are not known.
+        `goodness_rows`: ``"normal"`` takes the rows labelled 0; ``"all"`` takes every row and needs no labels.
     compiled : bool
         See `fit_of_codes`.
 
@@ -137,7 +137,7 @@ def goodness_of_fit(
 def known_anomaly_rows(
     labels: ArrayLike, count: int, rng: np.random.Generator, *, convention: Convention = EXACT
 ) -> NDArray[np.int64]:
-    """Rows of a training set in which only `count` anomalies are known: all normals, then those.
+    """Rows of a training set in which only `count` anomalies are known: all normal rows, then those anomalies.
 
     Parameters
     ----------
@@ -145,8 +145,8 @@ def known_anomaly_rows(
     count : int, number of known anomalies (all, if there are fewer)
     rng : numpy.random.Generator
     convention : Convention
-        `known_anomalies`: ``"normals"`` counts from the first row of the data instead of the first anomaly, so
-        that (normals standing first) the set holds no anomaly at all.
+        `known_anomalies`: ``"normals"`` counts from the first row of the data instead of the first anomaly. Normal
+        rows come first, so the set then holds no anomaly at all.
 
     Notes
     -----
@@ -159,6 +159,6 @@ def known_anomaly_rows(
 
 
 def mean_of_draws(values: ArrayLike, *, convention: Convention = EXACT) -> float:
-    """Mean over repeated draws of known anomalies; the original sums five and divides by ten."""
+    """Mean over repeated draws of known anomalies; the original sums five values and divides by ten."""
     values = check.vector("values", values)
     return float(np.sum(values) / 10) if convention.known_anomalies == "normals" else float(np.mean(values))

@@ -1,4 +1,4 @@
-"""What is to be run: grids of configurations, cut into stacks of models of one shape."""
+"""The work of a run: grids of configurations, cut into stacks of models of one shape."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from pyscore.training.config import TrainConfig
 __all__ = ["GRIDS", "Grid", "Options", "StackTask", "model_seed", "tasks_of"]
 
 SCHEMA_VERSION = 1
-"""Part of every hash: results of another meaning are other results."""
+"""Part of every hash. It is raised when the meaning of the results changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How models are trained and measured, the same for all stacks of a run; every field changes numbers."""
+    """How models are trained and measured, the same for all stacks of a run. Every field changes results."""
 
     steps: int = 10_000
     learning_rate: float = 1e-4
     batch_size: int = 100
     train_convention: Convention = ORIGINAL
     conventions: tuple[Convention, ...] = (ORIGINAL, EXACT)
-    """Of the scores, side by side on one model."""
+    """Scoring conventions, each measured on the same model."""
     costly_rows: int = 300
-    """At most so many rows of each of the two sets for `importance`; see `measures.costly_rows`."""
+    """Largest number of rows of each of the two sets for `importance`; see `measures.costly_rows`."""
     disc_steps: int = 500
     """Training steps of the classifier of the two-sample test; 0 leaves it out."""
 
     def __post_init__(self) -> None:
-        self.train_config(1.0, 1.0, 0)  # its complaints about steps, learning rate and batch size
+        self.train_config(1.0, 1.0, 0)  # checks steps, learning rate and batch size
         check.integer("costly_rows", self.costly_rows, at_least=0)
         check.integer("disc_steps", self.disc_steps, at_least=0)
 
@@ -57,9 +57,9 @@ def _digest(value: Any) -> str:
 
 
 def model_seed(dataset: str, split: int, shape: tuple[int, int, int], beta: float, c: float) -> int:
-    """Seed of one model: the first 32 bits of the SHA-256 of what it is, but for its training length and rate.
+    """Seed of one model: the first 32 bits of the SHA-256 of these arguments.
 
-    A model's draws therefore depend neither on the stack nor on the grid that it is part of.
+    A model's draws therefore do not depend on its stack, its grid, the number of steps or the learning rate.
     """
     return int(_digest([dataset, split, *shape, beta, c])[:8], 16)
 
@@ -84,7 +84,7 @@ class StackTask:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of everything that decides the numbers; where they are computed is not part of it."""
+        """SHA-256 of everything on which the results depend; backend, device and threads are not part of it."""
         return _digest({**self.to_dict(), "schema": SCHEMA_VERSION})
 
     @property
@@ -106,7 +106,7 @@ class StackTask:
         ]
 
     def model_hash(self, config: TrainConfig) -> str:
-        """16 digits that name one trained model: equal in every grid that holds it."""
+        """16 hexadecimal digits that identify one trained model, the same in every grid."""
         what = [self.dataset, self.difficulty, self.split, *self.shape, config.to_dict()]
         return _digest(what)[:16]
 

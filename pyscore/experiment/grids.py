@@ -1,4 +1,4 @@
-"""The grids of hyper-parameters: run by the runner, counted by the results; loads no torch."""
+"""The grids of hyper-parameters, which the experiment runs and the results page counts; loads no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["GRIDS", "Grid"]
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Values that are combined with each other; shapes with more latent than data dimensions are left out."""
+    """Values of the hyper-parameters, all of which are combined. Shapes with k > d are left out."""
 
     name: str
     hidden_dims: tuple[int, ...]
@@ -20,7 +20,7 @@ class Grid:
     cs: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
 
     def values(self) -> dict[str, tuple[float, ...]]:
-        """Values of each hyper-parameter by the column of the results that holds it."""
+        """Values of each hyper-parameter, by its column in the results."""
         return {
             "hidden_dim": self.hidden_dims,
             "latent_dim": self.latent_dims,
@@ -46,4 +46,4 @@ GRIDS = {
         betas=(0.01, 0.1, 1.0),
     ),
 }
-"""paper: 288 models where d ≥ 9; small: 32, for ablations and trials; latent: the sweep of Figure 3."""
+"""paper: 288 models where d ≥ 9; small: 32 models, for ablations and trials; latent: the models of Figure 3."""

@@ -1,7 +1,7 @@
-"""The three kinds of work that a scheduler hands out: train a stack, train it for the ablation, re-score it.
+"""The three kinds of jobs: train a stack, train it for the ablation, score it again for the ablation.
 
-A job is split so that it can travel: `inputs` is read where the folder is, `work` runs anywhere and needs nothing
-but its arguments, `save` writes where the folder is.
+A job has three parts, so that it can run on another machine: `inputs` reads from the output folder, `work` needs
+only its arguments and runs anywhere, and `save` writes to the output folder.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from pyscore.experiment.store import Store, damage_of_models, damage_of_rows, re
 __all__ = ["Job", "Rescore", "TrainingAblation"]
 
 SELECTION = b"pyscore.selection"
-"""Key of the metadata of a file of re-scored rows that says which models were selected when it was made."""
+"""Metadata key of a file of re-scored rows; its value tells which models were selected when it was made."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Train and measure a stack; the base of the other kinds."""
+    """Train and measure a stack; the other kinds of jobs are derived from it."""
 
     task: StackTask
 
     @property
     def name(self) -> str:
-        """Of its files and of its claim."""
+        """Name of its files and of its claim."""
         return self.task.name
 
     def path(self, store: Store) -> Path:
-        """Where its rows lie once it is finished."""
+        """Path of its rows once it is finished."""
         return store.result_path(self.task)
 
     def outdated(self, store: Store) -> bool:
-        """Whether its rows, which are there and whole, are those of another question than the one now asked."""
+        """Whether its rows exist but were computed for other options than those of now."""
         return False
 
     def damage(self, store: Store) -> tuple[Path, str] | None:
-        """A file of its result that is damaged, and how; None if there is none."""
+        """Return a damaged file of its result and what is wrong with it, or None."""
         rows, models = self.path(store), self._models(store)
         if rows.exists() and (why := damage_of_rows(rows, self.columns)) is not None:
             return rows, why
@@ -57,23 +57,23 @@ class Job:
 
     @property
     def columns(self) -> list[str]:
-        """Of its rows."""
+        """Columns of its rows."""
         return list(SCHEMA.names)
 
     def _models(self, store: Store) -> Path | None:
-        """Where its models lie, if it makes some."""
+        """Path of its models, or None if it trains none."""
         return store.models_path(self.task)
 
     def inputs(self, store: Store) -> tuple[Any, ...]:
-        """What `work` needs out of the folder."""
+        """Read from the folder what `work` needs."""
         return ()
 
     def work(self, split: Split, inputs: tuple[Any, ...], place: Place, progress: Progress | None) -> StackResult:
-        """Compute."""
+        """Compute the result."""
         return run_stack(self.task, split, place=place, progress=progress)
 
     def save(self, store: Store, result: StackResult) -> None:
-        """Write models, then rows: whoever finds the rows finds the models."""
+        """Write the models first, then the rows, so that rows never exist without their models."""
         save_models(store.models_path(self.task), self.task, result.models)
         write_rows(self.path(store), result.rows, SCHEMA)
 
@@ -85,12 +85,12 @@ class TrainingAblation(Job):
     switched: str
 
     def path(self, store: Store) -> Path:
-        """Beside the other rows of the ablation."""
+        """Path of its rows, in the folder of the ablation."""
         return store.part("ablation") / f"{self.name}.parquet"
 
     @property
     def columns(self) -> list[str]:
-        """Of its rows."""
+        """Columns of its rows."""
         return list(ABLATION_SCHEMA.names)
 
     def save(self, store: Store, result: StackResult) -> None:
@@ -105,27 +105,27 @@ class Rescore(Job):
 
     fitted: frozenset[str] = frozenset()
     dear: frozenset[str] = frozenset()
-    """Hashes of the models whose goodness of fit, and whose dear scores, are measured; see `ablation.rescore`."""
+    """Hashes of the models whose goodness of fit (`fitted`) and `ablation.DEAR` scores (`dear`) are measured."""
 
     @property
     def name(self) -> str:
-        """Of its file and of its claim."""
+        """Name of its file and of its claim."""
         return f"rescored-{self.task.name}"
 
     def path(self, store: Store) -> Path:
-        """Beside the other rows of the ablation."""
+        """Path of its rows, in the folder of the ablation."""
         return store.part("ablation") / f"{self.name}.parquet"
 
     @property
     def columns(self) -> list[str]:
-        """Of its rows."""
+        """Columns of its rows."""
         return list(ABLATION_SCHEMA.names)
 
     def _models(self, store: Store) -> Path | None:
         return None
 
     def outdated(self, store: Store) -> bool:
-        """Whether other models were selected since: a stack that was finished later has its part in that."""
+        """Whether other models are selected now, which happens when further stacks have finished."""
         metadata = pq.read_schema(self.path(store)).metadata or {}
         return bool(metadata.get(SELECTION) != self._selection)
 
@@ -140,7 +140,7 @@ class Rescore(Job):
         return store.models(self.task), read_rows(store.result_path(self.task))
 
     def work(self, split: Split, inputs: tuple[Any, ...], place: Place, progress: Progress | None) -> StackResult:
-        """Re-score."""
+        """Compute the scores again."""
         models, base = inputs
         rows = rescore(
             self.task, models, base, split, fitted=self.fitted, dear=self.dear, place=place, progress=progress
@@ -148,5 +148,5 @@ class Rescore(Job):
         return StackResult(rows, [])
 
     def save(self, store: Store, result: StackResult) -> None:
-        """Write rows, and which selection of models they are of."""
+        """Write the rows, and the identity of the selection of models for which they were computed."""
         write_rows(self.path(store), result.rows, ABLATION_SCHEMA, {SELECTION: self._selection})

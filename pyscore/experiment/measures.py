@@ -1,11 +1,11 @@
-"""What is measured of a trained model: AUCs of every score, mean densities, and how well the prior fits.
+"""Measures of a trained model: AUCs of every score, mean log-densities, and the goodness of fit of the prior.
 
-Not measured of every model: `projected`, `corrected` and `laplace`, which search for a minimum at every row
-(3 to 9 s for 500 rows where the cheap scores take 0.1 s for 14,000). `importance`, with its 100 draws a row, is
-evaluated on a sample of rows (`costly_rows`); the columns ``rows_train`` and ``rows_test`` tell.
+`projected`, `corrected` and `laplace` search for a minimum at every row (3 to 9 s for 500 rows, where the cheap
+scores take 0.1 s for 14,000) and are measured for selected models only. `importance`, with its 100 draws a row, is
+measured on a sample of rows (`costly_rows`); the columns ``rows_train`` and ``rows_test`` give its size.
 
-`known_anomalies` of a convention is not followed here: the sets of ORIGINAL hold no anomaly at all (Q23), so that
-their AUC does not exist. ``auc_known1`` and ``auc_known5`` are always those of true anomalies.
+The field `known_anomalies` has no effect here: under ORIGINAL these sets hold no anomaly at all (Q23), so they
+have no AUC. ``auc_known1`` and ``auc_known5`` are always those of true anomalies.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ __all__ = [
 
 COSTLY = ("importance",)
 DEAR = ("projected", "corrected", "laplace")
-"""Measured of selected models only; see `ablation`."""
+"""Scores that are measured for selected models only; see `ablation`."""
 CHEAP = tuple(name for name in scoring.SCORES if name not in (*COSTLY, *DEAR))
 KNOWN = (1, 5)
 """Numbers of known anomalies."""
 DRAWS_OF_KNOWN = 5
 AREAS = ("auc_train", "auc_test", *(f"auc_known{count}" for count in KNOWN), "mean_log_density")
-"""What is measured of a score."""
+"""Measures of a score."""
 FIT = ("mmd", "p_value", "width")
-"""What is measured of the prior."""
+"""Measures of the prior."""
 MEASURES = (*AREAS, *FIT)
 NOT_MEASURABLE = (PyscoreError, np.linalg.LinAlgError)
-"""What a model may raise that cannot be measured: codes that are NaN, say, or a Hessian."""
+"""Exceptions that are raised where a model cannot be measured, for example because its codes are NaN."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows to score in one pass, training rows first, and what to make of them."""
+    """Rows to score in one pass, training rows first, with their labels."""
 
     x: Array
     n_train: int
@@ -73,7 +73,7 @@ class Rows:
 
     @classmethod
     def of(cls, split: Split, seed: int) -> Rows:
-        """All rows of a split; its seed draws the known anomalies, the same for every model."""
+        """All rows of a split. `seed` draws the known anomalies, which are the same for every model."""
         x = np.concatenate([split.x_train, split.x_test])
         return cls(
             x, len(split.x_train), np.concatenate([split.y_train, split.y_test]), _known(split.y_train, seed)
@@ -100,7 +100,7 @@ def _known(labels: NDArray[np.int64], seed: int) -> dict[int, list[NDArray[np.in
 
 
 def costly_rows(labels: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Ascending rows, at most `most`: all anomalies (a sample of most/2 where there are more), the rest normal."""
+    """Return at most `most` row numbers, ascending: all anomalies (at most most/2 of them), the rest normal."""
     normal, anomalous = rng.permutation(np.flatnonzero(labels == 0)), rng.permutation(np.flatnonzero(labels == 1))
     if len(labels) <= most:
         return np.arange(len(labels))
@@ -109,9 +109,10 @@ def costly_rows(labels: NDArray[np.int64], most: int, rng: np.random.Generator) 
 
 
 def known_auc(scores: Array, labels: NDArray[np.int64], draws: Sequence[NDArray[np.int64]]) -> float:
-    """Mean over draws of the AUC when only the anomalies of a draw are known: `roc_auc` of normals and those.
+    """Mean over draws of the AUC of the normal rows and the anomalies of the draw.
 
-    An AUC is the mean over anomalies of the share of normals below, so one sort serves all draws.
+    An AUC is the mean, over anomalies, of the share of normal rows with a lower score, so one sort serves all
+    draws.
     """
     normal, anomalous = np.sort(scores[labels == 0]), scores[labels == 1]
     twice_below = np.searchsorted(normal, anomalous, "left") + np.searchsorted(normal, anomalous, "right")
@@ -126,23 +127,23 @@ class Meter:
     model: SVAE
     split: Split
     rows: Rows
-    """For the scores of `CHEAP`."""
+    """Rows for the scores of `CHEAP`."""
     sample: Rows | None
-    """For all others; None leaves them out."""
+    """Rows for all other scores; None leaves those scores out."""
     seed: int
-    """Of the draws of `importance` and of the goodness of fit."""
+    """Seed of the draws of `importance` and of the goodness of fit."""
 
     @functools.cached_property
     def _engine(self) -> Backend:
         return get_backend("numba", dtype=self.model.dtype)
 
     def measure(self, convention: Convention) -> list[dict[str, Any]]:
-        """Everything under one convention, one row a score: `MEASURES`, ``rows_train``, ``rows_test``, …
+        """Measure under one convention; one row per score with `MEASURES`, ``rows_train``, ``rows_test``, …
 
         Warns
         -----
         NumericalWarning
-            Of singular Jacobians, whose rows rank last; see `score_table`.
+            If a Jacobian is singular; such rows rank last, see `score_table`.
 
         Notes
         -----
@@ -176,7 +177,10 @@ class Meter:
         return found
 
     def _draws(self, rows: Rows) -> VMFDraws:
-        """Draws of `importance`: they depend on the concentrations alone, which all conventions share."""
+        """Draws of `importance`.
+
+        They depend on the concentrations alone, which are equal under all conventions.
+        """
         _, kappa = self.model.encode(rows.x, convention=ORIGINAL)
         rng = sampling.generator(self.seed, "importance")
         return sampling.draw_vmf(np.repeat(kappa, scoring.IMPORTANCE_DRAWS), self.model.latent_dim, rng)
@@ -191,6 +195,6 @@ def _areas(log_density: Array, rows: Rows) -> dict[str, Any]:
     scores, y = -log_density, rows.y
     known = {f"auc_known{count}": known_auc(scores[:n], y[:n], draws) for count, draws in rows.known.items()}
     with np.errstate(invalid="ignore"):
-        mean = float(np.mean(log_density[:n]))  # −inf if any row is: such a model cannot be selected
+        mean = float(np.mean(log_density[:n]))  # −inf if any row is −inf; such a model cannot be selected
     areas = {"auc_train": roc_auc(scores[:n], y[:n]), "auc_test": roc_auc(scores[n:], y[n:])}
     return {**areas, **known, "mean_log_density": mean, **sizes, "failure": None}

@@ -1,4 +1,4 @@
-"""The tables of the results page: from a summary to DataFrames of text, and from those to Markdown."""
+"""The tables of the results page, made from a summary as DataFrames of text and then as Markdown."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ BASELINE_LABELS = {
     "pca": "PCA",
     "ppca": "PPCA",
 }
-"""Names of the baselines' files, and what the page calls them."""
+"""Names of the baselines in the files → names on the page."""
 
 SHOWN = (
     "reconstruction", "prior", "joint", "jacobian_decoder", "proposed_encoder", "proposed", "projected",
     "corrected", "laplace", "importance",
 )  # fmt: skip
-"""Scores of the tables, in this order; `latent_reconstruction` and `jacobian_encoder` stand in auc.csv alone."""
+"""Scores in the tables, in this order; `latent_reconstruction` and `jacobian_encoder` are in auc.csv only."""
 
 
 SAMPLED_SCORES = ("importance", *SEARCHING)
-"""Scores that were measured on a sample of the rows: beside the others, not ranked among them."""
+"""Scores that were measured on a sample of the rows; they are shown, but not ranked with the others."""
 
 MAIN_SCORES = ("reconstruction", "prior", "joint", "proposed_encoder", "proposed")
-"""Scores of the smaller tables; the others stand in the CSV files."""
+"""Scores in the smaller tables; the others are in the CSV files."""
 
 
 def label(score: str) -> str:
-    """What a table calls a score or a baseline."""
+    """Name of a score or baseline in a table."""
     return BASELINE_LABELS.get(score, score)
 
 
 def ordered_datasets(names: Iterable[str]) -> list[str]:
-    """The paper's order, then others by name."""
+    """Datasets in the paper's order, then others by name."""
     known = {name: i for i, name in enumerate(DATASETS)}
     return sorted(names, key=lambda name: (known.get(name, len(known)), name))
 
@@ -84,7 +84,10 @@ def auc_table(summary: Summary, chosen: Sequence[Setting]) -> pd.DataFrame:
 
 
 def auc_cells(summary: Summary, setting: Setting, criterion: str) -> pd.DataFrame:
-    """Datasets by scores and baselines, "0.842 ± 0.012", the highest mean of a row on all rows in bold."""
+    """Datasets by scores and baselines, as "0.842 ± 0.012".
+
+    The highest mean of a row is bold, samples left out.
+    """
     means = summary.matrix(setting, criterion)
     columns = ordered_scores(means.columns)
     means = means.reindex(index=ordered_datasets(means.index), columns=columns)
@@ -130,9 +133,9 @@ def _deviations(summary: Summary, setting: Setting, criterion: str) -> pd.DataFr
 
 
 def rank_scores(summary: Summary, setting: Setting, criterion: str) -> Ranking | None:
-    """Ranks of scores and baselines over independent problems; None where the test is not defined.
+    """Ranks of scores and baselines over independent datasets; None where the test is not defined.
 
-    Only methods that have a value on every problem with both main scores take part, and none of `SAMPLED_SCORES`.
+    A method takes part if it has a value on every dataset with both main scores; `SAMPLED_SCORES` do not.
     """
     matrix = merge_twins(summary.matrix(setting, criterion))
     if not {"reconstruction", "proposed"} <= set(matrix.columns):
@@ -146,7 +149,7 @@ def rank_scores(summary: Summary, setting: Setting, criterion: str) -> Ranking |
 
 
 def criteria_means(summary: Summary, setting: Setting) -> pd.DataFrame:
-    """Mean over the datasets of the test AUC, scores by criterion; the same datasets in all cells of a row."""
+    """Mean test AUC over the datasets, scores by criterion; all cells of a row use the same datasets."""
     columns = [*CRITERIA, "median", "oracle"]
     matrices = {c: summary.matrix(setting, c) for c in columns}
     rows = []
@@ -165,7 +168,7 @@ SIGNALS = {
     "mmd": "prior's fit, −MMD",
     "train_disc": "prior's fit, classifier",
 }
-"""Columns of `Summary.signal`, and what the table calls them."""
+"""Columns of `Summary.signal` → their names in the table."""
 
 
 def signal_means(summary: Summary, chosen: Sequence[Setting]) -> pd.DataFrame:
@@ -199,7 +202,7 @@ def sweep_means(sweep: pd.DataFrame, chosen: Sequence[Setting]) -> pd.DataFrame:
 
 
 def switch_label(field: str, rows: pd.DataFrame) -> str:
-    """`field → value`: what the field becomes when it is switched in the convention that the rows vary."""
+    """Return `field → value`, with the value that the field takes when it is switched."""
     if field not in Convention.fields():
         return field
     first = rows.iloc[0]
@@ -209,16 +212,16 @@ def switch_label(field: str, rows: pd.DataFrame) -> str:
 
 
 def moved(rows: pd.DataFrame, by: str = "switched") -> pd.DataFrame:
-    """Rows of an ablation whose field (or score) changes something anywhere."""
+    """Rows of an ablation whose field (or other column `by`) changes an AUC somewhere."""
     columns = ["mean_change", "supervised_change", "unsupervised_change"]
     largest = rows[columns].abs().groupby(rows[by]).max().max(axis=1)
     return rows[rows[by].isin(largest.index[largest > 0])]
 
 
 def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
-    """One row a field and base convention: mean change over the datasets, of the score that it moves.
+    """Return one row per field and base convention: the mean change over the datasets of one score.
 
-    That is `proposed` where it moves it, otherwise the score that it moves most.
+    The score is `proposed` if the field changes it, else the score that the field changes most.
     """
     columns = ["mean_change", "supervised_change", "unsupervised_change"]
     rows = []
@@ -250,7 +253,7 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
 
 
 def setting_duels(summary: Summary, setting: Setting, base: Setting, criterion: str) -> list[dict[str, Any]]:
-    """One row a score: a setting against another, over the datasets that have both."""
+    """Compare a setting with another, one row per score, over the datasets that have both."""
     first, second = summary.matrix(setting, criterion), summary.matrix(base, criterion)
     rows = []
     for score in MAIN_SCORES:
@@ -289,11 +292,11 @@ def other_settings(summary: Summary, few: Sequence[Setting]) -> pd.DataFrame:
 
 
 TERMS = {"log_likelihood": "error", "log_prior": "prior", "decoder_volume": "volume"}
-"""Terms of `proposed`, and what the table calls them."""
+"""Terms of `proposed` → their names in the table."""
 
 
 def anatomy_table(summary: Summary, setting: Setting, criterion: str) -> pd.DataFrame:
-    """Spread and AUC of each term of the selected models, means over splits; one row a dataset."""
+    """Spread and AUC of each term of the selected models, averaged over splits; one row per dataset."""
     mine = setting.of(summary.anatomy)
     mine = mine[mine["criterion"] == criterion]
     if mine.empty:
@@ -317,7 +320,7 @@ def anatomy_table(summary: Summary, setting: Setting, criterion: str) -> pd.Data
         }
         for name in ordered_datasets(means.index)
     )
-    for column in frame.columns[1:4]:  # nats: a tenth is enough
+    for column in frame.columns[1:4]:  # nats, shown to a tenth
         frame[column] = [f"{value:.1f}" for value in frame[column]]
     frame.attrs["right"] = tuple(frame.columns[1:4])
     return frame
@@ -335,7 +338,7 @@ def widest_terms(summary: Summary, setting: Setting, criterion: str) -> dict[str
 
 
 def lost_duels(summary: Summary, setting: Setting, criterion: str) -> list[str]:
-    """One sentence a dataset on which `proposed` is below reconstruction: which term it would do without."""
+    """For each dataset where `proposed` is below reconstruction, a sentence that names the term best left out."""
     table = anatomy_table(summary, setting, criterion)
     if table.empty:
         return []
@@ -370,7 +373,7 @@ def expected_models(d: int) -> int:
 
 
 def runs_table(summary: Summary) -> pd.DataFrame:
-    """One row a dataset and training: splits and models that were run, of those that the paper's grid has."""
+    """Return one row per dataset and training: splits and models run, out of those of the paper's grid."""
     runs = summary.runs
     columns = dict(data.overview().set_index("dataset")["columns"])
     rows = []

@@ -1,4 +1,4 @@
-"""What the paper claims, as data: its words, where they stand, and the function that counts."""
+"""The paper's claims as data: its words, where they stand, and a function that checks the claim."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Finding:
-    """What we got for one claim in one setting."""
+    """Our result for one claim in one setting."""
 
     verdict: Verdict
     count: str
-    """The number that decides, as the table prints it."""
+    """The number that decides the claim, as the table prints it."""
     detail: str = ""
     wins: int | None = None
     of: int | None = None
@@ -39,14 +39,14 @@ NOTHING = Finding("not run", "–")
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of the paper that can be counted."""
+    """One sentence of the paper that can be checked by counting."""
 
     name: str
     statement: str
-    """In the paper's words."""
+    """The claim in the paper's words."""
     where: str
     rule: str
-    """When we say that it holds."""
+    """The rule by which we say that the claim holds."""
     count: Callable[[Summary, Setting], Finding]
 
 
@@ -60,19 +60,19 @@ def _columns(summary: Summary, setting: Setting, criterion: str, *names: str) ->
 
 
 def datasets_to_come(summary: Summary, setting: Setting) -> int:
-    """How many of the ten have no result at all in a setting."""
+    """Number of the ten datasets that have no result in a setting."""
     return len(set(DATASETS) - set(setting.of(summary.selected)["dataset"]))
 
 
 def both_counts(pair: pd.DataFrame) -> tuple[Duel, Duel]:
-    """The first column against the second: over all datasets, and with waveform counted once."""
+    """Compare the first column with the second, over all datasets and with waveform counted once."""
     first, second = pair.columns
     merged = merge_twins(pair)
     return duel(pair[first], pair[second]), duel(merged[first], merged[second])
 
 
 def _sentence(pair: pd.DataFrame, merged: Duel) -> str:
-    """Means, the test on independent problems, and where the first is not better."""
+    """Return a sentence with the means, the test, and the datasets on which the first is not better."""
     first, second = pair.columns
     lost = list(pair.index[pair[first] <= pair[second]])
     return (
@@ -83,7 +83,7 @@ def _sentence(pair: pd.DataFrame, merged: Duel) -> str:
 
 
 def probability(p: float) -> str:
-    """Return `p = 0.012`, or that there is none."""
+    """Return `p = 0.012`, or a text that there is no p-value."""
     if math.isnan(p):
         return "p undefined"
     return f"p = {p:.3f}" if p >= 0.001 else f"p = {p:.1g}"
@@ -159,7 +159,7 @@ def _by_dimension(summary: Summary, setting: Setting, score: str) -> pd.DataFram
 
 
 def insensitive(summary: Summary, setting: Setting) -> Finding:
-    """Range of the mean AUC over latent dimensions within its deviation over splits and hyper-parameters."""
+    """Whether the mean AUC varies less over latent dimensions than over splits and hyper-parameters."""
     tables = {name: _by_dimension(summary, setting, name) for name in ("reconstruction", "proposed")}
     if any(len(table) < 2 for table in tables.values()):
         return NOTHING
@@ -175,7 +175,7 @@ def insensitive(summary: Summary, setting: Setting) -> Finding:
 
 
 def peak(summary: Summary, setting: Setting) -> Finding:
-    """Mean AUC of `proposed` is highest at k = 4, 5 or 6, and lower on average on both sides of 4–6."""
+    """Whether the mean AUC of `proposed` is highest at k = 4, 5 or 6 and lower, on average, below and above."""
     table = _by_dimension(summary, setting, "proposed")["mean"]
     if len(table) < 2:
         return NOTHING
@@ -271,7 +271,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def verdicts(summary: Summary, chosen: list[Setting]) -> pd.DataFrame:
-    """One row a claim and setting: the paper's words, our count and the verdict."""
+    """Return one row for each claim and setting: the paper's words, our count and the verdict."""
     rows: list[dict[str, Any]] = []
     for claim in CLAIMS:
         for setting in chosen:

@@ -1,4 +1,4 @@
-"""What the files of an experiment must hold: its manifest, and the tables that the page is made of."""
+"""Checks of the files of an experiment: its manifest, and the tables from which the page is made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FACT = optional(mapping(scalar))
 
 
 def _fact(value: Any, place: str) -> None:
-    """Text, a number, or an object of them."""
+    """Accept text, a number, or an object of these."""
     (FACT if isinstance(value, dict) else scalar)(value, place)
 
 
@@ -54,7 +54,7 @@ def check_runs(value: Any, file: str) -> dict[str, dict[str, Any]]:
 
 
 def check_facts(value: Any, file: str) -> dict[str, Any]:
-    """Return what summary.json holds; raises InvalidInput naming file and field."""
+    """Return the content of summary.json; raises InvalidInput naming file and field."""
     check(value, SUMMARY, file, "`pyscore results`", "Make the tables again.")
     return dict(value)
 
@@ -73,16 +73,16 @@ RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(("hidden_dim", "latent_dim", "n_components"), (0, 1e6)),
     "split": (-1e12, 1e12),
 }
-"""Least and greatest value of a column; a missing one passes where it may be missing."""
+"""Smallest and largest allowed value of a column. Missing values are not checked here."""
 
 
 def check_frame(frame: pd.DataFrame, wanted: tuple[str, ...], file: str) -> pd.DataFrame:
-    """Return a table if it has the columns that are wanted, with values that they can have.
+    """Return a table after checking that it has the wanted columns, with values in their ranges.
 
     Raises
     ------
     InvalidInput
-        Naming file, column, line (the header is line 1) and value.
+        If not; the message names file, column, line (the header is line 1) and value.
     """
 
     def damaged(why: str) -> InvalidInput:
@@ -92,7 +92,7 @@ def check_frame(frame: pd.DataFrame, wanted: tuple[str, ...], file: str) -> pd.D
         raise damaged(f"it lacks the column(s) {', '.join(lacking)}")
     for name in map(str, frame.columns):
         column = frame[name]
-        # A baseline that does not say how its rows were standardised is for all of them.
+        # A baseline without a training convention is used for all of them.
         if name in KEYS and column.isna().any() and not (name == "train_convention" and "auc_train" in wanted):
             raise damaged(f"column `{name}` is empty in line {_line(column.isna())}")
         if name in ("train_convention", "convention"):

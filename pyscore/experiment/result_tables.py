@@ -1,6 +1,6 @@
-"""The small tables that the results page is made of, computed once from a run and kept as CSV files.
+"""The small tables of the results page, computed once from a run and kept as CSV files.
 
-Everything on the page comes from a `Summary`, so that the committed tables are enough to make it again.
+Everything on the page comes from a `Summary`, so the page can be made again from the committed tables alone.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ DIFFICULTY = "easy"  # the paper's
 
 
 LONGEST = 100
-"""Characters of a part of a file name; a system takes 255 bytes for the whole."""
+"""Largest number of characters of a part of a file name; most file systems allow 255 bytes for the whole."""
 
 
 def slug(text: str) -> str:
-    """Return text as a part of a file name: letters and digits, the rest hyphens; what is long ends in a hash."""
+    """Return text as a part of a file name: letters, digits and hyphens; long text is cut and ends in a hash."""
     found = "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in text.lower()).split())
     if len(found) <= LONGEST:
         return found
@@ -59,7 +59,7 @@ def slug(text: str) -> str:
 
 @dataclass(frozen=True, order=True)
 class Setting:
-    """How models were trained, and by which convention they were scored."""
+    """The convention by which models were trained, and the one by which they were scored."""
 
     train_convention: str
     steps: int
@@ -75,7 +75,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """What the page calls it: "trained / scored"."""
+        """Name of the setting on the page: "trained / scored"."""
         usual = (self.steps, self.learning_rate) == (10_000, 1e-4)
         rest = "" if usual else f" ({self.steps:,} steps, rate {self.learning_rate:g})"
         return f"{self.train_convention} / {self.convention}{rest}"
@@ -88,7 +88,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Summary:
-    """One DataFrame a CSV file; see the function that makes each."""
+    """The tables, one DataFrame per CSV file; the functions below make them."""
 
     selected: pd.DataFrame
     runs: pd.DataFrame
@@ -106,15 +106,15 @@ class Summary:
     def matrix(self, setting: Setting, criterion: str) -> pd.DataFrame:
         """Mean test AUC over the splits, datasets by scores; baselines are columns, too.
 
-        A score has no value on a dataset where one of the splits that were run has none: means over different
-        splits cannot be compared. Baselines are averaged over the splits that the models have.
+        A score has no value on a dataset if it has none on one of the splits that were run, because means over
+        different splits cannot be compared. Baselines are averaged over the splits of the models.
         """
         if (setting, criterion) not in self._matrices:
             self._matrices[setting, criterion] = self._matrix(setting, criterion)
         return self._matrices[setting, criterion].copy()
 
     def beside(self, setting: Setting) -> pd.DataFrame:
-        """Baselines on the data as the setting standardises them (a file that does not say is for all)."""
+        """Baselines on the data as the setting standardises them; rows without a convention are used for all."""
         trained = self.baselines["train_convention"]
         return self.baselines[trained.isna() | (trained == setting.train_convention)]
 
@@ -153,7 +153,7 @@ def settings(summary: Summary) -> list[Setting]:
 
 
 def selectable(study: Study) -> pd.DataFrame:
-    """Return the rows that models are selected from: of the grid, without the splits that the run is still at."""
+    """Return the rows from which models are selected: those of the grid on complete splits."""
     return complete_splits(main_grid(_paper_difficulty(study.models)))
 
 
@@ -162,7 +162,7 @@ def _paper_difficulty(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(study: Study, anatomy: pd.DataFrame | str = "not asked for") -> Summary:
-    """Reduce a run to its summary; `anatomy` is what `term_analysis` found, or why there is nothing."""
+    """Reduce a run to its summary; `anatomy` is the table of `term_analysis`, or the reason why there is none."""
     easy, ablation = _paper_difficulty(study.models), _paper_difficulty(study.ablation)
     everything = main_grid(easy)
     grid = complete_splits(everything)
@@ -191,9 +191,9 @@ def summarise(study: Study, anatomy: pd.DataFrame | str = "not asked for") -> Su
 
 
 def complete_splits(rows: pd.DataFrame) -> pd.DataFrame:
-    """Leave out splits of a dataset that have fewer models than its fullest split: the run is still at them.
+    """Leave out unfinished splits, which have fewer models than the fullest split of their dataset.
 
-    A model selected out of a part of the grid, its small half, say, is not comparable to one selected out of all.
+    A model selected from a part of the grid cannot be compared with one selected from the whole grid.
     """
     by = ["dataset", *TRAINING]
     counts = _unique_models(rows).groupby([*by, "split"]).size()
@@ -203,7 +203,7 @@ def complete_splits(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _selected(rows: pd.DataFrame) -> pd.DataFrame:
-    """The model that each criterion selects, and median and highest test AUC of all."""
+    """Return the model that each criterion selects, and the median and highest test AUC."""
     parts = [*(select(rows, criterion) for criterion in CRITERIA), references(rows)]
     measures = ["criterion", "auc_train", "auc_test", "mean_log_density", *CONFIG, "candidates", "tied"]
     columns = [*GROUP, *measures]
@@ -211,18 +211,18 @@ def _selected(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_order(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Rows of frames of the same columns together, by group and criterion."""
-    # Frames that lack a column altogether would make pandas guess its dtype.
+    """Concatenate frames with the same columns and sort the rows by group and criterion."""
+    # pandas would guess the dtype of a column that is missing in a frame.
     together = pd.concat([part.astype(object) for part in parts], ignore_index=True)
     return together.infer_objects().sort_values([*GROUP, "criterion"], kind="stable", ignore_index=True)
 
 
 SEARCHING = ("projected", "corrected", "laplace")
-"""Scores that search for a minimum at every row: measured of models that were selected by `proposed` alone."""
+"""Scores that search for a minimum at every row; they are measured only for models selected by `proposed`."""
 
 
 def _with_costly(selected: pd.DataFrame, ablation: pd.DataFrame) -> pd.DataFrame:
-    """Add the scores of `SEARCHING`, where measured, of the model that each criterion selects by `proposed`."""
+    """Add the measured scores of `SEARCHING` for the model that each criterion selects by `proposed`."""
     rows = usable(ablation[(ablation["switched"] == "") & ablation["score"].isin(SEARCHING)])
     models = selected[selected["score"] == "proposed"].drop(
         columns=["score", "auc_train", "auc_test", "mean_log_density"]
@@ -240,11 +240,11 @@ def _with_costly(selected: pd.DataFrame, ablation: pd.DataFrame) -> pd.DataFrame
 
 
 SAMPLE = "proposed_sampled"
-"""`proposed` on the rows of `SEARCHING`, which is what these are to be compared with: a sample has another AUC."""
+"""Name of `proposed` on the sample of `SEARCHING`, to compare those scores with on the same rows."""
 
 
 def _with_sampled(selected: pd.DataFrame, anatomy: pd.DataFrame) -> pd.DataFrame:
-    """Add `SAMPLE`, where the terms of the selected models were taken apart."""
+    """Add `SAMPLE`, where `term_analysis` has measured it."""
     found = anatomy[anatomy["term"] == SAMPLED]
     if found.empty:
         return selected
@@ -253,7 +253,7 @@ def _with_sampled(selected: pd.DataFrame, anatomy: pd.DataFrame) -> pd.DataFrame
 
 
 def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What a manifest says of machine, code and versions: its own fields, and those of its runs."""
+    """Return the facts about machine, code and versions in a manifest and its runs."""
     found: dict[str, Any] = {}
     for entry in (manifest, *(run for run in manifest.get("runs", {}).values() if isinstance(run, dict))):
         for name in ("machine", "commit", "python", "date", "command", "versions"):
@@ -268,12 +268,12 @@ def _unique_models(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _runs(rows: pd.DataFrame, complete: pd.DataFrame) -> pd.DataFrame:
-    """Models trained and failed of each dataset, split and training, their time, and if the split is used."""
+    """Count trained and failed models by dataset, split and training, with their time and if the split is used."""
     by = ["dataset", "split", *TRAINING]
     scored, lost = _scored_and_lost(rows)
     grouped = _unique_models(scored).groupby(by)
     table = grouped.agg(models=("seed", "size"), seconds_train=("seconds_train", "sum"))
-    # A model is scored once a convention; its rows all carry that time.
+    # A model is scored once per convention, and each of its rows carries that time.
     once = scored.drop_duplicates([*MODEL, "convention"])
     table["seconds_score"] = once.groupby(by)["seconds_score"].sum()
     failed = _unique_models(lost).groupby(by).size().rename("failed")
@@ -283,13 +283,13 @@ def _runs(rows: pd.DataFrame, complete: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scored_and_lost(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of models that have a score, and of those whose every row is a failure."""
+    """Return the rows of models with at least one score, and the rows of models without any."""
     alive = rows["failure"].isna().groupby([rows[name] for name in MODEL], dropna=False).transform("any")
     return rows[alive], rows[~alive]
 
 
 def _failures(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many models of each dataset and training failed, or have no value of a score, by reason."""
+    """Count the models of each dataset and training that failed or lack a score, by reason."""
     _, lost = _scored_and_lost(rows)
     by = ["dataset", *TRAINING, "failure", "score"]
     whole = _unique_models(lost).assign(score="all")
@@ -301,7 +301,7 @@ def _failures(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sweep(rows: pd.DataFrame) -> pd.DataFrame:
-    """Test AUCs by latent dimension, one row a model of Figure 3."""
+    """Test AUCs by latent dimension, one row per model of Figure 3."""
     chosen = usable(rows)
     chosen = chosen[chosen["score"].isin(["reconstruction", "prior", "joint", "proposed"])]
     columns = ["latent_dim", "split", "beta", "c", *TRAINING, "convention", "score", "auc_test"]
@@ -325,16 +325,16 @@ def _goodness(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _passed(convention: Convention, p_values: list[float]) -> float:
-    """Share of the models that the test does not reject at 5 %; a rank is large where the fit is bad."""
+    """Share of the models that the test does not reject at 5 %. Under ``"rank"`` large values mean a bad fit."""
     p = np.array(p_values)
     return float((p <= 0.95).mean() if convention.p_value == "rank" else (p > 0.05).mean())
 
 
 def _signal(rows: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's correlation, over the models, of what is (or could be) selected by with the test AUC.
+    """Spearman's correlation over the models between each possible selection criterion and the test AUC.
 
-    ``mmd`` and ``train_disc`` are the prior's goodness of fit, signed so that + means: the better it fits, the
-    higher the AUC.
+    ``mmd`` and ``train_disc`` measure the prior's goodness of fit. Their sign is chosen so that a positive
+    correlation means: the better the fit, the higher the AUC.
     """
     fit = usable(rows).dropna(subset="auc_test")
     fit = fit.assign(mmd=-fit["mmd"])
@@ -365,15 +365,15 @@ def _correlation(frame: pd.DataFrame, by: list[str], x: str, y: str) -> pd.Serie
 # ── ablation ─────────────────────────────────────────────────────────────────────────────────────────────
 
 ALL = "all training fields"
-"""What stands in `switched` for models that were trained by EXACT instead of ORIGINAL."""
+"""Value of `switched` for models that were trained under EXACT instead of ORIGINAL."""
 _SAME = [name for name in MODEL if name != "train_convention"]
 
 
 def _ablation(rows: pd.DataFrame, ablation: pd.DataFrame) -> pd.DataFrame:
-    """Change of the test AUC when one field of the convention is switched: per model, and of the selected ones.
+    """Change of the test AUC when one field of the convention is switched, for all models and the selected ones.
 
-    Switched rows are matched with rows of the same configuration and split under the convention that they vary;
-    positive = the switched field is better.
+    Each switched row is compared with the row of the same configuration and split under the unswitched convention.
+    Positive means that switching the field is better.
     """
     by = ["train_convention", "convention", "switched", "score", "dataset"]
     columns = [*by, "splits", "models", "mean_change", "supervised_change", "unsupervised_change"]
@@ -456,7 +456,7 @@ _WANTED: dict[str, tuple[str, ...]] = {
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """Columns in fixed types, numbers to the last bit, an empty field is missing."""
+    """Read a CSV file with fixed column types; numbers keep every bit, and empty fields are missing values."""
     from pyarrow import ArrowException, csv
 
     data = read_plain(path)
@@ -486,7 +486,7 @@ def read_summary(folder: str | os.PathLike[str]) -> Summary:
     DataUnavailable
         If a file is missing.
     InvalidInput
-        If one cannot be parsed.
+        If a file cannot be parsed.
     """
     folder = Path(folder)
 

@@ -1,4 +1,7 @@
-"""The results page: tables and figures of a summary, put into a Markdown template; same input, same bytes."""
+"""The results page: tables and figures of a summary in a Markdown template.
+
+The same input gives the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ from pyscore.scoring.plots import save_figure
 __all__ = ["TOY_FILE", "Page", "build_page", "links_from", "write_page"]
 
 MAIN_SETTINGS = 3
-"""Settings shown in full, of those with more than half of the datasets; all stand in auc.csv and verdicts.csv."""
+"""Number of settings shown in full, each with more than half of the datasets; the CSV files hold all settings."""
 TOY_FILE = "toy.safetensors"
 SPLITS = 5  # the paper's
 SWEPT = "breast-cancer-wisconsin"
@@ -42,11 +45,11 @@ SWEPT = "breast-cancer-wisconsin"
 
 @dataclass(frozen=True)
 class Page:
-    """A page that is not written yet."""
+    """The text and the figures of a page, before they are written."""
 
     text: str
     figures: dict[str, Callable[[], Figure]]
-    """By file name without suffix; drawn when asked for."""
+    """Functions that draw the figures, by file name without suffix."""
     verdicts: pd.DataFrame
     auc: pd.DataFrame
 
@@ -56,8 +59,8 @@ def build_page(folder: str | os.PathLike[str], links: str = "results") -> Page:
 
     Parameters
     ----------
-    folder : where `write_summary` wrote, and where toy.safetensors lies (it is trained if it is missing)
-    links : what the page calls that folder, in links to its figures
+    folder : folder of `write_summary`, and of toy.safetensors (the toy model is trained if that is missing)
+    links : path of that folder as the page's links name it
 
     Raises
     ------
@@ -74,7 +77,7 @@ def build_page(folder: str | os.PathLike[str], links: str = "results") -> Page:
 
 
 def write_page(folder: str | os.PathLike[str], output: str | os.PathLike[str]) -> Page:
-    """Write page, figures (SVG and PNG), verdicts.csv and auc.csv; returns what was written."""
+    """Write page, figures (SVG and PNG), verdicts.csv and auc.csv; return their paths."""
     folder, output = Path(folder), Path(output)
     page = build_page(folder, links_from(output, folder))
     for name, draw in page.figures.items():
@@ -89,7 +92,7 @@ def write_page(folder: str | os.PathLike[str], output: str | os.PathLike[str]) -
 
 
 def _shown(value: Any) -> Any:
-    """Return what the template prints: a name is text, of which Markdown makes no HTML, link or image."""
+    """Return a value as the template prints it; names cannot become HTML, links or images."""
     return value if isinstance(value, Markdown) or not isinstance(value, str) else markdown_text(value)
 
 
@@ -99,7 +102,7 @@ def links_from(output: Path, folder: Path) -> str:
 
 
 class _Builder:
-    """Collects what the template asks for, section by section."""
+    """Computes the values of the template, section by section."""
 
     def __init__(self, summary: Summary, chosen: list[Setting], maps: toy.Maps, links: str) -> None:
         self.summary, self.settings, self.maps, self.links = summary, chosen, maps, links
@@ -186,7 +189,7 @@ class _Builder:
         }
 
     def not_run(self) -> list[str]:
-        """Whatever a reader could take for granted and would be wrong to."""
+        """Sentences about what a reader may expect to have been run, but was not."""
         runs, manifest = self.summary.runs, self.summary.manifest
         used = runs[runs["used"] == 1].groupby("dataset")["split"].nunique()
         partial = records(runs[runs["used"] == 0])
@@ -211,7 +214,7 @@ class _Builder:
         return [f"{title}: {', '.join(items)}." for title, items in lines.items() if items]
 
     def unselected(self) -> list[str]:
-        """Datasets that were run, but on which one of the two scores of the paper has no selected model."""
+        """Datasets that were run, but where one of the paper's two scores has no selected model."""
         found = []
         for setting in self.main:
             ran = setting.of(self.summary.selected)["dataset"].unique()
@@ -376,7 +379,7 @@ class _Builder:
 
 
 def _deferred(draw: Callable[[pd.DataFrame], Figure], frame: pd.DataFrame) -> Callable[[], Figure]:
-    """Bind a frame now, since the variable of a loop changes."""
+    """Bind a frame to a function now, because the loop variable changes later."""
     return lambda: draw(frame)
 
 

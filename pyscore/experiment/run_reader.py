@@ -1,8 +1,8 @@
-"""What a run of the paper's experiment leaves on the disk, read into tables; and the grids that it runs.
+"""Reading of the output folder of the paper's experiment into tables.
 
-A folder holds ``results/*.parquet`` (one row a dataset, split, model, scoring convention and score),
-``ablation/*.parquet`` (the same and the field that was switched), ``baselines/*.parquet`` and ``manifest.json``.
-Any of them may be missing or half there: the run may still be going on.
+A folder holds ``results/*.parquet`` (one row for each dataset, split, model, scoring convention and score),
+``ablation/*.parquet`` (the same, with the field that was switched), ``baselines/*.parquet`` and ``manifest.json``.
+Any of them may be missing or incomplete, since the run may still be going on.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from pyscore.experiment.schema import ABLATION_SCHEMA, NOT_SWITCHED, SCHEMA
 __all__ = ["CONFIG", "MODEL", "PAPER_GRID", "Study", "base_name", "figure3_grid", "main_grid", "read_study"]
 
 PAPER_GRID = GRIDS["paper"].values()
-"""288 models; latent dimensions above d are left out (the paper says 280)."""
+"""288 models (the paper says 280); latent dimensions above d are left out."""
 SWEEP = GRIDS["latent"].values()
 SWEEP_DATASET = "breast-cancer-wisconsin"
 
 CONFIG = tuple(PAPER_GRID)
-"""The hyper-parameters that vary."""
+"""Columns of the hyper-parameters that vary."""
 MODEL = (
     "dataset", "difficulty", "split", "train_convention", "steps", "learning_rate", *CONFIG, "seed",
 )  # fmt: skip
-"""What identifies a trained model."""
+"""Columns that identify a trained model."""
 
 BASELINE_SCHEMA = pa.schema(
     [
@@ -60,12 +60,12 @@ def figure3_grid() -> list[dict[str, Any]]:
 
 
 def main_grid(models: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the grid that models are selected from, which lacks Figure 3's other latent dimensions."""
+    """Rows of the paper's grid, from which models are selected; Figure 3 has further latent dimensions."""
     return models[models["latent_dim"].isin(PAPER_GRID["latent_dim"])]
 
 
 def sweep_rows(models: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the models that Figure 3 is drawn from."""
+    """Rows of the models in Figure 3."""
     chosen = models["dataset"] == SWEEP_DATASET
     for name, values in SWEEP.items():
         chosen &= models[name].isin(values)
@@ -73,7 +73,7 @@ def sweep_rows(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def base_name(name: Any) -> Any:
-    """Return "ORIGINAL" or "EXACT", whichever a convention's name is a variation of."""
+    """Return "ORIGINAL" or "EXACT", whichever a convention is closer to."""
     text = str(name)
     if not text.startswith("EXACT["):
         return name
@@ -86,11 +86,11 @@ class Study:
     """The tables of one output folder."""
 
     models: pd.DataFrame
-    """SCHEMA; failed models have a reason in `failure`."""
+    """Columns of SCHEMA; failed models have a reason in `failure`."""
     ablation: pd.DataFrame
-    """ABLATION_SCHEMA."""
+    """Columns of ABLATION_SCHEMA."""
     baselines: pd.DataFrame
-    """BASELINE_SCHEMA."""
+    """Columns of BASELINE_SCHEMA."""
     manifest: dict[str, Any] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
     """Files that could not be read, with the reason."""
@@ -128,7 +128,7 @@ def read_study(folder: str | os.PathLike[str]) -> Study:
 
 
 def _read_all(folder: Path, schema: pa.Schema, unread: list[str]) -> pd.DataFrame:
-    """Concatenate the files of a folder, in the order of their names; one that cannot be read is noted."""
+    """Concatenate the files of a folder in the order of their names; add to `unread` those that cannot be read."""
     tables = [schema.empty_table()]
     for path in sorted(folder.glob("*.parquet")):
         try:
@@ -139,12 +139,12 @@ def _read_all(folder: Path, schema: pa.Schema, unread: list[str]) -> pd.DataFram
 
 
 def _evaluated(ablation: pd.DataFrame) -> pd.DataFrame:
-    """Leave out the copies of the results that older runs hold of fields that they did not evaluate."""
+    """Leave out rows of fields that are not switched; older runs wrote copies of the results for them."""
     return ablation[~ablation["switched"].isin(list(NOT_SWITCHED))]
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of the schema, in its order and types; a missing one is null."""
+    """Return the columns of the schema, in its order and types; a missing column is null."""
     columns = [
         table.column(f.name).cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type)
         for f in schema

@@ -1,4 +1,4 @@
-"""One stack: trained, measured, turned into rows."""
+"""Training and measuring of one stack, whose results become rows."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ __all__ = [
 Progress = Callable[[str, float], None]
 """Called with (phase, share of the stack that is done)."""
 TRAINING_SHARE = 0.8
-"""Of a stack's time, for the progress bar."""
+"""Share of a stack's time that training takes, for the progress bar."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where models are trained: it changes rounding and speed, not what is computed, and is not part of a hash."""
+    """Where models are trained. It changes rounding and speed only, so it is not part of a hash."""
 
     backend: str = "numba"
     device: str = "cpu"
@@ -53,7 +53,7 @@ class Place:
 
 
 class StackResult(NamedTuple):
-    """What a stack leaves."""
+    """The results of a stack."""
 
     rows: pd.DataFrame
     """Columns of `schema.SCHEMA`."""
@@ -62,7 +62,7 @@ class StackResult(NamedTuple):
 
 
 def split_of(task: StackTask) -> Split:
-    """Rows of a task, standardised as the training convention asks."""
+    """Load the rows of a task, standardised as the training convention says."""
     dataset = data.load_dataset(task.dataset, task.difficulty)
     return dataset.split(task.split, convention=task.options.train_convention)
 
@@ -72,8 +72,8 @@ def run_stack(
 ) -> StackResult:
     """Train all models of a stack and measure them.
 
-    A model whose loss became NaN yields one row a convention and score, with NaN measures and the reason in
-    ``failure``; the others go on.
+    A model whose loss became NaN has one row for each convention and score, with NaN measures and the reason in
+    ``failure``. The other models are not affected.
     """
     place, options = place or Place(), task.options
     split = split or split_of(task)
@@ -115,9 +115,9 @@ def run_stack(
 
 
 def spread(work: Callable[..., Any], *arguments: Sequence[Any], threads: int | None) -> Iterator[Any]:
-    """`map` on threads, by default as many as there are cores; warnings of singular Jacobians are not shown.
+    """Run `map` on threads, by default one per core, without warnings of singular Jacobians.
 
-    Rows with one rank last, and a model with one has a mean density of −inf, which says it better.
+    The result shows them anyway: such a row ranks last, and the mean log-density of its model is −inf.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor(threads or cores()) as pool:
         warnings.simplefilter("ignore", NumericalWarning)
@@ -125,7 +125,7 @@ def spread(work: Callable[..., Any], *arguments: Sequence[Any], threads: int | N
 
 
 def facts_of(task: StackTask, config: TrainConfig, place: Place) -> dict[str, Any]:
-    """Columns that say what a row is about."""
+    """Return the columns that identify a row's dataset, model and training."""
     where = place.backend if place.device == "cpu" else f"{place.backend} {place.device}"
     return {
         "dataset": task.dataset,
@@ -148,7 +148,7 @@ def facts_of(task: StackTask, config: TrainConfig, place: Place) -> dict[str, An
 
 
 def failed_rows(task: StackTask, facts: dict[str, Any], reason: str) -> list[dict[str, Any]]:
-    """Rows of a model that was not trained."""
+    """Return the rows of a model that failed, with NaN measures."""
     scores = (*CHEAP, *(COSTLY if task.options.costly_rows else ()))
     nothing = dict.fromkeys((*MEASURES, "train_disc", "seconds_score"), float("nan"))
     return [
@@ -159,6 +159,6 @@ def failed_rows(task: StackTask, facts: dict[str, Any], reason: str) -> list[dic
 
 
 def failed_models(rows: pd.DataFrame) -> dict[str, int]:
-    """Number of models without a measure, by stack: not trained, with parameters that are not finite, …"""
+    """Number of models without any measure in each stack, for example because training diverged."""
     failed = rows[rows["failure"].notna() & (rows["rows_train"] == 0)]
     return dict(failed.groupby("stack")["config_hash"].nunique())

@@ -1,4 +1,4 @@
-"""Running many jobs in this process, one after the other; and what every way of running them shares."""
+"""Running jobs in this process one after the other, and what this has in common with running them on a cluster."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ __all__ = [
 
 FINISHED, FINISHED_BEFORE = "finished", "finished before"
 ELSEWHERE, BROKEN = "another process works on it", "broken"
-"""Last phases of a job, as a `Watch` is told."""
+"""Last phase of a job, as `Watch` receives it."""
 
 
 @dataclass
 class Report:
-    """What became of the stacks of one call."""
+    """The outcome of the stacks of one call."""
 
     finished: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    """Finished before."""
+    """Stacks that were finished before."""
     elsewhere: list[str] = field(default_factory=list)
-    """Another process is working on them."""
+    """Stacks on which another process is working."""
     failed_models: int = 0
     unwritten: dict[str, str] = field(default_factory=dict)
-    """Computed, but a full disk did not take them, with the reason."""
+    """Stacks that were computed but could not be written to a full disk, with the reason."""
     unclaimed: dict[str, str] = field(default_factory=dict)
-    """Computed without a claim, for which a full disk had no room, with the reason."""
+    """Stacks that were computed without a claim because the disk was full, with the reason."""
     broken: dict[str, str] = field(default_factory=dict)
-    """Not computed, with the reason: a worker that died time and again, say."""
+    """Stacks that were not computed, with the reason, for example a worker that died several times."""
     damaged: dict[str, str] = field(default_factory=dict)
-    """Computed again, since a file of their results was damaged; it was moved aside, with the reason."""
+    """Stacks computed again because a file of their results was damaged and moved aside, with the reason."""
 
     @property
     def complete(self) -> bool:
@@ -68,11 +68,11 @@ Watch = Callable[[Job, str, float], None]
 
 
 class Writer:
-    """Claims jobs and saves their results; what a full disk refuses is kept in memory and tried again.
+    """Claims jobs and writes their results. Results that a full disk refuses stay in memory and are tried again.
 
-    A claim is held until the result is written or given up, which leaving the context does: nobody computes again
-    what only waits for room. Where a full disk has no room for the claim itself the job is done without, and
-    claimed before it is written.
+    A claim is held until the result is written or the context is left, so that no other process computes a result
+    that only waits for disk space. If a full disk has no room for the claim itself, the job is computed without it
+    and claimed before it is written.
     """
 
     def __init__(self, store: Store, report: Report, seen: Watch | None = None) -> None:
@@ -94,7 +94,7 @@ class Writer:
                 self._release(name)
 
     def take(self, job: Job) -> bool:
-        """Claim a job; returns whether it is to be done here."""
+        """Claim a job; return whether this process is to do it."""
         if not self._finished(job):
             try:
                 claimed = self._claim(job)
@@ -103,7 +103,7 @@ class Writer:
                     raise
                 self._note(self.report.unclaimed, job.name, "not claimed", error)
                 return True
-            if claimed and not self._finished(job):  # not finished between the two questions either
+            if claimed and not self._finished(job):  # another process may have finished it in between
                 self._set_aside(job)
                 return True
         self._release(job.name)
@@ -113,20 +113,20 @@ class Writer:
         return False
 
     def _finished(self, job: Job) -> bool:
-        """Whether the result of a job is there, whole, and what is asked for now."""
+        """Whether the result of a job exists, is undamaged, and belongs to the present options."""
         there = job.path(self.store).is_file()
         return there and job.damage(self.store) is None and not job.outdated(self.store)
 
     def _set_aside(self, job: Job) -> None:
-        """Move what is damaged out of the way of a job that is to be done again."""
+        """Rename the damaged files of a job that is to be done again."""
         rows = job.path(self.store)
         while (found := job.damage(self.store)) is not None:
-            if found[0] != rows and rows.exists():  # first, since they say that the models are there
+            if found[0] != rows and rows.exists():  # rows first, because rows mean that the models exist
                 self.store.set_aside(rows, f"{found[0].name} is damaged")
             self.report.damaged[job.name] = self.store.set_aside(*found)
 
     def inputs(self, job: Job) -> tuple[Any, ...] | None:
-        """Read what a job needs; a damaged file ends that job with its reason, and no other."""
+        """Read what a job needs. A damaged file ends this job, with its reason, and no other job."""
         try:
             return job.inputs(self.store)
         except (DataUnavailable, InvalidInput, ModelFileError) as error:
@@ -134,19 +134,19 @@ class Writer:
             return None
 
     def save(self, job: Job, result: StackResult) -> None:
-        """Write, after whatever waits."""
+        """Write a result, after those that are still waiting."""
         self._waiting[job.name] = job, result
         self.retry()
         self.seen(job, FINISHED, 1.0)
 
     def give_up(self, job: Job, error: BaseException) -> None:
-        """Note why there is no result."""
+        """Record why a job has no result."""
         self._note(self.report.broken, job.name, "broken", f"{type(error).__name__}: {error}")
         self._release(job.name)
         self.seen(job, BROKEN, 1.0)
 
     def retry(self) -> None:
-        """Try all that waits once more."""
+        """Try again to write all results that are waiting."""
         for name, (job, result) in list(self._waiting.items()):
             try:
                 if not self._claim(job):
@@ -171,7 +171,7 @@ class Writer:
             self.store.log({"stack": name, "event": "failed", "model": config_hash, "reason": reason})
 
     def _claim(self, job: Job) -> bool:
-        """Whether the job is ours, claimed before or now."""
+        """Whether this process holds the claim of a job, after trying to take it."""
         if job.name not in self._held and (held := self.store.try_claim(job.name)) is not None:
             self._held[job.name] = held
         return job.name in self._held
@@ -188,13 +188,13 @@ class Writer:
 
 
 class Splits:
-    """Rows of a task's split; those of the last one are kept, since jobs come split by split."""
+    """Loads the rows of a task's split and keeps the last ones, since consecutive jobs share a split."""
 
     def __init__(self) -> None:
         self._last: tuple[object, Split] | None = None
 
     def of(self, job: Job) -> Split:
-        """Load and split, or return what is kept."""
+        """Return the rows of a job's split."""
         task = job.task
         key = (task.dataset, task.difficulty, task.split, task.options.train_convention)
         if self._last is None or self._last[0] != key:
@@ -205,7 +205,7 @@ class Splits:
 def execute(
     jobs: Sequence[Job], store: Store, *, place: Place | None = None, watch: Watch | None = None
 ) -> Report:
-    """Do the jobs that are not finished in this process, one after the other."""
+    """Do the unfinished jobs in this process, one after the other."""
     report, splits, place = Report(), Splits(), place or Place()
     with Writer(store, report, watch) as writer:
         for job in jobs:

@@ -1,4 +1,4 @@
-"""Columns of the files that a run leaves: written by the runner, read by the results; loads no torch."""
+"""Columns of the files that a run writes and the results page reads; loads no torch."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ SCHEMA = pa.schema(
         ("failure", pa.string()),
     ]
 )
-"""Columns of a result file: one row a dataset, split, model, convention of the scores, and score."""
+"""Columns of a result file: one row for each dataset, split, model, scoring convention and score."""
 
 ABLATION_SCHEMA = SCHEMA.append(pa.field("switched", pa.string()))
-"""`switched` is the field; "" marks rows to compare with that are not in ``results/``."""
+"""`switched` names the field that was switched; "" marks rows for comparison that are not in ``results/``."""
 
 NOT_SWITCHED = {
     "known_anomalies": "the sets of ORIGINAL hold normal rows alone, and there is no AUC of one class",
 }
-"""Scoring fields without rows in the ablation, and why. Nothing can be said of what they change."""
+"""Scoring fields without rows in the ablation, and why. The ablation says nothing about what they change."""
 
 FIT_ONLY = ("width_distance", "mmd_variance", "p_value", "goodness_rows")
-"""Scoring fields that enter the goodness of fit and no score: their rows repeat the AUCs of the results."""
+"""Scoring fields that change the goodness of fit and no score; their rows repeat the AUCs of the results."""
 _ANY, _PROPOSED = "those selected by any score", "those selected by `proposed`"
 PARTLY_SWITCHED = {
     **dict.fromkeys(FIT_ONLY, _ANY),
     **dict.fromkeys(("projection", "corrected_volume"), _PROPOSED),
 }
-"""Scoring fields that are switched on a part of the models, and on which."""
+"""Scoring fields that are switched on some of the models only, and on which ones."""

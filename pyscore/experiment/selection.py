@@ -1,4 +1,4 @@
-"""Choosing one model out of a grid: by the labels of the training rows, by a few of them, or by none."""
+"""Choosing one model of a grid by the labels of the training rows, by a few of the labels, or by none."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CRITERIA: dict[str, str] = {
     "one known": "auc_known1",
     "unsupervised": "mean_log_density",
 }
-"""What is maximised. The mean train log-density of `reconstruction` is a constant minus half the mean squared
-error of a row: its maximum is the lowest train reconstruction error, which the paper selects by."""
+"""Criterion → the column that is maximised. The mean log-density of `reconstruction` is a constant minus half the
+mean squared error of a row, so its maximum is the lowest reconstruction error, the paper's criterion."""
 
 SELECTIONS = ("supervised", "unsupervised")
 """The two criteria of the paper."""
 
 GROUP = ("dataset", "split", "train_convention", "steps", "learning_rate", "convention", "score")
-"""One model is selected for each combination of these."""
+"""One model is selected for each combination of these columns."""
 
 TIE_BREAKERS = (*CONFIG, "seed", "config_hash")
 
@@ -38,25 +38,25 @@ def usable(rows: pd.DataFrame) -> pd.DataFrame:
 def select(rows: pd.DataFrame, criterion: str, group: Sequence[str] = GROUP) -> pd.DataFrame:
     """Return the selected model of each group: argmax of ``CRITERIA[criterion]`` over the usable models.
 
-    Ties go to the smaller model and the smaller β, then c: the first in the order of hidden dimension, latent
-    dimension, components, β, c, seed, configuration hash.
+    Of tied models the one with the smaller hidden dimension is taken, then the smaller latent dimension, number of
+    components, β, c, seed and configuration hash.
 
     Parameters
     ----------
-    rows : DataFrame in the schema of the study, one row a model, convention and score
+    rows : DataFrame in the schema of the results, one row for each model, convention and score
     criterion : name out of `CRITERIA`
     group : columns; one row is returned for each of their combinations, in sorted order
 
     Returns
     -------
     DataFrame
-        The rows of the selected models with ``criterion``, ``candidates`` (models to choose from) and ``tied``
-        (models that reach the best value, 1 = the choice was clear). A group with no finite value has no row.
+        The rows of the selected models, with the columns ``criterion``, ``candidates`` (number of models to choose
+        from) and ``tied`` (number of models with the best value). A group without a finite value has no row.
 
     Notes
     -----
-    A model with a non-finite mean density is never selected, whatever the criterion: some of its training rows
-    have no density at all.
+    A model whose mean log-density is not finite is never selected, by any criterion, since some of its training
+    rows have no density.
     """
     value = CRITERIA[check.choice("criterion", criterion, CRITERIA)]
     fit = usable(rows)
@@ -76,9 +76,9 @@ def select(rows: pd.DataFrame, criterion: str, group: Sequence[str] = GROUP) -> 
 
 
 def references(rows: pd.DataFrame, group: Sequence[str] = GROUP) -> pd.DataFrame:
-    """What selection is to be judged against: median and highest test AUC of the usable models of each group.
+    """Return median and highest test AUC of the usable models of each group, to compare a selection with.
 
-    The highest ("oracle") needs the labels of the test rows: nobody can select by it.
+    The highest ("oracle") needs the labels of the test rows, so it cannot be used to select.
     """
     grouped = usable(rows).groupby(list(group), dropna=False)["auc_test"]
     parts = [

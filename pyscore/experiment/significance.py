@@ -1,4 +1,4 @@
-"""Comparing methods over datasets: win counts, Wilcoxon's signed ranks, Friedman's and Nemenyi's tests."""
+"""Comparison of methods over datasets: counts of wins, Wilcoxon's signed ranks, Friedman's and Nemenyi's tests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pyscore.errors import InvalidInput
 __all__ = ["TWINS", "Duel", "Ranking", "duel", "merge_twins", "ranking"]
 
 TWINS = {"waveform-1": "waveform", "waveform-2": "waveform"}
-"""Datasets that hold the same points, and the name of the one problem that they are."""
+"""Datasets that hold the same points → the name under which they count as one."""
 
 
 def merge_twins(matrix: pd.DataFrame) -> pd.DataFrame:
-    """Replace the rows of datasets that hold the same points by their mean: tests need independent problems."""
+    """Replace datasets that hold the same points by their mean, since tests need independent datasets."""
     return matrix.groupby(matrix.index.map(lambda name: TWINS.get(name, name))).mean()
 
 
@@ -30,21 +30,21 @@ class Duel:
     difference: float
     """Mean over the datasets; NaN if there is none."""
     p_value: float
-    """Of Wilcoxon's signed-rank test, two-sided; NaN if no difference is other than zero."""
+    """Two-sided p-value of Wilcoxon's signed-rank test; NaN if all differences are zero."""
 
     @property
     def n(self) -> int:
-        """Number of datasets that have both."""
+        """Number of datasets that have a value of both methods."""
         return self.wins + self.ties + self.losses
 
 
 def duel(first: pd.Series, second: pd.Series) -> Duel:
-    """Compare two methods on the datasets that have both; a win is a higher value of the first.
+    """Compare two methods on the datasets that have a value of both; a win is a higher value of the first.
 
     Notes
     -----
     Zero differences are dropped before the ranks are formed, as Wilcoxon did. The smallest p-value that n
-    differences can give is 2^(1−n): below six of them nothing is ever significant at 5 %.
+    differences can give is 2^(1−n), so with fewer than six nothing is significant at 5 %.
     """
     from scipy.stats import wilcoxon
 
@@ -87,7 +87,7 @@ def ranking(matrix: pd.DataFrame, alpha: float = 0.05) -> Ranking:
     Raises
     ------
     InvalidInput
-        If a value is missing, or there are fewer than 3 methods or 2 datasets: the test is not defined.
+        If a value is missing, or there are fewer than 3 methods or 2 datasets, where the test is not defined.
 
     References
     ----------

@@ -1,20 +1,20 @@
-"""The output folder of an experiment: what is done lies in files that are there or not, never half.
+"""The output folder of an experiment. Each result is a file that is either complete or absent.
 
-    OUT/manifest.json                what was asked for: one entry a run, by hash
-    OUT/results/<stack>.parquet      one a finished stack; its being there is what "finished" means
+    OUT/manifest.json                the runs that were asked for, by hash
+    OUT/results/<stack>.parquet      one file per finished stack; a stack is finished when it exists
     OUT/models/<stack>.safetensors   all models of the stack
     OUT/ablation/*.parquet           rows with a field of the convention switched; see `ablation`
-    OUT/baselines/*.parquet          one a dataset and split; see `beside`
+    OUT/baselines/*.parquet          one file per dataset and split; see `baseline_runs`
     OUT/claims/<stack>               held by the process that works on the stack
-    OUT/log.jsonl                    what went wrong, a line each
+    OUT/log.jsonl                    one line for each thing that went wrong
 
-A claim is a `flock` on an open file, which names its holder: the kernel releases it when the process dies, however
-it dies, so that no dead claim is left (filelock would fall back to a lock that outlives its holder). Every file is
-written under the claim of its name, so that a temporary file whose claim is free belongs to a process that was
-killed: `Store.sweep`. On a file system without locks (some network mounts) there is a warning and no claim: two
-processes may then do the same work twice, but files stay whole, since they are renamed into place.
+A claim is a `flock` on an open file that names its holder. The kernel releases it when the process ends, even if
+it is killed, so no claim outlives its holder (filelock would fall back to a lock that does). Every file is written
+under the claim of its name, so a temporary file whose claim is free belongs to a process that was killed;
+`Store.sweep` removes it. A file system without locks (some network mounts) gives a warning and no claims. Two
+processes may then do the same work twice, but no file is ever incomplete, since files are renamed into place.
 
-A file that is damaged does not count as finished: it is moved aside, and made again.
+A damaged file does not count as finished: it is renamed, and its stack is computed again.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ __all__ = ["Store", "damage_of_models", "damage_of_rows", "models_of", "out_of_d
 MODELS_VERSION = 1
 FOLDERS = ("results", "models", "claims", "ablation", "baselines")
 SAY_AFTER, GIVE_UP_AFTER = 2.0, 60.0
-"""Seconds that a process waits for the manifest before it says so, and before it gives up."""
+"""Seconds after which a process that waits for the manifest says so, and after which it gives up."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 def out_of_disk(error: BaseException) -> bool:
-    """Whether an error says that the disk, or the quota on it, is full."""
+    """Whether an error means that the disk is full or its quota used up."""
     return isinstance(error, OSError) and error.errno in _DISK_FULL
 
 
@@ -74,14 +74,14 @@ class Store:
     Parameters
     ----------
     folder : path
-        Made if it is missing.
+        It is created if it is missing.
     tell : callable (text), optional
-        Is told what takes long, and why; by default it is a warning.
+        Called with a message when something takes long; by default the message is a warning.
 
     Raises
     ------
     WriteError
-        If the folder cannot be made; what of it was made is removed.
+        If the folder cannot be created; parent folders that were created are removed again.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, tell: Callable[[str], None] | None = None) -> None:
@@ -106,7 +106,7 @@ class Store:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
     def discard(self) -> None:
-        """Remove the folders that were made here, as far as nothing is in them: a run that could not begin."""
+        """Remove the folders that this object created, if they are empty; called when a run could not begin."""
         for each in reversed(self._made):
             with contextlib.suppress(OSError):
                 each.rmdir()
@@ -114,11 +114,11 @@ class Store:
     # ── stacks ──
 
     def result_path(self, task: StackTask) -> Path:
-        """Where the rows of a stack lie once it is finished."""
+        """Path of the rows of a stack once it is finished."""
         return self.folder / "results" / f"{task.name}.parquet"
 
     def models_path(self, task: StackTask) -> Path:
-        """Where its models lie."""
+        """Path of the models of a stack."""
         return self.folder / "models" / f"{task.name}.safetensors"
 
     def part(self, name: str) -> Path:
@@ -133,7 +133,7 @@ class Store:
 
     @contextlib.contextmanager
     def claim(self, name: str) -> Iterator[bool]:
-        """Hold the claim of a stack; yields whether it is ours, or another process works on it right now."""
+        """Hold the claim of a stack; yield False if another process holds it."""
         held = self.try_claim(name)
         try:
             yield held is not None
@@ -142,12 +142,12 @@ class Store:
                 self.release(name, held)
 
     def try_claim(self, name: str) -> int | None:
-        """Take a claim; returns what `release` wants, or None if another process holds it.
+        """Take a claim; return the handle for `release`, or None if another process holds the claim.
 
         Raises
         ------
         OSError
-            If the file of the claim cannot be made: on a full disk, say (`out_of_disk`).
+            If the file of the claim cannot be created, for example on a full disk (`out_of_disk`).
         """
         path = self.folder / "claims" / name
         while True:
@@ -172,18 +172,18 @@ class Store:
                     _write_owner(handle)
                     _held.add(handle)
                     return handle
-            os.close(handle)  # its last holder removed the file between our opening and locking it
+            os.close(handle)  # the last holder removed the file after it was opened here and before it was locked
 
     def release(self, name: str, held: int) -> None:
-        """Give a claim back, and remove its file while it is still ours."""
-        with contextlib.suppress(OSError):  # a file that stays there holds nobody up
+        """Remove the file of a claim, then release the claim."""
+        with contextlib.suppress(OSError):  # a claim file that stays there blocks nobody
             os.unlink(self.folder / "claims" / name)
         _held.discard(held)
         with contextlib.suppress(OSError):
             os.close(held)
 
     def owner(self, name: str) -> str:
-        """Say who holds a claim, as far as that can be read."""
+        """Say who holds a claim, if its file can be read."""
         try:
             owner = read_json(self.folder / "claims" / name, at_most=10_000)
             return f"process {owner['process']} on {owner['host']}, since {owner['since']}"
@@ -191,9 +191,9 @@ class Store:
             return "a process that did not leave its number"
 
     def sweep(self) -> list[str]:
-        """Remove what killed processes were writing, temporary files whose claim is free; returns their names.
+        """Remove temporary files of killed processes, whose claims are free; return the files' names.
 
-        Without locks nobody can tell who is alive, and nothing is removed.
+        Without locks a killed process cannot be told from a running one, so nothing is removed.
         """
         swept = []
         for path in sorted([*self.folder.glob(".*.tmp"), *self.folder.glob("*/.*.tmp")]):
@@ -203,7 +203,7 @@ class Store:
                     if ours and not self._warned and path.exists():
                         path.unlink()
                         swept.append(path.name)
-            except OSError as error:  # no claim to be had, or a folder of somebody else: then it stays
+            except OSError as error:  # no claim can be taken here, so the file stays
                 self.log({"event": "not swept", "file": path.name, "reason": str(error)})
         if swept:
             self.log({"event": "swept", "files": swept})
@@ -222,12 +222,12 @@ class Store:
     # ── manifest and log ──
 
     def add_run(self, key: str, entry: dict[str, Any]) -> None:
-        """Add one run to the manifest, unless it is there.
+        """Add one run to the manifest, unless it is there already.
 
         Raises
         ------
         WriteError
-            If the manifest cannot be written, or another process holds it for a minute: one that is stopped, say.
+            If the manifest cannot be written, or another process (perhaps a stopped one) holds it for a minute.
         """
         with self._manifest():
             runs = self.runs()
@@ -236,7 +236,7 @@ class Store:
 
     @contextlib.contextmanager
     def _manifest(self) -> Iterator[None]:
-        """Hold the claim of the manifest, for which other processes may have to be waited for."""
+        """Hold the claim of the manifest, after waiting for other processes that hold it."""
         began, said = time.monotonic(), False
         with write_errors(self.folder / "manifest.json"):
             while (held := self.try_claim("manifest")) is None:
@@ -259,7 +259,7 @@ class Store:
                 self.release("manifest", held)
 
     def runs(self) -> dict[str, dict[str, Any]]:
-        """Return what was asked for so far, by hash.
+        """Return the runs that were asked for so far, by hash.
 
         Raises
         ------
@@ -278,11 +278,11 @@ class Store:
             ) from None
 
     def log(self, entry: dict[str, Any]) -> None:
-        """Append a line to the log; one that a full disk refuses is lost (the caller's report still has it)."""
+        """Append a line to the log. A line that a full disk refuses is lost; the caller's report still has it."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}) + "\n"
         with contextlib.suppress(OSError), (self.folder / "log.jsonl").open("ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
-            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # a line that a full disk cut off
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # the last line was cut off by a full disk
                 line = "\n" + line
             file.write(line.encode())
 
@@ -300,7 +300,7 @@ _held: set[int] = set()
 
 
 def _give_up_in_child() -> None:
-    """Close the claims of a parent in a forked child, which would otherwise hold them after the parent's death."""
+    """Close the parent's claims in a forked child, which would otherwise hold them after the parent has ended."""
     for handle in _held:
         with contextlib.suppress(OSError):
             os.close(handle)
@@ -312,7 +312,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _write_owner(handle: int) -> None:
-    """Write into a claim who holds it; a full disk has no room even for that, and the claim holds all the same."""
+    """Write the holder into a claim's file. On a full disk this fails, and the claim is valid without it."""
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     owner = json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since})
     with contextlib.suppress(OSError):
@@ -346,7 +346,7 @@ def read_rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
             return file.read(columns).to_pandas()
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's, not the file's
+            raise  # an error of the system, not of the file
         why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InvalidInput(
             f"{str(path)!r} is damaged: {why.rstrip('.')}. `pyscore reproduce` on that folder makes it again."
@@ -354,7 +354,7 @@ def read_rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
 
 
 def damage_of_rows(path: Path, columns: list[str]) -> str | None:
-    """Say what is wrong with a file of rows that is there; None if it is whole and has the columns."""
+    """Say what is wrong with an existing file of rows; None if it is complete and has the columns."""
     try:
         lacking = set(columns) - set(read_rows(path).columns)
     except InvalidInput as error:
@@ -363,7 +363,7 @@ def damage_of_rows(path: Path, columns: list[str]) -> str | None:
 
 
 def damage_of_models(path: Path) -> str | None:
-    """Say what is wrong with a file of models, as far as its table of contents shows; None if there is none."""
+    """Say what is wrong with a file of models, judged by its table of contents; None if it is missing or good."""
     try:
         if path.exists():
             check_tensors(path, "stack", MODELS_VERSION, unsigned=(MODELS_VERSION,))
@@ -375,12 +375,12 @@ def damage_of_models(path: Path) -> str | None:
 def read_results(
     folder: str | os.PathLike[str], part: str = "results", *, skip_damaged: bool = False
 ) -> pd.DataFrame:
-    """All rows of all finished stacks of an output folder.
+    """Read all rows of all finished stacks of an output folder.
 
     Raises
     ------
     InvalidInput
-        If there are none, or one is damaged (unless `skip_damaged`).
+        If there are no results, or a file is damaged (unless `skip_damaged`).
     """
     files = sorted((Path(folder) / part).glob("*.parquet"))
     if not files:
@@ -398,8 +398,8 @@ def read_results(
 def models_of(folder: str | os.PathLike[str], stack: str) -> dict[str, SVAE | None]:
     """Models of a finished stack by their `config_hash`; None for those that failed.
 
-    A stack's own result file names its models in the order of its file of models. Rows that went through
-    anything else may lack some: grids share models.
+    The hashes are read from the stack's own result file, which lists its models in the order of the file of
+    models. Other tables may lack some of them, because grids share models.
 
     Raises
     ------
@@ -431,7 +431,7 @@ def save_models(path: Path, task: StackTask, models: list[SVAE | None]) -> None:
             tensors |= {f"{index}/{name}": value for name, value in model.parameters().items()}
     alive = {str(i): m.activation for i, m in enumerate(models) if m is not None}
     header = {"stack": task.name, "hash": task.hash, "models": len(models), "activation": alive}
-    tensors["empty"] = np.zeros(0, np.float32)  # a stack may have no model that is left
+    tensors["empty"] = np.zeros(0, np.float32)  # a stack may have no model that trained without failure
     write_tensors(path, "stack", MODELS_VERSION, header, tensors)
 
 

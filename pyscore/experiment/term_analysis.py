@@ -1,7 +1,7 @@
-"""What decides `proposed`: how far each of its terms spreads, and what each is worth.
+"""Analysis of the terms of `proposed`: the spread of each term, and the AUC with and without it.
 
-Where `proposed` loses to the reconstruction error it is either because the model that was selected by it has
-another reconstruction, or because a term that counts for much is worth less; these numbers tell the two apart.
+Where `proposed` has a lower AUC than the reconstruction error there are two possible reasons: the model that it
+selects reconstructs worse, or a term with a large spread separates the anomalies worse. These numbers tell which.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["COLUMNS", "RESIDUAL", "SAMPLED", "SCORE", "anatomy", "dissect"]
 SCORE = "proposed"
 RESIDUAL = "proposed, σ² of the residuals"
 SAMPLED = "proposed, on the sample"
-"""`proposed` on the rows on which the dear scores (`projected`, …) of the same model were measured."""
+"""Name of `proposed` on the sample of rows on which `projected`, `corrected` and `laplace` were measured."""
 COLUMNS = (
     *(name for name in GROUP if name != "score"),
     "criterion",
@@ -43,22 +43,22 @@ COLUMNS = (
     "auc",
     "auc_without",
 )
-"""One row a selected model and term."""
+"""Columns of the table, which has one row for each selected model and term."""
 AGREE = 0.02
-"""A model's AUC may differ by so much from the one that was recorded of it, perhaps on another machine."""
+"""Largest difference between a model's AUC and the recorded one, which may come from another machine."""
 
 
 def dissect(model: SVAE, split: Split, convention: Convention, sample: Rows | None = None) -> list[dict[str, Any]]:
-    """Numbers of each term of `proposed` on the test rows, of the sum, and of the sum with another σ².
+    """Measure on the test rows each term of `proposed`, their sum, and the sum with an estimated σ².
 
-    With a `sample` of the rows also those of the sum on its test rows.
+    With a `sample` of the rows, measure also the sum on its test rows.
 
     Returns
     -------
     list of dict
         ``term``; ``spread``, its interquartile range over the normal rows, in nats; ``gap``, the median of the
-        normal rows less that of the anomalies, in nats; ``auc`` of the term alone; ``auc_without``, that of the
-        sum of the others.
+        normal rows minus that of the anomalies, in nats; ``auc`` of the term alone; ``auc_without``, the AUC of
+        the sum of the other terms.
     """
     x, y = split.x_test, split.y_test
     terms = score_terms(model, x, [SCORE], convention=convention, backend="numba")
@@ -81,7 +81,7 @@ def dissect(model: SVAE, split: Split, convention: Convention, sample: Rows | No
 
 def _line(name: str, values: Array, y: NDArray[np.int64], others: Array | None = None) -> dict[str, Any]:
     normal, anomalous = values[y == 0], values[y == 1]
-    low, middle, high = np.quantile(normal, [0.25, 0.5, 0.75], method="nearest")  # of −inf, too
+    low, middle, high = np.quantile(normal, [0.25, 0.5, 0.75], method="nearest")  # "nearest" works with −inf, too
     with np.errstate(invalid="ignore"):
         spread, gap = high - low, middle - np.quantile(anomalous, 0.5, method="nearest")
     return {
@@ -101,7 +101,7 @@ def anatomy(
     Parameters
     ----------
     folder : output folder of an experiment, whose ``models/`` hold what was trained
-    rows : DataFrame, its rows that models are selected from
+    rows : DataFrame, the rows of the experiment from which models are selected
     progress : callable, optional
         Called with the name of each dataset.
 
@@ -112,9 +112,9 @@ def anatomy(
     Raises
     ------
     ModelFileError, DataUnavailable
-        If models or datasets are not there.
+        If models or datasets are missing.
     InvalidInput
-        If the models are not those that the rows were measured of.
+        If the models are not those from which the rows were measured.
     """
     load = functools.cache(data.load_dataset)
     lines: list[dict[str, Any]] = []
@@ -133,7 +133,7 @@ def anatomy(
 
 
 def _model(folder: str | os.PathLike[str], row: dict[str, Any]) -> SVAE:
-    """Return the model of a row, by its hash: `rows` may lack other models of its stack."""
+    """Return the model of a row by its hash, since `rows` may lack other models of its stack."""
     model = models_of(folder, row["stack"]).get(row["config_hash"])
     if model is None:
         raise InvalidInput(
@@ -143,7 +143,7 @@ def _model(folder: str | os.PathLike[str], row: dict[str, Any]) -> SVAE:
 
 
 def _sample(rows: pd.DataFrame, row: dict[str, Any], split: Split) -> Rows | None:
-    """Return the rows on which the dear scores of a row's model were measured: those of its `importance`."""
+    """Return the sample of rows on which `importance` and the `DEAR` scores of a row's model were measured."""
     same = (rows["config_hash"] == row["config_hash"]) & rows["score"].isin(COSTLY)
     if not same.any():
         return None

@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 MEAN, VARIANCE, NOISE = 0.5, 0.15, 0.01
-"""p(z) = N(0.5, 0.15) and p(e) = N(0, 0.01·I). The paper does not say that 0.15 is a variance; 0.01·I is, and with
-0.15 as a deviation the noise would hide the bend."""
+"""p(z) = N(0.5, 0.15) and p(e) = N(0, 0.01·I). The paper does not say whether 0.15 is a variance or a deviation.
+It is read as a variance because 0.01·I is one, and because a deviation of 0.15 would let the noise hide the bend."""
 
 WINDOW = ((-1.0, 3.0), (-1.5, 2.5))
-"""What the maps show of x₁ and x₂."""
+"""Range of x₁ and of x₂ in the maps."""
 SIDE = 161
 ROWS = 1000
 SIZES = {"latent_dim": 2, "hidden_dim": 32, "n_components": 4}
 TOY = TrainConfig(beta=1.0, c=1.0, steps=5000, learning_rate=1e-3, seed=0, convention=EXACT)
-"""Ours: neither the text nor the scripts of the paper say how its toy model was trained."""
+"""Our own choice, since neither the text nor the scripts of the paper say how its toy model was trained."""
 KIND, VERSION = "toy", 1
 
 PANELS = {
@@ -59,8 +59,8 @@ def parabola(rows: int = ROWS, seed: int = 0) -> Array:
 def true_density(x: Array) -> Array:
     """p(x) = ∫ N(x; [z², z], 0.01·I) N(z; 0.5, 0.15) dz of rows x (n, 2).
 
-    By the trapezoidal rule over ±8 deviations of z: the integrand is smooth and vanishes at both ends, so that the
-    rule converges faster than any power of the step.
+    The integral is taken by the trapezoidal rule over ±8 deviations of z. The integrand is smooth and vanishes at
+    both ends, so the rule converges faster than any power of the step.
     """
     z = MEAN + np.sqrt(VARIANCE) * np.linspace(-8.0, 8.0, 513)
     prior = np.exp(-((z - MEAN) ** 2) / (2 * VARIANCE)) / np.sqrt(2 * np.pi * VARIANCE)
@@ -77,13 +77,13 @@ class Maps(NamedTuple):
     """(n, 2), the training rows."""
     true: Array
     scores: dict[str, Array]
-    """By name of the panel; the highest value is 1."""
+    """Map of each panel by name, scaled to a highest value of 1."""
     sigma2: float
     """Variance of the reconstruction error of the training rows."""
 
 
 def toy_model(path: str | os.PathLike[str] | None = None, callback: Callback | None = None) -> SVAE:
-    """Return the trained toy model, read from `path` if it is there, otherwise trained (seeded) and written."""
+    """Return the trained toy model. It is read from `path` if that file exists, else trained and written there."""
     from pyscore._core.files import read_tensors, write_tensors
 
     header: dict[str, Any] = json.loads(json.dumps({"config": TOY.to_dict(), "sizes": SIZES, "rows": ROWS}))
@@ -118,9 +118,9 @@ def density_maps(model: SVAE, side: int = SIDE) -> Maps:
 
 
 def off_data_mass(maps: Maps, coverage: float = 0.99) -> dict[str, float]:
-    """Share of each map's mass that lies where there are no data.
+    """Share of each map's mass outside the smallest region that holds `coverage` of p(x).
 
-    That is outside the smallest region that holds `coverage` of p(x); the truth itself has 1 − `coverage` there.
+    The true density has the share 1 − `coverage` there.
     """
     order = np.argsort(-maps.true, axis=None, kind="stable")
     mass = np.cumsum(maps.true.ravel()[order]) / maps.true.sum()

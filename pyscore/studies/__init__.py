@@ -1,4 +1,4 @@
-"""Studies beside the paper's experiment: where reconstruction error is blind, and manifolds of known density."""
+"""Studies that the paper does not have: where the reconstruction error fails, and manifolds of known density."""
 
 from pyscore._core.lazy import attach
 

@@ -1,7 +1,7 @@
-"""How near the scores come to the true log-density, on manifolds where that is known.
+"""Comparison of the scores with the true log-density, on manifolds where that is known.
 
-`log_densities` sets a score beside the truth, `error_table` follows the error as σ → 0, `total_mass` integrates
-a score over space, and `train_and_score` does the same for models that were trained on samples.
+`log_densities` computes scores, `error_table` their errors for decreasing σ, and `total_mass` the integral of a
+score over space. `train_and_score` compares models that were trained on samples.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ MANIFOLDS: dict[str, Callable[[], Manifold]] = {
     "Swiss roll": SwissRoll,
     "torus": Torus,
 }
-"""The manifolds of the page, by name."""
+"""The manifolds of the page docs/exact-density.md, by name."""
 
 SCORED = ("exact", "corrected", "laplace", "original")
 """exact: log p(z') + log N(e) over the normal dimensions − log_volume at the projection z'; corrected: the same
@@ -72,8 +72,8 @@ def log_densities(
 ) -> dict[str, Array]:
     """Scores of rows x (n, d) under the manifold's own decoder and prior, nats, by name (see `SCORED`).
 
-    On spheres they are those of `pyscore.score` for the model `Ellipsoid.svae`; elsewhere they are put together
-    from `pyscore.reference`. `corrected` is left out where codes are not N(0, I); on the sphere it is `exact`.
+    On spheres the scores are those of `pyscore.score` for the model `Ellipsoid.svae`; elsewhere they are computed
+    with `pyscore.reference`. `corrected` is left out where codes are not N(0, I); on the sphere it is `exact`.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def log_densities(
 
 
 def _of_model(manifold: Ellipsoid, x: Array, sigma2: float, names: tuple[str, ...]) -> dict[str, Array]:
-    """The production scores of the model that is the manifold."""
+    """Scores of `pyscore.score` for the model that equals the manifold."""
     model = manifold.svae()
     wanted = {"exact": ("corrected", EXACT), "laplace": ("laplace", EXACT), "original": ("proposed", ORIGINAL)}
     return {
@@ -138,10 +138,10 @@ def error_table(
     Returns
     -------
     DataFrame
-        ``on_manifold``: root mean square error of rows without noise, which falls as σ². ``noisy``: that of rows
-        of p(x), which falls as σ, since a row at a normal distance ξ ~ σ sees the curvature at first order.
-        ``bias`` and ``deviation`` of these errors: what a constant could repair, and what it could not.
-        ``integral_error``: that of the truth.
+        ``on_manifold``: root mean square error of rows without noise, which falls as σ². ``noisy``: root mean
+        square error of rows of p(x), which falls as σ, because at a normal distance ξ ~ σ the curvature enters at
+        first order. ``bias`` and ``deviation``: mean and deviation of these errors; a constant could remove the
+        first. ``integral_error``: error of the true density's integral.
     """
     rows = []
     for sigma in sigmas:
@@ -188,8 +188,8 @@ def total_mass(manifold: Manifold, sigma: float, log_density: Callable[[Array], 
     Returns
     -------
     float
-        1 for a density. By Weyl's tube formula the exact score has 1 + σ²·E[K] on a surface in space of Gaussian
-        curvature K, and 1 on a curve, while the tube of radius 7σ does not meet itself.
+        1 for a density. By Weyl's tube formula the exact score has 1 + σ²·E[K] on a surface in space with Gaussian
+        curvature K, and 1 on a curve, as long as the tube of radius 7σ does not meet itself.
     """
     sigma = check.real("sigma", sigma, above=0.0)
 
@@ -210,7 +210,7 @@ def total_mass(manifold: Manifold, sigma: float, log_density: Callable[[Array], 
 
 
 def quirk_masses(manifold: Ellipsoid, sigma: float) -> dict[str, float]:
-    """Mass of the exact score (`projected` over the normal dimensions), and with one field of ORIGINAL each."""
+    """Mass of the exact score (`projected` over the normal dimensions), also with each field of ORIGINAL."""
     model, extra = manifold.svae(), manifold.input_dim - manifold.normal_dim
 
     def mass(convention: Convention) -> float:
@@ -234,7 +234,7 @@ TRAINED: dict[str, tuple[str, Convention, float | Literal["residual"]]] = {
     "proposed, ORIGINAL": ("proposed", ORIGINAL, 1.0),
     "reconstruction": ("reconstruction", EXACT, "residual"),
 }
-"""Score, convention and σ² of each line of `train_and_score`; ORIGINAL knows σ² = 1 alone."""
+"""Score, convention and σ² of each result of `train_and_score`; ORIGINAL always has σ² = 1."""
 
 
 class TrainedDensity(NamedTuple):
@@ -253,7 +253,7 @@ def train_and_score(
 ) -> TrainedDensity:
     """Fit a model to n rows of the manifold, and score as many new ones.
 
-    A score of standardised features is a density of the data less Σ log deviation.
+    The density of the data is the score of standardised features minus Σ log deviation.
     """
     fitted = fit(manifold.sample(n, sigma, config.seed), config, **sizes)
     x = manifold.sample(n, sigma, config.seed + 1_000_000)

@@ -1,7 +1,7 @@
 """Manifolds whose noisy density is known: f(z) + σε with z ~ p(z), in closed form or as one integral.
 
-They are the ground truth of `pyscore.studies.exact_density`: an embedding with its derivatives, the prior of its
-codes, samples, the true log p(x) = log ∫ N(x; f(z), σ²I) p(z) dz, and the nearest point of the manifold.
+`pyscore.studies.exact_density` compares scores with them. Each has an embedding with its derivatives, a prior of
+its codes, samples, the true log p(x) = log ∫ N(x; f(z), σ²I) p(z) dz, and the nearest point of the manifold.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 BLOCK = 2_000_000
-"""Values of an integrand held at a time."""
+"""Largest number of values of an integrand in memory at a time."""
 
 
 class TrueDensity(NamedTuple):
-    """log p(x), and how far it may be off."""
+    """log p(x) with a bound on its error."""
 
     value: Array
     """(n,) nats."""
@@ -61,10 +61,10 @@ def log_integral(
     tolerance: float = 1e-11,
     most: int = 2**20,
 ) -> TrueDensity:
-    """log ∫ exp(g(x, t)) dt over [low, high] for every row x, by the midpoint rule with steps halved.
+    """log ∫ exp(g(x, t)) dt over [low, high] for every row x, by the midpoint rule with halved steps.
 
-    For an analytic integrand that is periodic, or gone at both ends, the rule converges geometrically: the change
-    of the last halving bounds the error of the last step but one.
+    For an analytic integrand that is periodic, or vanishes at both ends, the rule converges geometrically. The
+    change at the last halving then bounds the error of the second last step.
 
     Parameters
     ----------
@@ -72,10 +72,10 @@ def log_integral(
     x : (n, d) array
     low, high : float
     spacing : float
-        First step. It has to be no wider than the narrowest feature of the integrand, lest two rules that both
-        miss it agree.
+        First step. It must not be wider than the narrowest peak of the integrand, because two rules that both
+        miss the peak would agree.
     tolerance : float
-        Largest change of the logarithm at which halving ends.
+        Halving ends when the logarithm changes by no more than this.
     most : int
         Most nodes.
 
@@ -114,7 +114,7 @@ def _midpoint(
 
 
 def _log_gauss(square: Array, dims: int, sigma2: float) -> Array:
-    """log N over `dims` dimensions at a squared distance."""
+    """log N(0, σ²I) in `dims` dimensions at a squared distance from the mean."""
     return -0.5 * square / sigma2 - 0.5 * dims * np.log(2 * np.pi * sigma2)
 
 
@@ -192,7 +192,7 @@ class Manifold(ABC):
         return 0.0
 
     def box(self) -> tuple[Array, Array]:
-        """Lowest and highest coordinates (d,) of the manifold, but for a mass below 1e-8 (6 deviations)."""
+        """Lowest and highest coordinates (d,) of the manifold, except for a mass below 1e-8 (6 deviations)."""
         grids = np.meshgrid(*[np.linspace(-6, 6, 401)] * self.latent_dim)
         points = self.decode(np.column_stack([g.ravel() for g in grids]))
         return points.min(axis=0), points.max(axis=0)
@@ -309,7 +309,8 @@ class Parabola(Manifold):
 class SwissRoll(Manifold):
     """A roll f = (t cos t, h, t sin t)/3π with angle t ~ N(3π, (π/2)²) and height 3π·h', h' ~ N(0, 0.3²).
 
-    Codes are the two standard normal variables behind t and h: smooth at its edges, unlike the uniform roll.
+    Codes are two standard normal variables from which t and h are computed. Unlike the uniform roll, its density
+    is smooth.
     """
 
     turn: float = 3 * np.pi
@@ -342,7 +343,7 @@ class SwissRoll(Manifold):
         return j
 
     def decoder_bend(self, z: Array, weights: Array) -> Array:
-        """Only the spiral bends."""
+        """Hessians of the spiral; the other directions are flat."""
         bend = np.zeros((len(z), 2, 2))
         bend[:, 0, 0] = np.sum(self._curve(z[:, 0])[2] * weights[:, ::2], axis=1)
         return bend
@@ -439,7 +440,7 @@ class Torus(Manifold):
             a = first + rho * rows[:, :1] / sigma**2
             concentration = np.hypot(a, rho * rows[:, 1:2] / sigma**2)
             radius = np.hypot(rows[:, :1], rows[:, 1:2])
-            # I_0 grows as exp(concentration), which nearly cancels ρ·radius/σ².
+            # I_0 grows like exp(concentration), and this nearly cancels ρ·radius/σ².
             square = (radius - rho) ** 2 + (rows[:, 2:] - up) ** 2
             rest = _difference(concentration, rho * radius / sigma**2, first * (a + rho * rows[:, :1] / sigma**2))
             return (
@@ -499,7 +500,7 @@ class Ellipsoid(Manifold):
         return np.broadcast_to(self.weight, (len(z), *self.weight.shape))
 
     def decoder_bend(self, z: Array, weights: Array) -> Array:
-        """Zero in R^k: what bends is the sphere."""
+        """Zero: f is linear in R^k, and only the sphere of codes is curved."""
         return np.zeros((len(z), z.shape[1], z.shape[1]))
 
     def expected_curvature(self) -> float:
@@ -522,7 +523,7 @@ class Ellipsoid(Manifold):
         return -high, high
 
     def draw_codes(self, n: int, rng: np.random.Generator) -> Array:
-        """A component, uniformly; then its von Mises-Fisher distribution."""
+        """Draw a component uniformly, then a code from its von Mises-Fisher distribution."""
         chosen = rng.integers(len(self.mu), size=n)
         draws = sampling.draw_vmf(self.kappa[chosen], self.latent_dim, rng)
         return reference.sample_vmf(self.mu[chosen], self.kappa[chosen], *draws)
@@ -596,7 +597,7 @@ class Ellipsoid(Manifold):
         )
 
     def prior(self, z: Array) -> tuple[Array, Array, Array]:
-        """The mixture's logarithm with its derivatives in R^k."""
+        """Log-density of the mixture with its derivatives in R^k."""
         return reference.log_prior_derivatives(z, self.mu, self.kappa)
 
 
@@ -616,7 +617,7 @@ def circle(radius: float = 2.0, input_dim: int = 2) -> Ellipsoid:
 
 
 def ellipse(axes: tuple[float, float] = (2.0, 1.0)) -> Ellipsoid:
-    """An ellipse with two vMF components (κ = 4 and 1): its length element varies, unlike a circle's."""
+    """An ellipse with two vMF components (κ = 4 and 1); unlike a circle's, its length element varies."""
     return Ellipsoid(np.diag(axes), _components([0.3, 2.4], 2), np.array([4.0, 1.0]), "ellipse")
 
 

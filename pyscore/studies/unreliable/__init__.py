@@ -1,13 +1,13 @@
-"""Where reconstruction error is blind, reproduced and measured (Bouman, Heskes 2025), and what sees there.
+"""Anomalies with a small reconstruction error (Bouman, Heskes 2025), reproduced, and the scores that detect them.
 
 - `linear`: PCA and linear autoencoders reconstruct points at any distance exactly.
 - `plane`: maps of the reconstruction error of small networks on two-dimensional data.
 - `adversarial`: the search for points far from all data that an anomaly score calls normal.
-- `bounded`: why a bounded latent space bounds how far such points can be.
+- `bounded`: a bounded latent space bounds the distance of such points.
 - `images`, `tabular`: the search on a convolutional autoencoder of digits, and on the ten datasets.
-- `cure`: how many of the points found the densities, and the baselines, still miss.
+- `cure`: how many of these points the densities and the baselines miss.
 
-Nothing is imported here: each part loads what it needs.
+This file imports nothing; each part loads what it needs.
 """
 
 from pyscore._core.lazy import attach

@@ -4,10 +4,11 @@ An *adversarial anomaly* of a score s (higher = more anomalous), for a radius R 
 
     D(x) = min_i ‖x − x_i‖ ≥ R   and   s(x) < t,
 
-R by default the largest distance of a training row to its nearest neighbour (no training row is as isolated), t
-the smallest score of a normal row (no normal row is as normal). Many points are moved at once by ADAM with a
-falling step on max(0, log 2s(x)/t), each step projected out of the ball around the nearest training row; those
-that succeed are pushed outward and searched again with twice the target, until none succeeds, and then with less.
+By default R is the largest distance of a training row to its nearest neighbour, so x is more isolated than every
+training row, and t is the smallest score of a normal row, so x looks more normal than every normal row. ADAM moves
+many points at once, with a falling step, to minimise max(0, log 2s(x)/t). After each step a point is projected out
+of the ball around its nearest training row. If points succeed, the search is repeated at twice the distance, until
+none succeeds; then distances in between are tried.
 """
 
 from __future__ import annotations
@@ -43,20 +44,21 @@ DifferentiableScore = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How hard to search."""
+    """How much work a search does."""
 
     restarts: int = 64
-    """Points moved at once."""
+    """Number of points that are moved at the same time."""
     steps: int = 300
-    """ADAM steps for each target distance."""
+    """Number of ADAM steps for each target distance."""
     rounds: int = 16
-    """At most so many target distances."""
+    """Largest number of target distances."""
     refresh: int = 10
-    """Steps between two looks for the nearest training row."""
+    """Steps after which the nearest training row is searched anew."""
     rate: float = 0.3
     """ADAM's first step, in units of a point's own distance over √d."""
     betas: tuple[float, float] = (0.5, 0.9)
-    """ADAM's memory: short, since near a zero of the score the gradient of its logarithm grows without bound."""
+    """ADAM's decay rates. They forget quickly, because near a zero of the score the gradient of its logarithm
+    grows without bound."""
 
     def __post_init__(self) -> None:
         for name in ("restarts", "steps", "rounds", "refresh"):
@@ -66,7 +68,7 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Adversaries:
-    """What a search found; rows are restarts, NaN where a restart found nothing."""
+    """The result of a search. Rows are restarts; a restart that found nothing has NaN."""
 
     radius: float
     threshold: float
@@ -77,7 +79,7 @@ class Adversaries:
     near_score: Array
     """(m,) its score."""
     far: Array
-    """(m, d) the farthest one of each restart."""
+    """(m, d) farthest adversarial anomaly of each restart."""
     far_distance: Array
     """(m,)."""
     far_score: Array
@@ -85,7 +87,7 @@ class Adversaries:
     reach: float
     """Largest distance at which any point with a score below the threshold was seen, also below the radius."""
     exhausted: bool
-    """Whether the last round still succeeded: the budget ended the search, not the score."""
+    """Whether the last round still succeeded, so that the budget ended the search."""
 
     @property
     def found(self) -> Array:
@@ -118,13 +120,16 @@ def nearest_distance(x: ArrayLike, rows: ArrayLike) -> Array:
 
 
 def _nearest(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance to and index of the nearest row; differences, since |x|² + |y|² − 2xy cancels far away."""
+    """Distance to and index of the nearest row.
+
+    It uses differences, because |x|² + |y|² − 2xy cancels far away.
+    """
     distances = torch.cdist(x, rows, compute_mode="donot_use_mm_for_euclid_dist")
     return distances.min(dim=1)
 
 
 def isolation_radius(rows: ArrayLike) -> float:
-    """Largest distance of a row to its nearest other row: a point farther than that is more isolated than any.
+    """Largest distance of a row to its nearest other row; a point farther away is more isolated than every row.
 
     Copies of a row count as one row.
     """
@@ -138,7 +143,7 @@ def isolation_radius(rows: ArrayLike) -> float:
 
 
 def differentiable(score: Callable[[Array], Array], *, step: float = 1e-5) -> DifferentiableScore:
-    """Make any NumPy score (m, d) → (m,) searchable: central differences, 2d evaluations a gradient.
+    """Make a NumPy score (m, d) → (m,) differentiable by central differences, with 2d evaluations per gradient.
 
     Parameters
     ----------
@@ -189,9 +194,10 @@ def search(
     threshold : float, a point must score below it: the smallest score of a normal row
     radius : float, optional; by default `isolation_radius(rows)`
     starts : (s, d) array, optional
-        Points to begin with (on a decoder's range, say), beside random ones; they take up to half the restarts.
-    bounds : smallest and largest value of a feature, optional: points are clipped to it (pixels)
-    positive : whether scores are positive, like errors, so that their logarithm is descended
+        Points to start from besides random ones, for example points on a decoder's range; at most half of the
+        restarts use them.
+    bounds : smallest and largest value of a feature, optional; points are clipped to them (for pixels)
+    positive : whether scores are positive, like errors; the search then minimises their logarithm
     budget : Budget
     seed : of the random starts
     progress : called with the number of each round as it ends
@@ -199,7 +205,7 @@ def search(
     Returns
     -------
     Adversaries
-        Every distance and score in it was evaluated anew on the points themselves.
+        All its distances and scores were computed again from the points found.
 
     Raises
     ------
@@ -218,7 +224,7 @@ def search(
 
 
 def _starts(rows: Array, radius: float, given: ArrayLike | None, m: int, rng: np.random.Generator) -> Array:
-    """Start from the points given, and from rows moved 1 to 10 radii, half outward and half anywhere."""
+    """Start from the given points, and from rows moved by 1 to 10 radii, half of them outward, half at random."""
     d = rows.shape[1]
     chosen = rows[rng.integers(len(rows), size=m)]
     direction = rng.standard_normal((m, d))
@@ -234,7 +240,7 @@ def _starts(rows: Array, radius: float, given: ArrayLike | None, m: int, rng: np
 
 @dataclass(frozen=True, eq=False)
 class _Hunt:
-    """One score under attack."""
+    """The search on one score."""
 
     score: DifferentiableScore
     rows: Tensor
@@ -244,7 +250,7 @@ class _Hunt:
     budget: Budget
 
     def excess(self, score: Tensor) -> Tensor:
-        """How far a score is above the threshold, on the scale that is descended."""
+        """How far a score is above the threshold, on the scale that the search minimises."""
         if self.positive:
             return torch.log(score + 1e-300) - np.log(0.5 * self.threshold)
         return score - self.threshold + 0.1 * abs(self.threshold)
@@ -253,14 +259,14 @@ class _Hunt:
         return x if self.bounds is None else x.clamp(*self.bounds)
 
     def descend(self, start: Array, target: float) -> tuple[Array, Array, Array]:
-        """Points (m, d) nearest to success at this target, their distances and scores."""
+        """Return the points (m, d) closest to success at this target, with their distances and scores."""
         steps = self.budget.steps
         origin = self.clip(torch.as_tensor(start))
         distance, index = _nearest(origin, self.rows)
         scale = distance.clamp(min=target)[:, None] / np.sqrt(start.shape[1])
-        step_sizes = torch.zeros_like(origin).requires_grad_()  # x in units of each point's own distance
+        step_sizes = torch.zeros_like(origin).requires_grad_()  # steps in units of each point's distance
         optimiser = torch.optim.Adam([step_sizes], lr=self.budget.rate, betas=self.budget.betas)
-        fall = 1e-7 ** (1 / steps)  # the last steps must hit a small error from far away
+        fall = 1e-7 ** (1 / steps)  # the last steps must be small enough to reach a small error
         best = start.copy(), np.full(len(start), -1.0), np.full(len(start), np.inf)
         for step in range(steps):
             x = origin + scale * step_sizes
@@ -298,7 +304,7 @@ class _Hunt:
 
 
 def _escalate(hunt: _Hunt, x: Array, radius: float, progress: Callable[[int], None] | None) -> Adversaries:
-    """Search at the radius; then twice as far each round, and less than that once it fails."""
+    """Search at the radius, then twice as far each round; after a failure, at distances in between."""
     m, d = x.shape
     near, far = _Best.empty(m, d), _Best.empty(m, d)
     centre = hunt.rows.numpy().mean(axis=0)
@@ -317,11 +323,11 @@ def _escalate(hunt: _Hunt, x: Array, radius: float, progress: Callable[[int], No
             active = rows
         elif index == 0 or growth < 1.1:
             break
-        else:  # too far: half the way, on the scale of logarithms
+        else:  # too far: try half the way, on a logarithmic scale
             target, growth = target / growth, np.sqrt(growth)
         target *= growth
         x = centre + growth * (far.points[active] - centre)
-    if not near.found.any():  # how near the data must a point be?
+    if not near.found.any():  # nothing was found: try distances below the radius
         for nearer in (0.5, 0.25, 0.125):
             reach = max(reach, float(hunt.descend(x, nearer * radius)[1].max(initial=0.0)))
     exhausted = bool(near.found.any() and growth == 2.0)
@@ -333,7 +339,7 @@ def _escalate(hunt: _Hunt, x: Array, radius: float, progress: Callable[[int], No
 
 @dataclass(frozen=True, eq=False)
 class _Best:
-    """The best point of each restart so far, NaN where there is none."""
+    """The best point of each restart so far; NaN if there is none."""
 
     points: Array
     distance: Array

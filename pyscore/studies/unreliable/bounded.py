@@ -1,4 +1,4 @@
-"""Why a bounded latent space bounds how far away a perfect reconstruction can be, and an unbounded one does not.
+"""A bounded latent space bounds the distance of points that are reconstructed perfectly.
 
 Theorem. Let f = W_L φ(… φ(W_1 z + b_1) …) + b_L be evaluated on codes with ‖z‖ ≤ ρ, and let φ act elementwise with
 |φ(a)| ≤ α|a| + β and |φ(a)| ≤ γ (γ may be ∞). Then with h_0 = ρ, u_l = ‖W_l‖₂ h_{l−1} + ‖b_l‖ and
@@ -6,11 +6,12 @@ h_l = min(α u_l + β √n_l, γ √n_l), where n_l is the width of layer l, ‖
 
     ‖x‖ > B + r   implies   ‖x − f(g(x))‖² > r².
 
-Conditions: a code space that is bounded (the unit sphere: ρ = 1) or an activation that is (sigmoid, tanh: γ = 1,
-even with ρ = ∞). Swish, ReLU, ELU and GELU have α = 1, β = 0, γ = ∞: with an unbounded code there is no bound, and
-for swish, ReLU and GELU φ(a) − φ(−a) = a, so that two units carry a number unchanged at any distance:
-`identity_autoencoder` is such a network, exactly PCA. The bound is on ‖x‖, measured from the origin (the mean of
-standardised data): it says nothing within the ball, where an anomaly may still be reconstructed.
+The bound is finite if the code space is bounded (unit sphere: ρ = 1) or the activation is (sigmoid, tanh: γ = 1,
+even with ρ = ∞). Swish, ReLU, ELU and GELU have α = 1, β = 0, γ = ∞: with an unbounded code there is no bound. For
+swish, ReLU and GELU φ(a) − φ(−a) = a, so two units together pass on any number unchanged; `identity_autoencoder`
+uses this to build a network that equals PCA. The bound is on ‖x‖, measured from the origin (the mean of
+standardised data): it says nothing about points inside the ball of radius B, where an anomaly may still be
+reconstructed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = ["GROWTH", "Growth", "decoder_range_bound", "error_bound", "identity_a
 
 EPS = float(np.finfo(np.float64).eps)
 K_BOUND = 4.0
-"""The bound is raised by 1 + K·(n + m)·eps a layer, for the rounding of its norms and of the network itself."""
+"""Each layer multiplies the bound by 1 + K·(n + m)·eps, for the rounding of its norms and of the network."""
 
 
 class Growth(NamedTuple):
@@ -56,7 +57,7 @@ GROWTH: dict[str, Growth] = {
     "tanh": Growth(1.0, 0.0, 1.0),
     "sigmoid": Growth(0.25, 0.5, 1.0),
 }
-"""How fast each activation grows."""
+"""Growth bounds of each activation."""
 
 
 def range_bound(layers: Sequence[Dense], activation: str, latent_radius: float) -> float:

@@ -1,8 +1,9 @@
-"""The cure, measured: how many adversarial anomalies of the reconstruction error do other scores still miss?
+"""How many adversarial anomalies of the reconstruction error other scores still miss.
 
-A point is *missed* by a score if it ranks below the 95th percentile of held-out normal rows: a detector that lets
-5 % of the normals raise an alarm would let it pass. For the SVAE the scores are those of `pyscore.scoring.scores`;
-for a plain autoencoder they are the same formulas with a Gaussian prior fitted to the codes of the training rows.
+A score *misses* a point if the point's anomaly score is below the 95th percentile of held-out normal rows, that
+is, if a detector with 5 % false alarms does not report it. For the SVAE the scores are those of
+`pyscore.scoring.scores`; for a plain autoencoder they are the same formulas with a Gaussian prior fitted to the
+codes of the training rows.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ DENSITIES = (
     "projected",
     "laplace",
 )
-"""The scores compared, as tables name them; EXACT where nothing is said."""
+"""Names in the tables of the scores that are compared; EXACT unless the name says otherwise."""
 
 
 class Decoded(Protocol):
@@ -112,8 +113,8 @@ def density_scores(
 
     Notes
     -----
-    A row without a density (a volume of −inf, a Hessian that is not positive) is −inf, the most anomalous; no
-    warning is issued for it here.
+    A row without a density (a volume of −inf, a Hessian that is not positive definite) is −inf, the most
+    anomalous. No warning is given for it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NumericalWarning)
@@ -178,7 +179,7 @@ def baseline_scorers(train: Array, names: Iterable[str], seed: int = 0) -> dict[
 def missed(normal: ArrayLike, adversarial: ArrayLike, *, percentile: float = PERCENTILE) -> float:
     """Share of adversarial scores below a percentile of the scores of normal rows; higher = more anomalous.
 
-    NaN if there is no adversarial point. A score of NaN raises no alarm, so it counts as missed.
+    NaN if there is no adversarial point. A point whose score is NaN counts as missed, since NaN raises no alarm.
     """
     normal, adversarial = check.vector("normal", normal), check.vector("adversarial", adversarial, "m")
     if not len(normal):
@@ -192,7 +193,7 @@ def missed(normal: ArrayLike, adversarial: ArrayLike, *, percentile: float = PER
 def missed_rows(
     densities: tuple[pd.DataFrame, pd.DataFrame], others: Mapping[str, Scorer], normal: Array, adversarial: Array
 ) -> list[dict[str, str | float | int]]:
-    """One row a method: ``method``, ``points``, ``missed``.
+    """Return one row per method: ``method``, ``points``, ``missed``.
 
     Parameters
     ----------

@@ -26,9 +26,9 @@ DATA, FOUND, BLIND = COLOURS[0], COLOURS[1], COLOURS[2]
 
 
 def linear_figure(x: Array, subspace: Subspace, angles: pd.DataFrame) -> Figure:
-    """Draw errors of points on the principal subspace against their distance, beside those off it.
+    """Draw errors against distance for points on the principal subspace and for points off it.
 
-    `angles` has columns ``steps``, ``bias`` and ``angle``: how near a trained linear autoencoder is to PCA.
+    `angles` has columns ``steps``, ``bias`` and ``angle``, the angle between a trained linear autoencoder and PCA.
     """
     figure = Figure(figsize=(10.0, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -79,9 +79,10 @@ def _map(axes: Axes, run: PlaneRun, half_width: float) -> None:
 
 
 def plane_figure(runs: Sequence[PlaneRun], half_width: float = HALF_WIDTH) -> Figure:
-    """Draw maps of the reconstruction error, a row of panels a shape and a column a network.
+    """Draw maps of the reconstruction error, with one row of panels per shape and one column per network.
 
-    Grey: log error, light is small. Green: as small as that of 95 % of the data. Crosses: adversarial anomalies.
+    Grey is the log error, light where it is small. Green: an error as small as that of 95 % of the data. Crosses:
+    adversarial anomalies.
     """
     shapes = list(dict.fromkeys(run.shape for run in runs))
     networks = list(dict.fromkeys(run.architecture.label for run in runs))
@@ -107,7 +108,7 @@ def plane_figure(runs: Sequence[PlaneRun], half_width: float = HALF_WIDTH) -> Fi
 
 
 def bounded_figure(free: PlaneRun, bounded: PlaneRun, half_width: float = HALF_WIDTH) -> Figure:
-    """Draw a constructed swish network, a code on the circle, and the least error on circles against their radius.
+    """Draw the maps of a constructed swish network and of a code on the circle, and their least error by radius.
 
     The constructed network is `identity_autoencoder`: the same layers as the trained `free` one, and exactly PCA.
     """
@@ -124,7 +125,7 @@ def bounded_figure(free: PlaneRun, bounded: PlaneRun, half_width: float = HALF_W
     along = float(np.arctan2(*subspace.basis[::-1, 0]))
     angle = along + np.linspace(
         0, 2 * np.pi, 721
-    )  # through the direction in which the constructed network is blind
+    )  # along the direction that the constructed network reconstructs perfectly
     circle = np.column_stack([np.cos(angle), np.sin(angle)])
     bound = decoder_range_bound(bounded.model)
     panels[1].plot(*(bound * circle).T, color=COLOURS[3], lw=1.5)
@@ -144,17 +145,17 @@ def bounded_figure(free: PlaneRun, bounded: PlaneRun, half_width: float = HALF_W
 
 
 def _everywhere(run: PlaneRun, model: Autoencoder) -> Adversaries:
-    """Anomalies of the constructed network: every point of its line; none is drawn, its threshold is the map's."""
+    """Placeholder for the constructed network, which reconstructs every point of its line; no anomaly is drawn."""
     return replace(_nowhere(run), threshold=float(np.quantile(model.error(run.x), 0.95)))
 
 
 def _nowhere(run: PlaneRun) -> Adversaries:
-    """Nothing was searched."""
+    """Placeholder for a network that was not searched."""
     return replace(run.strict, near_distance=np.full_like(run.strict.near_distance, np.nan))
 
 
 def images_figure(run: ImageRun, *, shown: int = 6) -> Figure:
-    """Draw the latent maps; below, adversarial images beside normal ones, each above its reconstruction."""
+    """Draw the latent maps and, below them, adversarial and normal images, each above its reconstruction."""
     figure = Figure(figsize=(11.5, 5.6), layout="constrained")
     rows = figure.add_gridspec(2, 1, height_ratios=[1.5, 1.0])
     top, bottom = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
@@ -207,7 +208,7 @@ def _latent_panels(figure: FigureBase, run: ImageRun) -> None:
 
 
 def missed_figure(table: pd.DataFrame) -> Figure:
-    """Draw a heat map of the shares missed: one row a method, one column a (model, criterion, set) group.
+    """Draw a heat map of the shares missed, with one row per method and one column per (model, criterion, set).
 
     `table` has columns ``method``, ``group`` and ``missed``; cells are means over the datasets with points.
     """

@@ -1,6 +1,6 @@
 """A convolutional autoencoder of digits with a two-dimensional code, and images that decode to themselves.
 
-scikit-learn's 8×8 digits are embedded; `load_mnist` reads the idx files of MNIST where the user has them.
+scikit-learn's 8×8 digits need no download; `load_mnist` reads the idx files of MNIST if the user has them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Digits(NamedTuple):
 
 
 def load_digits() -> Digits:
-    """Return scikit-learn's 1,797 digits of 8×8 pixels: embedded, no network."""
+    """Return scikit-learn's 1,797 digits of 8×8 pixels, which need no download."""
     from sklearn.datasets import load_digits as embedded
 
     bunch = embedded()
@@ -156,7 +156,7 @@ class ConvolutionalAutoencoder:
             nn.ConvTranspose2d(c, 1, 4, stride=2, padding=1), nn.Flatten(),
         ).double()  # fmt: skip
         rng = sampling.generator(seed, "unreliable", 20)
-        with torch.no_grad():  # He's weights, from our own generator: the same bits on any torch
+        with torch.no_grad():  # He's initial weights, from pyscore's own generator
             for parameter in self._parameters():
                 fan = parameter[0].numel()
                 scale = np.sqrt(2 / fan) if parameter.ndim > 1 else 0.0
@@ -220,7 +220,7 @@ class ConvolutionalAutoencoder:
         return lambda x: ((x - self.decoder(self.encoder(x))) ** 2).sum(dim=1)
 
     def decoder_jacobian(self, z: ArrayLike) -> Array:
-        """Jacobians (n, side², k) of decode: the derivative by u of uᵀJ, k columns instead of side² rows."""
+        """Jacobians (n, side², k) of decode, by differentiating uᵀJ by u: k passes instead of side²."""
         rows = torch.as_tensor(check.matrix("z", z, self.latent_dim)).requires_grad_()
         with torch.enable_grad(), one_thread():
             out = self.decoder(rows)
@@ -232,7 +232,7 @@ class ConvolutionalAutoencoder:
         return torch.stack(columns, dim=2).numpy()
 
     def decoder_bend(self, z: ArrayLike, weights: ArrayLike) -> Array:
-        """Zero Hessians (n, k, k): a ReLU network is linear piece by piece."""
+        """Hessians (n, k, k), which are zero: a ReLU network is piecewise linear."""
         z = check.matrix("z", z, self.latent_dim)
         check.array("weights", weights, (len(z), self.side**2))
         return np.zeros((*z.shape, self.latent_dim))
@@ -242,7 +242,7 @@ class ConvolutionalAutoencoder:
 
 
 class ImageRun(NamedTuple):
-    """A trained model, its images and what was found."""
+    """A trained model, its images and the adversarial images found."""
 
     digits: Digits
     classes: tuple[int, ...]
@@ -251,11 +251,11 @@ class ImageRun(NamedTuple):
     model: ConvolutionalAutoencoder
     prior: cure.GaussianPrior
     free: Adversaries
-    """Any pixel values, below the 95th percentile of the errors."""
+    """Images of any pixel values with an error below the 95th percentile."""
     strict: Adversaries
-    """Any pixel values, below the smallest error."""
+    """Images of any pixel values with an error below the smallest one."""
     pixels: Adversaries
-    """Pixels in [0, 1] and half the radius, below the 95th percentile."""
+    """Images with pixels in [0, 1], at half the radius, with an error below the 95th percentile."""
 
 
 def run_images(
@@ -267,7 +267,7 @@ def run_images(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> ImageRun:
-    """Train on some classes of digits, and search for images that decode to themselves yet resemble none.
+    """Train on some classes of digits, and search for images that are reconstructed well but resemble no digit.
 
     80 % of the images of the classes are for training (at most 2,000), the rest are the held-out normals.
     """
@@ -294,7 +294,7 @@ def run_images(
 
 
 class LatentMap(NamedTuple):
-    """Over a square of codes: how far a decoded image is from the data, and its reconstruction error."""
+    """Distance from the data and reconstruction error of decoded images, over a square of codes."""
 
     axes: tuple[Array, Array]
     distance: Array
@@ -304,7 +304,7 @@ class LatentMap(NamedTuple):
 
 
 def latent_map(run: ImageRun, *, stretch: float = 8.0, resolution: int = 81) -> LatentMap:
-    """Map codes up to `stretch` times as far from their mean as those of the data."""
+    """Compute the map for codes up to `stretch` times as far from the mean as those of the data."""
     codes = run.model.encode(run.train)
     centre, half = codes.mean(axis=0), stretch * np.abs(codes - codes.mean(axis=0)).max(axis=0)
     axes = tuple(np.linspace(c - h, c + h, resolution) for c, h in zip(centre, half, strict=True))

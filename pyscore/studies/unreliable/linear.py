@@ -5,9 +5,9 @@ a = x̄ + cVᵀ has r(a) = a, and for every row x_i
 
     ‖a − x_i‖² ≥ ‖(a − x_i)V‖² = ‖c − (x_i − x̄)V‖² ≥ max(0, ‖c‖ − ‖(x_i − x̄)V‖)²,
 
-the first since VVᵀ is a projection, the last by the triangle inequality. So the reconstruction error is zero at
-any distance from all data. A linear autoencoder trained to its minimum spans the same subspace (Baldi, Hornik
-1989).
+The first inequality holds because VVᵀ is a projection, the last by the triangle inequality. So there are points
+with reconstruction error zero at any distance from all data. A linear autoencoder trained to its minimum spans the
+same subspace (Baldi, Hornik 1989).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 EPS = float(np.finfo(np.float64).eps)
 K_ROUNDING = 8.0
-"""‖r(a) − a‖ ≤ K·(d + k)·eps·(‖x̄‖ + ‖c‖): two products of d and k terms, and V orthonormal to (d + k)·eps."""
+"""K in ‖r(a) − a‖ ≤ K·(d + k)·eps·(‖x̄‖ + ‖c‖), the rounding of two products and of V's columns."""
 
 
 class Subspace(NamedTuple):
@@ -52,7 +52,7 @@ class Subspace(NamedTuple):
         return self.mean + centred @ self.basis @ self.basis.T
 
     def point(self, c: ArrayLike) -> Array:
-        """Points x̄ + cVᵀ (m, d) for coordinates c (m, k): reconstructed perfectly, however long c is."""
+        """Points x̄ + cVᵀ (m, d) for coordinates c (m, k), which are reconstructed perfectly for every c."""
         return self.mean + check.matrix("c", c, self.basis.shape[1]) @ self.basis.T
 
 
@@ -83,7 +83,7 @@ def distance_bound(x: ArrayLike, subspace: Subspace, c: ArrayLike) -> Array:
 
 
 def rounding_bound(subspace: Subspace, c: ArrayLike) -> Array:
-    """Largest ‖reconstruct(a) − a‖ (m,) that rounding allows at a = point(c): exactly reconstructed means this."""
+    """Bound (m,) on the rounding error ‖reconstruct(a) − a‖ at a = point(c)."""
     scale = np.linalg.norm(subspace.mean) + np.linalg.norm(check.matrix("c", c), axis=1)
     return K_ROUNDING * sum(subspace.basis.shape) * EPS * scale
 
@@ -100,7 +100,7 @@ class LinearAutoencoder(NamedTuple):
     decoder_bias: Array
     """(d,), zero without bias."""
     gradient_norm: float
-    """Of the mean squared error where training ended."""
+    """Norm of the gradient of the mean squared error at the end of training."""
 
     def reconstruct(self, x: ArrayLike) -> Array:
         """Output (n, d) for rows x (n, d)."""
@@ -112,8 +112,8 @@ def train_linear_autoencoder(
 ) -> LinearAutoencoder:
     """Minimise (1/n) Σ ‖x − r(x)‖² over E, D and the biases by L-BFGS, from a random start.
 
-    Every local minimum is global (Baldi, Hornik 1989), and there the range is the principal subspace: of the
-    centred data with a bias, of the raw data (through the origin) without.
+    Every local minimum is global (Baldi, Hornik 1989). There the range of r is the principal subspace, of the
+    centred data with a bias, and of the raw data (through the origin) without one.
     """
     x = check.matrix("x", x)
     check.finite("x", x)

@@ -1,4 +1,4 @@
-"""Autoencoders of two-dimensional data with a one-dimensional bottleneck: where is their error small?"""
+"""Maps of the reconstruction error of autoencoders with a one-dimensional bottleneck on two-dimensional data."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = ["ARCHITECTURES", "SHAPES", "Architecture", "PlaneRun", "error_map", "
 
 SHAPES = ("gaussian", "parabola")
 HALF_WIDTH = 20.0
-"""Of the map's square, in deviations of the data."""
+"""Half the width of the map's square, in deviations of the data."""
 
 
 class Architecture(NamedTuple):
-    """A network of the plane."""
+    """An autoencoder of two-dimensional data."""
 
     label: str
     sizes: tuple[int, ...]
@@ -48,20 +48,20 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("swish [2,100,20,1,20,100,2]", DEEP, "swish"),
     Architecture("swish on a circle [2,100,20,2,20,100,2]", (2, 100, 20, 2, 20, 100, 2), "swish", "sphere"),
 )
-"""Those of the paper, swish and tanh beside them, and a bounded code: the circle, which is one-dimensional too."""
+"""The networks of the paper, the same with swish and tanh, and one whose code lies on the circle."""
 
 
 class PlaneRun(NamedTuple):
-    """One trained network and what was found."""
+    """One trained network and the adversarial anomalies found."""
 
     shape: str
     architecture: Architecture
     x: Array
     model: Autoencoder
     strict: Adversaries
-    """Below the smallest error of the data."""
+    """Points with an error below the smallest error of the data."""
     lenient: Adversaries
-    """Below the 95th percentile of the errors."""
+    """Points with an error below the 95th percentile of the data's errors."""
 
 
 def plane_data(shape: str, n: int = 300, seed: int = 0) -> Array:
@@ -92,7 +92,7 @@ def run_plane(
     architectures: Sequence[Architecture] = ARCHITECTURES,
     progress: Callable[[str], None] | None = None,
 ) -> list[PlaneRun]:
-    """Train every architecture on every shape and attack it."""
+    """Train every architecture on every shape of data and search for its adversarial anomalies."""
     runs = []
     for shape in SHAPES:
         x = plane_data(shape, seed=seed)
@@ -114,7 +114,7 @@ def run_plane(
 
 
 def summary(runs: Sequence[PlaneRun], *, half_width: float = HALF_WIDTH, resolution: int = 201) -> pd.DataFrame:
-    """One row a network: its errors, how much of the empty square looks normal, and how far the search got.
+    """Return one row per network: its errors, the blind area of the square, and the results of the searches.
 
     ``blind_area`` is the share of the square, outside the radius around every point, with an error below the 95th
     percentile of the data's.

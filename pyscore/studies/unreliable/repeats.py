@@ -1,4 +1,7 @@
-"""Attacks on several seeds: each dataset and seed is kept in a file, so that a killed run goes on, and pooled."""
+"""Searches with several seeds.
+
+The result of each dataset and seed is kept in a file, so a killed run can resume.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,16 @@ ATTACK = ["dataset", "model", "attacked", "criterion"]
 def run_kept(
     folder: Path, name: str, seed: int, effort: Effort, baselines: Sequence[str], progress: Callable[[str], None]
 ) -> Result:
-    """`run_dataset`, unless ``folder/runs`` has its result for the same effort, baselines and version.
+    """Return the result of `run_dataset`, read from ``folder/runs`` if the same was run before.
 
     Raises
     ------
     InvalidInput
-        If the file that is there is damaged.
+        If the file of an earlier run is damaged.
     """
     path = folder / FOLDER / f"{name}-{seed}.json"
     asked: dict[str, Any] = {"effort": dataclasses.asdict(effort), "baselines": baselines, "version": __version__}
-    asked = json.loads(json.dumps(asked))  # as it will be read: tuples are lists
+    asked = json.loads(json.dumps(asked))  # in the form in which it is read back, where tuples are lists
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The experiments, one function a part: each writes its tables and figures and returns its section in Markdown."""
+"""The parts of the study, one function each, which writes tables and figures and returns a section in Markdown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Progress = Callable[[str], None]
 
 
 class Options(NamedTuple):
-    """What a run was asked for."""
+    """Options of a run."""
 
     folder: Path
     datasets: tuple[str, ...] = data.DATASETS
@@ -37,11 +37,11 @@ class Options(NamedTuple):
     quick: bool = False
     mnist: Path | None = None
     repeats: int = 1
-    """Of the datasets: seeds `seed`, `seed` + 1, …."""
+    """Number of seeds for each dataset: `seed`, `seed` + 1, …."""
 
 
 class Section(NamedTuple):
-    """Markdown with ``{folder}`` before each figure's name, and the figures of a summary."""
+    """A section in Markdown, with ``{folder}`` before each figure's name, and its numbers for the summary."""
 
     text: str
     facts: dict[str, Any]
@@ -185,7 +185,7 @@ def images_part(options: Options, progress: Progress) -> Section:
 
 
 def tabular_part(options: Options, progress: Progress) -> Section:
-    """Attack every dataset; the tables of each are written as it ends, and a run that was killed goes on."""
+    """Attack every dataset. Tables are written after each one, so that a run that was killed can resume."""
     effort = tabular.Effort.quick() if options.quick else tabular.Effort()
     seeds = range(options.seed, options.seed + options.repeats)
     parts: list[tabular.Result] = []
@@ -266,12 +266,12 @@ def run_part(name: str, options: Options, progress: Progress) -> Section:
 
 
 def check_page(page: Path) -> None:
-    """Raise as `update_page` unless the page is there and has the markers."""
+    """Raise as `update_page` does if the page is missing or lacks the markers."""
     replace_part(page, *MARKERS, "", check=True)
 
 
 def update_page(page: Path, sections: Sequence[str], prefix: str) -> None:
-    """Replace what stands between the markers of a page by the sections, figures linked below `prefix`.
+    """Replace the text between the markers of a page by the sections; `prefix` is put before each figure's name.
 
     Raises
     ------

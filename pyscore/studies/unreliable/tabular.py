@@ -1,4 +1,4 @@
-"""The ten datasets: adversarial anomalies of the reconstruction error, and what the other scores say of them."""
+"""Adversarial anomalies of the reconstruction error on the ten datasets, and the other scores of these points."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ __all__ = ["CRITERIA", "MODELS", "Effort", "Result", "run_dataset", "svae_error"
 
 MODELS = ("SVAE", "AE swish", "AE ReLU")
 CRITERIA = ("strict", "lenient")
-"""Strict: below the smallest error of a normal training row. Lenient: below the 95th percentile of them."""
+"""Strict: an error below the smallest one of a normal training row. Lenient: below their 95th percentile."""
 MOST_NORMALS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How long to train and to search."""
+    """How much work training and search do."""
 
     steps: int = 1000
     budget: Budget = field(default_factory=Budget)
     adaptive: Budget | None = field(default_factory=lambda: Budget(restarts=16, steps=100, rounds=8))
-    """For the search on `proposed` itself, whose gradient is by differences; None leaves it out."""
+    """Budget of the search on `proposed`, whose gradient is computed by differences; None leaves it out."""
 
     @classmethod
     def quick(cls) -> Effort:
-        """Return a third of the search, with ADAM's usual memory."""
+        """Return a third of the work, with ADAM's usual decay rates."""
         usual: dict[str, Any] = {"rate": 0.1, "betas": (0.9, 0.999)}
         return cls(
             budget=Budget(restarts=32, steps=150, rounds=10, **usual),
@@ -64,21 +64,21 @@ class Effort:
 
 
 class Result(NamedTuple):
-    """What one dataset gave."""
+    """The results of one dataset."""
 
     attacks: list[dict[str, Any]]
-    """A row a model and criterion: how far the search got."""
+    """One row per model and criterion: the results of the search."""
     missed: list[dict[str, Any]]
-    """A row a model, criterion, set of points and method: the share still missed."""
+    """One row per model, criterion, set of points and method: the share that the method misses."""
     aucs: list[dict[str, Any]]
-    """A row a baseline: its AUC on the test rows, without any attack."""
+    """One row per baseline: its AUC on the test rows, without adversarial points."""
 
 
 def svae_error(model: SVAE) -> DifferentiableScore:
     """Squared reconstruction error of an SVAE, differentiable, in float64."""
     layers = {
         name: torch.as_tensor(value.astype(np.float64)) for name, value in model.parameters().items()
-    }  # float32 weights are exact in float64, so that `reconstruction` is this error to rounding
+    }  # float32 weights are exact in float64, so this error equals `reconstruction` up to rounding
 
     def stack(name: str, count: int) -> list[tf.Layer]:
         return [(layers[f"{name}.{i}.weight"], layers[f"{name}.{i}.bias"]) for i in range(count)]
@@ -95,7 +95,7 @@ def svae_error(model: SVAE) -> DifferentiableScore:
 
 
 class _Target(NamedTuple):
-    """A trained model under attack."""
+    """A trained model whose error is searched for adversarial anomalies."""
 
     name: str
     model: SVAE | Autoencoder
@@ -132,10 +132,10 @@ def run_dataset(
     baselines: Iterable[str] = tuple(BASELINES),
     progress: Callable[[str], None] | None = None,
 ) -> Result:
-    """Train each model on split `seed` of a dataset, attack its error, and score what was found.
+    """Train each model on split `seed` of a dataset, attack its error, and score the points found.
 
-    The normals that set thresholds of the search are training rows; those that set the 95th percentile for
-    "missed" are at most 500 test rows.
+    Normal training rows set the thresholds of the search. At most 500 normal test rows set the 95th percentile
+    that decides which points are missed.
     """
     for model_name in models:
         check.choice("model", model_name, MODELS)
@@ -191,7 +191,7 @@ def _missed(
     others: dict[str, Scorer],
     normal: Array,
 ) -> list[dict[str, Any]]:
-    """Shares missed of the first anomalies found, and of the farthest."""
+    """Shares missed among the first anomalies found, and among the farthest."""
     rows = []
     for name, points in (("near", found.near[found.found]), ("far", found.far[found.found])):
         densities = cure.density_scores(target.model, points, target.prior) if len(points) else of_normal.iloc[:0]
@@ -203,10 +203,10 @@ def _missed(
 def _adaptive(
     model: SVAE, rows: Array, normal: Array, radius: float, starts: Array, budget: Budget, seed: int
 ) -> Adversaries:
-    """Attack `proposed` under EXACT itself, by an adversary who knows it."""
+    """Attack the score `proposed` under EXACT, searching on this score itself."""
 
     def anomaly(x: Array) -> Array:
-        """−log-density; far beyond any model's range the bound of the scores' input is respected."""
+        """−log-density. Points far away are clipped to the largest input that the scores accept."""
         return -scores.score(model, np.clip(x, -1e14, 1e14), "proposed", backend="torch")
 
     threshold = float(np.quantile(anomaly(normal), 0.95))
