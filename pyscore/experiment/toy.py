@@ -31,7 +31,7 @@ __all__ = [
 
 MEAN, VARIANCE, NOISE = 0.5, 0.15, 0.01
 """p(z) = N(0.5, 0.15) and p(e) = N(0, 0.01·I). The paper does not say whether 0.15 is a variance or a deviation.
-It is read as a variance because 0.01·I is one, and because a deviation of 0.15 would let the noise hide the bend."""
+It is read as a variance because 0.01·I is one, and because with a deviation of 0.15 the noise hides the bend."""
 
 WINDOW = ((-1.0, 3.0), (-1.5, 2.5))
 """Range of x₁ and of x₂ in the maps."""
