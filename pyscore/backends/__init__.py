@@ -42,7 +42,13 @@ _cache: dict[tuple[str, str, str | None], Backend] = {}
 
 
 def available_backends() -> dict[str, str | None]:
-    """Return name → None for each backend that runs here, or the reason why it does not."""
+    """Return name → None for each backend that runs here, or the reason why it does not.
+
+    Examples
+    --------
+    >>> pyscore.available_backends()["numpy"] is None  # it runs everywhere
+    True
+    """
     return {name: _probe(name) for name in BACKENDS}
 
 
@@ -72,6 +78,12 @@ def get_backend(name: str | Backend = "numpy", *, dtype: Any = None, device: str
         If there is no backend of that name.
     BackendUnavailable
         If it cannot run on this machine; the text says why, what to install and what is available.
+
+    Examples
+    --------
+    >>> backend = pyscore.get_backend("numpy")
+    >>> backend.log_likelihood([[1.0, 0.0]], [[0.0, 0.0]]).round(3).tolist()
+    [-2.338]
     """
     if isinstance(name, Backend):
         return name

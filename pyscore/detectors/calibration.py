@@ -47,6 +47,11 @@ def quantile_threshold(scores: ArrayLike, quantile: float) -> float:
     ------
     InvalidInput
         If `quantile` is outside [0, 1], or there is no finite score, or one is NaN.
+
+    Examples
+    --------
+    >>> pyscore.calibration.quantile_threshold([0.0, 1.0, 2.0, 3.0, 4.0], 0.75)
+    3.0
     """
     scores = _scores("scores", scores)
     if not 0.0 <= (share := check.real("quantile", quantile, at_least=0.0)) <= 1.0:
@@ -57,7 +62,15 @@ def quantile_threshold(scores: ArrayLike, quantile: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class FalsePositiveThreshold:
-    """A threshold for a required false-positive rate, and what the calibration rows can guarantee."""
+    """A threshold for a required false-positive rate, and what the calibration rows can guarantee.
+
+    Examples
+    --------
+    >>> scores = np.arange(100.0)  # of 100 normal rows
+    >>> found = pyscore.calibration.false_positive_threshold(scores, 0.05)
+    >>> found.sufficient, found.rows_needed
+    (True, 59)
+    """
 
     threshold: float
     """A row is flagged if its score is above it."""
@@ -119,6 +132,12 @@ def false_positive_threshold(
     -------
     FalsePositiveThreshold
         Printed, it states whether n suffices. If not, its threshold is the largest score.
+
+    Examples
+    --------
+    >>> scores = np.arange(100.0)  # of 100 normal rows
+    >>> pyscore.calibration.false_positive_threshold(scores, 0.05).threshold
+    98.0
     """
     scores = _scores("scores", scores)
     rate, n = _fraction("rate", rate), scores.size
@@ -178,6 +197,11 @@ def conformal_p_values(calibration: ArrayLike, scores: ArrayLike) -> Array:
     Returns
     -------
     (m,) array in (0, 1]
+
+    Examples
+    --------
+    >>> pyscore.calibration.conformal_p_values([0.0, 1.0, 2.0], [1.5, 9.0]).tolist()
+    [0.5, 0.25]
     """
     calibration = np.sort(_scores("calibration", calibration))
     scores = _scores("scores", scores, empty=True)
@@ -195,6 +219,11 @@ def benjamini_hochberg(p_values: ArrayLike, fdr: float) -> NDArray[np.bool_]:
     Returns
     -------
     (m,) boolean array
+
+    Examples
+    --------
+    >>> pyscore.calibration.benjamini_hochberg([0.001, 0.9, 0.04], fdr=0.1).tolist()
+    [True, False, True]
     """
     p = check.vector("p_values", p_values, "m")
     if not ((p >= 0) & (p <= 1)).all():
@@ -212,7 +241,13 @@ def benjamini_hochberg(p_values: ArrayLike, fdr: float) -> NDArray[np.bool_]:
 
 @netted
 def linear_probability(train: ArrayLike, scores: ArrayLike) -> Array:
-    """Probability (s − min) / (max − min) by the range of the finite training scores, clipped to [0, 1]."""
+    """Probability (s − min) / (max − min) by the range of the finite training scores, clipped to [0, 1].
+
+    Examples
+    --------
+    >>> pyscore.calibration.linear_probability([0.0, 4.0], [1.0, 9.0]).tolist()
+    [0.25, 1.0]
+    """
     train, scores = _clipped(_scores("train", train)), _scores("scores", scores, empty=True)
     low, high = 0.5 * train.min(), 0.5 * train.max()  # halves, whose difference cannot overflow
     if high == low:
@@ -222,7 +257,13 @@ def linear_probability(train: ArrayLike, scores: ArrayLike) -> Array:
 
 @netted
 def unify_probability(train: ArrayLike, scores: ArrayLike) -> Array:
-    """Probability max(0, erf((s − mean) / (√2·deviation))) by the finite training scores; Kriegel et al., 2011."""
+    """Probability max(0, erf((s − mean) / (√2·deviation))) by the finite training scores; Kriegel et al., 2011.
+
+    Examples
+    --------
+    >>> pyscore.calibration.unify_probability([0.0, 2.0], [1.0, 3.0]).round(3).tolist()
+    [0.0, 0.954]
+    """
     train, scores = _scores("train", train), _scores("scores", scores, empty=True)
     _clipped(train)  # the same complaint
     finite = train[np.isfinite(train)]
@@ -239,6 +280,12 @@ def prediction_confidence(train: ArrayLike, scores: ArrayLike, threshold: float,
 
     Of n training scores, i are ≤ s; the chance of being an outlier, 1 − BinomialCDF(n − ⌊n·contamination⌋; n,
     (1+i)/(2+n)), or what is left of it to 1 for a row that is not flagged.
+
+    Examples
+    --------
+    >>> train = np.arange(10.0)
+    >>> pyscore.calibration.prediction_confidence(train, [20.0], 8.5, contamination=0.1).round(3).tolist()
+    [0.419]
     """
     train, scores = np.sort(_scores("train", train)), _scores("scores", scores, empty=True)
     if not 0.0 <= (share := check.real("contamination", contamination, at_least=0.0)) <= 1.0:

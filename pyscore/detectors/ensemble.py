@@ -79,7 +79,17 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class StackEnsemble:
-    """The members of a fitted ensemble."""
+    """The members of a fitted ensemble.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((60, 3))
+    >>> grid = {"latent_dims": (2,), "betas": (0.1, 1.0), "cs": (0.1,)}
+    >>> config = pyscore.TrainConfig(steps=5)
+    >>> ensemble = pyscore.detectors.StackEnsemble.fit(x, config, grid=grid, trim=0.0, hidden_dim=8)
+    >>> len(ensemble.members), ensemble.decision_function(x).shape
+    (2, (60,))
+    """
 
     members: tuple[Member, ...]
     kept: Array
@@ -172,7 +182,14 @@ def _trained(
 
 
 def tail(known: Array, values: Array) -> Array:
-    """−log of the conformal p-values (m,) of values among known ones (n,), lower = rarer; NaN counts as lowest."""
+    """−log of the conformal p-values (m,) of values among known ones (n,), lower = rarer; NaN counts as lowest.
+
+    Examples
+    --------
+    >>> rarity = pyscore.detectors.ensemble.tail(np.array([1.0, 2.0, 3.0]), np.array([0.5, 2.5]))
+    >>> rarity.round(3).tolist()  # −log 1/4, −log 3/4
+    [1.386, 0.288]
+    """
     return -np.log(conformal_p_values(-known, -np.where(np.isnan(values), -np.inf, values)))
 
 

@@ -117,6 +117,16 @@ class ManifoldScorer(BaseEstimator):  # type: ignore[misc]
     that it is a density, and that of a flow for d = k; the paper takes all d, which differs by a constant.
     "residual" is σ² = Σ‖x − f(z)‖² / (n·normal_dim). With an encoder, `proposed` is at g(x), and `projected` at
     the projection, for which g(x) is one start more; without one they are the same.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> decoder, encoder = torch.nn.Linear(2, 5), torch.nn.Linear(5, 2)
+    >>> x = np.random.default_rng(0).standard_normal((40, 5))
+    >>> scorer = pyscore.ManifoldScorer(decoder, encoder).fit(x)
+    >>> scorer.score_samples(x).shape, scorer.manifold_dim_, scorer.normal_dim_
+    ((40,), 2, 3)
     """
 
     @_with_former_name

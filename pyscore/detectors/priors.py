@@ -36,7 +36,13 @@ class Prior(Protocol):
 
 
 class StandardNormal:
-    """N(0, I) on R^k: log p(z) = −½|z|² − (k/2) log 2π."""
+    """N(0, I) on R^k: log p(z) = −½|z|² − (k/2) log 2π.
+
+    Examples
+    --------
+    >>> pyscore.priors.StandardNormal(2).log_density([[0.0, 0.0]]).round(3).tolist()  # −log 2π
+    [-1.838]
+    """
 
     spherical = False
 
@@ -54,7 +60,13 @@ class StandardNormal:
 
 
 class UniformSphere:
-    """Uniform on the unit sphere in R^k: log p(z) = −log area."""
+    """Uniform on the unit sphere in R^k: log p(z) = −log area.
+
+    Examples
+    --------
+    >>> pyscore.priors.UniformSphere(2).log_density([[1.0, 0.0]]).round(3).tolist()  # −log 2π
+    [-1.838]
+    """
 
     spherical = True
 
@@ -80,6 +92,12 @@ class VMFMixture:
     kappa : (p,) array, concentrations, κ ≥ 0
     weights : (p,) array, optional
         Positive; normalised to sum to one. Equal by default, as in a VampPrior.
+
+    Examples
+    --------
+    >>> prior = pyscore.priors.VMFMixture([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0])
+    >>> prior.log_density([[1.0, 0.0]]).round(3).tolist()
+    [-1.838]
     """
 
     spherical = True
@@ -118,6 +136,12 @@ class GaussianMixture:
     covariances : (p, k, k) array, symmetric and positive definite
     weights : (p,) array, optional
         Positive; normalised to sum to one. Equal by default.
+
+    Examples
+    --------
+    >>> prior = pyscore.priors.GaussianMixture([[0.0], [1.0]], [[[1.0]], [[1.0]]])
+    >>> prior.log_density([[0.5]]).round(3).tolist()
+    [-1.044]
     """
 
     spherical = False

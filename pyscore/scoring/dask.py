@@ -68,6 +68,15 @@ def score_dask(
         naming column and row.
     BackendUnavailable
         If Dask is not installed.
+
+    Examples
+    --------
+    >>> import dask.dataframe, pandas as pd
+    >>> table = pd.DataFrame(np.random.default_rng(0).standard_normal((60, 3)), columns=["a", "b", "c"])
+    >>> fitted = pyscore.fit(table, pyscore.TrainConfig(steps=5), latent_dim=2, hidden_dim=8)
+    >>> frame = dask.dataframe.from_pandas(table, npartitions=2)
+    >>> pyscore.scoring.score_dask(fitted, frame).compute().shape
+    (60, 1)
     """
     dask = _dask()
     convention = convention or fitted.convention

@@ -75,6 +75,14 @@ def explain(
     ------
     InvalidInput, ShapeError
         As `FittedModel.scores`.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((60, 3))
+    >>> fitted = pyscore.fit(x, pyscore.TrainConfig(steps=5), latent_dim=2, hidden_dim=8)
+    >>> lines = pyscore.scoring.explain.explain(fitted, x[:1])
+    >>> len(lines), lines["feature"].tolist()
+    (3, ['x0', 'x1', 'x2'])
     """
     check.choice("name", name, scores.SCORES)
     convention, engine = convention or fitted.convention, get_backend(backend)

@@ -42,7 +42,16 @@ DETECTOR = "detector."
 
 @dataclass(frozen=True, eq=False)
 class PendingVariance:
-    """The variance of a model's residuals, not estimated yet, and the training rows that it needs."""
+    """The variance of a model's residuals, not estimated yet, and the training rows that it needs.
+
+    Examples
+    --------
+    >>> model = pyscore.SVAE.initialise(5, latent_dim=3, hidden_dim=8)
+    >>> x = np.random.default_rng(0).standard_normal((4, 5))
+    >>> pending = pyscore.scoring.fitted.PendingVariance.of(model, x)
+    >>> pending.value() > 0
+    True
+    """
 
     model: SVAE
     rows: Array
@@ -77,7 +86,17 @@ class _Variance:
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A trained SVAE together with its standardisation and the convention of its scores."""
+    """A trained SVAE together with its standardisation and the convention of its scores.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((60, 3))
+    >>> fitted = pyscore.fit(x, pyscore.TrainConfig(steps=5), latent_dim=2, hidden_dim=8)
+    >>> fitted.save("model.safetensors")
+    >>> again = pyscore.FittedModel.load("model.safetensors")
+    >>> bool((again.scores(x, ["prior"]) == fitted.scores(x, ["prior"])).all(axis=None))
+    True
+    """
 
     model: SVAE
     standardiser: Standardiser
@@ -316,6 +335,11 @@ def check_names(columns: Sequence[Any]) -> tuple[str, ...]:
     InvalidInput
         If a name is no text, is not valid Unicode, or holds characters that a terminal obeys instead of showing
         them (ESC and other controls, changes of direction); or if two are the same.
+
+    Examples
+    --------
+    >>> pyscore.scoring.fitted.check_names(["age", "weight"])
+    ('age', 'weight')
     """
     for name in columns:
         if not isinstance(name, str):
@@ -392,6 +416,13 @@ def fit(
     InvalidInput
         If the table has text, NaN (unless imputed), infinite or huge values, fewer than 2 rows, or nothing that
         varies.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((60, 3))
+    >>> fitted = pyscore.fit(x, pyscore.TrainConfig(steps=5), latent_dim=2, hidden_dim=8)
+    >>> fitted.scores(x, ["proposed"]).shape
+    (60, 1)
     """
     from pyscore.training.config import TrainConfig
     from pyscore.training.train import train

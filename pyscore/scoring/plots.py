@@ -116,6 +116,15 @@ def plot_explanation(lines: Any, *, typical: Mapping[str, float] | None = None, 
     ------
     InvalidInput
         If `lines` are not those of one row.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((60, 3))
+    >>> fitted = pyscore.fit(x, pyscore.TrainConfig(steps=5), latent_dim=2, hidden_dim=8)
+    >>> lines = pyscore.scoring.explain.explain(fitted, x[:1])
+    >>> figure = pyscore.plots.plot_explanation(lines)
+    >>> len(figure.axes)
+    2
     """
     lines = lines if isinstance(lines, pd.DataFrame) else pd.DataFrame(lines.to_dict(as_series=False))
     if lines.empty or lines["feature"].duplicated().any() or lines["row"].nunique() != 1:

@@ -44,7 +44,13 @@ LARGEST = check.LARGEST
 
 @dataclass(frozen=True)
 class Score:
-    """A sum of terms."""
+    """A sum of terms.
+
+    Examples
+    --------
+    >>> pyscore.SCORES["proposed"].terms
+    ('log_likelihood', 'log_prior', 'decoder_volume')
+    """
 
     terms: tuple[str, ...]
     formula: str
@@ -97,7 +103,13 @@ _ITERATES = frozenset({"numba", "torch"})
 
 
 def available_scores(convention: Convention | str = EXACT) -> tuple[str, ...]:
-    """Return the names of the scores that a convention defines (`corrected` has no original form here)."""
+    """Return the names of the scores that a convention defines (`corrected` has no original form here).
+
+    Examples
+    --------
+    >>> "corrected" in pyscore.scoring.scores.available_scores("original")
+    False
+    """
     exact = get_convention(convention).corrected_volume == "exact"
     return tuple(s for s in SCORES if s != "corrected" or exact)
 
@@ -120,7 +132,15 @@ def score(
     seed: int = 0,
     draws: VMFDraws | None = None,
 ) -> Array:
-    """Log-density of each row under one score, Σ of its terms; see `score_table`."""
+    """Log-density of each row under one score, Σ of its terms; see `score_table`.
+
+    Examples
+    --------
+    >>> model = pyscore.SVAE.initialise(5, latent_dim=3, hidden_dim=8)
+    >>> x = np.random.default_rng(0).standard_normal((4, 5))
+    >>> pyscore.score(model, x, "proposed").shape
+    (4,)
+    """
     table = score_table(
         model, x, [name], sigma2=sigma2, convention=convention, backend=backend, seed=seed, draws=draws
     )
@@ -167,6 +187,14 @@ def score_table(
     ------
     InvalidInput, ShapeError
         If `x` holds NaN or infinite values or has the wrong width, or a name is unknown.
+
+    Examples
+    --------
+    >>> model = pyscore.SVAE.initialise(5, latent_dim=3, hidden_dim=8)
+    >>> x = np.random.default_rng(0).standard_normal((4, 5))
+    >>> table = pyscore.score_table(model, x, ["reconstruction", "proposed"])
+    >>> list(table.columns), len(table)
+    (['reconstruction', 'proposed'], 4)
     """
     convention = get_convention(convention)
     names = _names(names, convention)
@@ -248,6 +276,16 @@ def score_terms(
 
     ``decoder_volume`` is −w·log_volume(J_dec), ``encoder_volume`` is +w·log_volume(J_enc), and
     ``latent_error`` is −‖z − ẑ‖² (ORIGINAL: +). Arguments, errors and warnings as in `score_table`.
+
+    Examples
+    --------
+    >>> model = pyscore.SVAE.initialise(5, latent_dim=3, hidden_dim=8)
+    >>> x = np.random.default_rng(0).standard_normal((4, 5))
+    >>> terms = pyscore.score_terms(model, x, ["proposed"])
+    >>> list(terms.columns)
+    ['log_likelihood', 'log_prior', 'decoder_volume']
+    >>> bool(np.allclose(terms.sum(axis=1), pyscore.score(model, x, "proposed")))
+    True
     """
     if not hasattr(model, "input_dim"):
         raise InvalidInput(
@@ -362,6 +400,14 @@ def project(
     Notes
     -----
     Section 3.3. See `reference.project`, and `projection_report` for a table.
+
+    Examples
+    --------
+    >>> model = pyscore.SVAE.initialise(5, latent_dim=3, hidden_dim=8)
+    >>> x = np.random.default_rng(0).standard_normal((4, 5))
+    >>> found = pyscore.scoring.scores.project(model, x)
+    >>> found.z.shape, bool(np.allclose(np.linalg.norm(found.z, axis=1), 1.0))
+    ((4, 3), True)
     """
     convention = get_convention(convention)
     x = rows_without_names("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
@@ -389,6 +435,14 @@ def projection_report(
     DataFrame (n rows)
         ``encoder_distance`` ‖x − f(g(x))‖, ``distance`` ‖x − f(z')‖ at the projection, ``gradient_norm`` ‖Jᵀe‖
         there (zero at a minimum) and ``iterations``.
+
+    Examples
+    --------
+    >>> model = pyscore.SVAE.initialise(5, latent_dim=3, hidden_dim=8)
+    >>> x = np.random.default_rng(0).standard_normal((4, 5))
+    >>> report = pyscore.scoring.scores.projection_report(model, x)
+    >>> bool((report["distance"] <= report["encoder_distance"] * (1 + 1e-12)).all())
+    True
     """
     convention = get_convention(convention)
     x = rows_without_names("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
@@ -415,6 +469,13 @@ def residual_variance(
     At most `RESIDUAL_ROWS` rows, evenly spaced, are projected: a relative standard error of
     √(2/(1000·(d−k+1))), below 5 %. See `reference.residual_variance`. By default the projection is compiled
     (numba, in float64) where it can be, which takes a hundredth of the reference's time.
+
+    Examples
+    --------
+    >>> model = pyscore.SVAE.initialise(5, latent_dim=3, hidden_dim=8)
+    >>> x = np.random.default_rng(0).standard_normal((4, 5))
+    >>> pyscore.scoring.scores.residual_variance(model, x, backend="numpy") > 0
+    True
     """
     x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
     x = residual_rows(x)

@@ -277,6 +277,16 @@ def score_files(
     Notes
     -----
     A run that was killed is taken up where it was by the same call, if model, input and options are the same.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame(np.random.default_rng(0).standard_normal((60, 3)), columns=["a", "b", "c"])
+    >>> table.to_parquet("rows.parquet")
+    >>> fitted = pyscore.fit(table, pyscore.TrainConfig(steps=5), latent_dim=2, hidden_dim=8)
+    >>> result = pyscore.scoring.score_files(fitted, "rows.parquet", "scores.parquet")
+    >>> pd.read_parquet("scores.parquet").shape
+    (60, 1)
     """
     paths = input_files(source, fitted)
     check_target(target, paths)
