@@ -87,7 +87,7 @@ def test_no_network_names_both_ways_out(tmp_path, monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.delenv("PYSCORE_DATA", raising=False)
-    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path)
+    monkeypatch.setattr("pyscore.data.datasets.user_cache", lambda: tmp_path)
     monkeypatch.setattr(pooch, "retrieve", offline)
     with pytest.raises(DataUnavailable, match=r"pyscore data fetch yeast.*set PYSCORE_DATA"):
         data.load_dataset("yeast")
@@ -99,7 +99,7 @@ def test_download_asks_for_the_pinned_commit_and_hash(tmp_path, monkeypatch):
 
     asked = []
     monkeypatch.delenv("PYSCORE_DATA", raising=False)
-    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path)
+    monkeypatch.setattr("pyscore.data.datasets.user_cache", lambda: tmp_path)
     monkeypatch.setattr(pooch, "retrieve", lambda url, known_hash, **rest: asked.append((url, known_hash, rest)))
     data.fetch("haberman")
     assert len(asked) == 6

@@ -1,8 +1,7 @@
 """Activations on Lanes: value and first derivative together, since both come from the same exponential."""
 
-from numba import njit
-
 from pyscore.errors import InvalidInput
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._math import exp_negative, expm1_negative, log1p_exp_negative, ndtr, sigmoid
 from pyscore.kernels.cpu._simd import LANES, fma, load, narrow_like, select, splat, store, vabs
 

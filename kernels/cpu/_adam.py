@@ -1,8 +1,7 @@
 """ADAM on a flat array of parameters."""
 
-from numba import njit
-
 from pyscore._core.constants import BETAS
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._simd import LANES, load, narrow_like, sqrt, store, widen
 
 __all__ = ["adam"]

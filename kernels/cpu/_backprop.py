@@ -5,9 +5,8 @@ panels that the register tile reads (see `_network.pack`) all through training, 
 and Wᵀ, which the deltas are pushed through, is written anew after each update.
 """
 
-from numba import njit
-
 from pyscore.kernels.cpu._activations import activate
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._network import BIAS_AT, INPUTS, OUTPUTS, WEIGHTS_AT, layer_product, padded
 from pyscore.kernels.cpu._simd import LANES, TILE_ROWS, load, splat, store
 from pyscore.kernels.cpu._transpose import features_to_lanes, features_to_panels, split_lanes, transpose_panel

@@ -1,7 +1,6 @@
 """MMD of one training batch with its gradient: a few hundred points, all pairs of which stay in the cache."""
 
-from numba import njit
-
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._network import layer_product, padded
 from pyscore.kernels.cpu._simd import LANES, PAIR_SLOTS, TILE_ROWS, load, select, slot_sum, splat, store, widen
 

@@ -1,7 +1,5 @@
 """Activations with their first two derivatives, on Lanes: what the Hessian of a network needs of a layer."""
 
-from numba import njit
-
 from pyscore.kernels.cpu._activations import (
     _elu,
     _gelu,
@@ -12,6 +10,7 @@ from pyscore.kernels.cpu._activations import (
     _softplus,
     _tanh,
 )
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._math import ndtr, sigmoid
 from pyscore.kernels.cpu._simd import LANES, fma, load, narrow_like, select, splat, store
 

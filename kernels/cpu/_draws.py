@@ -6,8 +6,9 @@ Words come from Philox, keyed by the seed and the row: what a row draws depends 
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._math import log
 from pyscore.kernels.cpu._philox import philox, unit_interval
 from pyscore.kernels.cpu._simd import (

@@ -1,7 +1,6 @@
 """Eigenvalues and eigenvectors of LANES small symmetric matrices at once, by Jacobi's rotations."""
 
-from numba import njit
-
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._simd import LANES, fma, lane_sum, load, select, splat, sqrt, store, vabs
 
 __all__ = ["symmetric_eigen"]

@@ -1,7 +1,6 @@
 """What decoder and encoder share: directions to push, and the QR of what comes out."""
 
-from numba import njit
-
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._qr import log_volume_tile
 from pyscore.kernels.cpu._simd import LANES, fma, load, select, splat, sqrt, store, vabs, widen
 from pyscore.kernels.cpu._tiles import store_lanes

@@ -6,8 +6,8 @@ the first two derivatives of the activation. The reverse pass pulls the residual
 """
 
 import numpy as np
-from numba import njit
 
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._curvature import activate_twice
 from pyscore.kernels.cpu._math import exp_negative, log
 from pyscore.kernels.cpu._network import BIAS_AT, INPUTS, OUTPUTS, WEIGHTS_AT, layer_product, multiply_columns

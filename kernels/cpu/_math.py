@@ -8,8 +8,9 @@ and need a table that nobody can check by eye.
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._simd import (
     constant_of,
     exponent_of,

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels.cpu._activations import activate, activate_values, activation_code, multiply_columns
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._simd import (
     LANES,
     TILE_ROWS,

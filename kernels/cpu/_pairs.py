@@ -8,10 +8,9 @@ second instruction a coordinate (×1.5 in time at k = 9). Squared Euclidean dist
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from pyscore.kernels.cpu._compile import compiled
+from pyscore.kernels.cpu._compile import compiled, njit
 from pyscore.kernels.cpu._math import exp_negative, log
 from pyscore.kernels.cpu._simd import (
     LANES,

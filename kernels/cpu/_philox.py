@@ -8,9 +8,10 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._scalar_math import cos_sin, log
 
 __all__ = ["indices", "philox", "propose", "unit_interval"]

@@ -1,8 +1,8 @@
 """Householder QR of LANES small matrices at once: one sample a lane, no LAPACK call a sample."""
 
 import numpy as np
-from numba import njit
 
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._math import log
 from pyscore.kernels.cpu._simd import fma, load, select, splat, sqrt, store, vabs
 

@@ -7,8 +7,10 @@ differ in the last place now and then; one such place, and a model trained elsew
 import math
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from pyscore.kernels.cpu._compile import njit
 
 __all__ = ["cos_sin", "exp_negative", "log", "sigmoid"]
 

@@ -1,8 +1,8 @@
 """The other terms of a score on one tile: likelihood, prior, and the head that puts a code on the sphere."""
 
 import numpy as np
-from numba import njit
 
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._math import exp_negative, log
 from pyscore.kernels.cpu._simd import LANES, fma, load, select, splat, sqrt, store, widen
 

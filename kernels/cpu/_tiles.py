@@ -1,10 +1,10 @@
 """Between rows of samples (C order) and columns of Lanes."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._simd import LANES, load, store
 
 __all__ = ["GROUPS", "SERIAL_TILES", "copy_lanes", "load_rows", "matrix", "store_lanes", "store_rows"]

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._simd import LANES, TILE_ROWS, Lanes, _pointer
 
 __all__ = ["features_to_lanes", "features_to_panels", "split_lanes", "transpose_panel"]

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from numba import njit
 
+from pyscore.kernels.cpu._compile import njit
 from pyscore.kernels.cpu._philox import propose
 from pyscore.kernels.cpu._scalar_math import log
 

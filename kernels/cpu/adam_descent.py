@@ -3,12 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore._core.constants import BETAS
 from pyscore.errors import ShapeError
-from pyscore.kernels.cpu._compile import compiled
+from pyscore.kernels.cpu._compile import compiled, njit
 from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, push
 from pyscore.kernels.cpu._simd import LANES, fma, load, narrow_like, splat, sqrt, store, widen
 from pyscore.kernels.cpu._threads import share

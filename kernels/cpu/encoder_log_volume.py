@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from pyscore.kernels.cpu._compile import compiled
+from pyscore.kernels.cpu._compile import compiled, njit
 from pyscore.kernels.cpu._jacobian import store_volume, tangent_columns
 from pyscore.kernels.cpu._network import (
     INPUTS,

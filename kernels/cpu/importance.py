@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import ShapeError
-from pyscore.kernels.cpu._compile import compiled
+from pyscore.kernels.cpu._compile import compiled, njit
 from pyscore.kernels.cpu._draws import accept_draws, mirror_of, sample_lanes, wood_constants
 from pyscore.kernels.cpu._math import exp_negative, log
 from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, Layers, Packed, aligned, pack, push_values

@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
-from pyscore.kernels.cpu._compile import compiled
+from pyscore.kernels.cpu._compile import compiled, njit
 from pyscore.kernels.cpu._network import aligned
 from pyscore.kernels.cpu._qr import log_volume_tile
 from pyscore.kernels.cpu._simd import LANES, store

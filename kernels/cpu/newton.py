@@ -8,11 +8,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import ArrayLike, NDArray
 
 from pyscore.errors import InvalidInput, ShapeError
-from pyscore.kernels.cpu._compile import compiled
+from pyscore.kernels.cpu._compile import compiled, njit
 from pyscore.kernels.cpu._eigen import symmetric_eigen
 from pyscore.kernels.cpu._jacobian import tangent_columns
 from pyscore.kernels.cpu._joint import GAUSSIAN, MIXTURE, NO_PRIOR, add_network, set_prior

@@ -8,7 +8,6 @@ the cores are kept busy by training as many models at once.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pyscore._core.constants import BETAS, KAPPA_MAX
@@ -16,7 +15,7 @@ from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels.cpu._adam import adam
 from pyscore.kernels.cpu._backprop import backward, forward, transpose_weights, weight_gradient
 from pyscore.kernels.cpu._batch_mmd import batch_mmd, pairs_size
-from pyscore.kernels.cpu._compile import compiled
+from pyscore.kernels.cpu._compile import compiled, njit
 from pyscore.kernels.cpu._network import INPUTS, OUTPUTS, aligned, pack, padded
 from pyscore.kernels.cpu._philox import indices
 from pyscore.kernels.cpu._scalar_math import sigmoid

@@ -14,7 +14,7 @@ from pyscore._core.lazy import attach
 from pyscore.backends._protocol import Backend
 from pyscore.errors import BackendUnavailable
 
-__all__ = ["BACKENDS", "Backend", "available_backends", "get_backend"]
+__all__ = ["BACKENDS", "Backend", "available_backends", "get_backend", "why_not"]
 
 
 class BackendSpec(NamedTuple):
@@ -49,10 +49,11 @@ def available_backends() -> dict[str, str | None]:
     >>> pyscore.available_backends()["numpy"] is None  # it runs everywhere
     True
     """
-    return {name: _probe(name) for name in BACKENDS}
+    return {name: why_not(name) for name in BACKENDS}
 
 
-def _probe(name: str) -> str | None:
+def why_not(name: str) -> str | None:
+    """Return None if a backend of `BACKENDS` runs here, or the reason why it does not; imports what it needs."""
     try:
         module = importlib.import_module(BACKENDS[name].module)
     except ImportError as error:
@@ -91,7 +92,7 @@ def get_backend(name: str | Backend = "numpy", *, dtype: Any = None, device: str
     wanted = None if dtype is None else floating("dtype", dtype)
     key = (name, str(wanted), device)
     if key not in _cache:
-        reason = _probe(name)
+        reason = why_not(name)
         if reason is not None:
             others = [other for other, why in available_backends().items() if why is None]
             raise BackendUnavailable(f"{name}: {reason} Available here: {', '.join(others)}.")

@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyscore._core import checks as check
+from pyscore._core.cache_folders import user_cache
 from pyscore._core.checks import Array
 from pyscore.convention import EXACT, Convention
 from pyscore.data.preprocessing import Standardiser
@@ -176,13 +177,20 @@ def load_dataset(name: str, difficulty: str = "easy") -> Dataset:
 
 
 def location() -> Path:
-    """Return the folder of the dataset files: ``PYSCORE_DATA``, or the cache of the user's system."""
+    """Return the folder of the dataset files: ``PYSCORE_DATA``, or the cache of the user's system.
+
+    Raises
+    ------
+    DataUnavailable
+        If there is neither.
+    """
     named = os.environ.get("PYSCORE_DATA")
     if named:
         return Path(named).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("pyscore")) / "loda"
+    folder = user_cache()
+    if folder is None:
+        raise DataUnavailable("this user has no home folder for the datasets. Set PYSCORE_DATA to a folder.")
+    return folder / "loda"
 
 
 def _path(name: str, file: str) -> Path:

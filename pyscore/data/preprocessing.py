@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,19 +94,47 @@ class Standardiser:
             As `transform`; or if a row lies more than 1e15 deviations from the mean.
         """
         if compiled and len(x):
-            from pyscore.kernels.cpu.standardise import standardise, standardise_rows
-
             out = np.empty(x.shape, dtype)
-            bounds = {"limit": LARGEST, "largest": check.LARGEST}
             if x.flags.f_contiguous:  # a frame
-                good = standardise(list(x.T), self.mean, self.deviation, out, **bounds)
+                good = self.transpose(list(x.T), out, compiled=True)
             else:
+                from pyscore.kernels.cpu.standardise import standardise_rows
+
+                bounds = {"limit": LARGEST, "largest": check.LARGEST}
                 good = standardise_rows(np.ascontiguousarray(x), self.mean, self.deviation, out, **bounds)
             if good:
                 return out
         z = self.transform(x)  # raises an error that names the bad entry
         check.finite("x (standardised)", z, limit=check.LARGEST, columns=self.columns)
         return z.astype(dtype, copy=False)
+
+    def transpose(self, columns: Sequence[Array], out: Array, *, compiled: bool) -> bool:
+        """Write d columns (n,), standardised in float64, into the rows of `out` (n, d), each rounded once.
+
+        Parameters
+        ----------
+        columns : d contiguous arrays of (n,), float32 or float64
+        out : (n, d) array, float32 or float64
+        compiled : bool
+            Whether in one pass of compiled code, to the same bits.
+
+        Returns
+        -------
+        bool
+            Whether every entry is finite and within the bounds of `for_scores`; if one is not, `out` is of no use.
+        """
+        if compiled:
+            from pyscore.kernels.cpu.standardise import standardise
+
+            bounds = {"limit": LARGEST, "largest": check.LARGEST}
+            return standardise(columns, self.mean, self.deviation, out, **bounds)
+        good = True
+        with np.errstate(over="ignore", invalid="ignore"):
+            for j, column in enumerate(columns):
+                z = (column - self.mean[j]) / self.deviation[j]
+                good &= bool((np.abs(column) <= LARGEST).all() and (np.abs(z) <= check.LARGEST).all())
+                out[:, j] = z
+        return good
 
 
 @dataclass(frozen=True, eq=False)

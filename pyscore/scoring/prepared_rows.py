@@ -42,6 +42,8 @@ def standardised_rows(
     imputer: Imputer | None,
     dtype: np.dtype[Any],
     buffer: RowBuffer | None = None,
+    *,
+    compiled: bool = False,
 ) -> Array:
     """Rows (n, d) of a block as `FittedModel.scores` standardises them, in float64, rounded once to `dtype`.
 
@@ -53,24 +55,23 @@ def standardised_rows(
     dtype : float32 or float64
     buffer : RowBuffer, optional
         Memory of the caller's that the rows are put into; by default they get an array of their own.
+    compiled : bool
+        See `Standardiser.transpose`.
 
     Raises
     ------
     InvalidInput
         If a value is missing (and there is no imputer), infinite or too large, naming file, row and column.
     """
-    from pyscore.kernels.cpu.standardise import standardise
-
     standardiser = fitted.standardiser
     values = [numbers(block.batch.column(name)) for name in standardiser.columns]
     n = block.batch.num_rows
     d = len(values)
     out = np.empty((n, d), dtype) if buffer is None else buffer.rows(n, d, dtype)
-    bounds = {"limit": LARGEST, "largest": LARGEST_STANDARDISED}
-    good = standardise(values, standardiser.mean, standardiser.deviation, out, **bounds)
+    good = standardiser.transpose(values, out, compiled=compiled)
     if not good and imputer is not None:
         values = [np.where(np.isnan(v), m, v) for v, m in zip(values, imputer.median, strict=True)]
-        good = standardise(values, standardiser.mean, standardiser.deviation, out, **bounds)
+        good = standardiser.transpose(values, out, compiled=compiled)
     if not good:
         raise _complaint(block, values, fitted)
     return out

@@ -146,7 +146,7 @@ class Scorer:
         once = self.once
         imputer = self.fitted.require_imputer(self.impute)
         dtype = engine.dtype if once else np.dtype(np.float64)
-        x = standardised_rows(block, self.fitted, imputer, dtype, _rows)
+        x = standardised_rows(block, self.fitted, imputer, dtype, _rows, compiled=self.backend == "numba")
         model, variance = self.fitted.model, self.fitted.noise_variance(self.sigma2)
         step = len(x) if once else CHUNK
         pieces, singular = [], []
