@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pyscore._core.files import atomic_write
-from pyscore._core.foreign_errors import as_invalid
+from pyscore._core.net import as_invalid
 from pyscore._core.plain_files import read_json, read_plain
 from pyscore._core.schema import check, fields, flag, listing, mapping, number, optional, scalar, text
 from pyscore._core.text import one_line, printable

@@ -148,7 +148,7 @@ def test_a_hostile_folder_runs_nothing_and_calls_nobody(browser, tmp_path):
     assert "ROOTPASSWORD" not in text
     shown = page.evaluate("document.body.innerText")
     for said in ("verdicts.csv (it is a symbolic link", "entity.svg (a figure must define no entities", "too-deep.svg (a figure must nest",
-                 "deep.json: it nests", "pipe.json: it must be a plain file", "$\\frac{$"):  # fmt: skip
+                 "deep.json: it nests", "pipe.json: it cannot be read: it is a pipe", "$\\frac{$"):  # fmt: skip
         assert said in shown, said
 
 
@@ -336,7 +336,7 @@ def test_only_plain_files_are_read(tmp_path):
     (tmp_path / "l").symlink_to(tmp_path / "t")
     os.mkfifo(tmp_path / "p")
     assert read_plain(tmp_path / "l") == b"{}"
-    for name, follow, said in (("l", False, "symbolic link"), ("p", True, "plain file"), (".", True, "plain file"), ("none", True, "No such"),
+    for name, follow, said in (("l", False, "symbolic link"), ("p", True, "plain file"), (".", True, "Is a directory"), ("none", True, "No such"),
                                ("a\0b", True, "name")):  # fmt: skip
         with pytest.raises(InvalidInput, match=said):
             read_plain(tmp_path / name, follow=follow)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from command_line import run
 
-from pyscore._core import foreign_errors as _foreign
+from pyscore._core import net as _foreign
 from pyscore._core import text as _text
 from pyscore.bench import record
 from pyscore.bench.record import Row

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from pyscore._core.checks import Array
+from pyscore._core.plain_files import open_plain, unique
 from pyscore.errors import InvalidInput, ModelFileError, PyscoreError, WriteError
 
 __all__ = [
@@ -26,9 +27,7 @@ __all__ = [
     "create_file",
     "finish_file",
     "hidden_name",
-    "open_plain",
     "pack_tensors",
-    "read_json",
     "read_tensors",
     "real_path",
     "sync_folder",
@@ -203,47 +202,6 @@ def _unusable(real: Path) -> str | None:
     return None
 
 
-def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a plain file for reading. Pipes and devices are refused, since reading them may never end.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened, or is a folder, a pipe, a socket or a device.
-    """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        mode = os.fstat(handle).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a plain file")
-        return os.fdopen(handle, "rb")
-    except BaseException:
-        os.close(handle)
-        raise
-
-
-def read_json(path: str | os.PathLike[str], *, at_most: int = MAX_HEADER) -> Any:
-    """Read a JSON file that pyscore wrote.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    ValueError
-        If it is not JSON, nested too deeply, or larger than `at_most` bytes.
-    """
-    with open_plain(path) as file:
-        text = file.read(at_most + 1)
-    if len(text) > at_most:
-        raise ValueError(f"it is larger than {at_most} bytes")
-    try:
-        return json.loads(text.decode("utf-8"))
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a value as JSON, atomically."""
     with atomic_write(path, "w") as file:
@@ -416,11 +374,6 @@ def _shown(value: Any) -> str:
 
 def _json(text: bytes | str, broken: _Broken, what: str) -> dict[str, Any]:
     """Parse a JSON object, more strictly than `json`: no name twice, no NaN, no integer of over 64 bits."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(fields := dict(pairs)) < len(pairs):
-            raise ValueError("a name comes twice")
-        return fields
 
     def finite(number: str) -> float:
         if not math.isfinite(value := float(number)):

@@ -11,7 +11,7 @@ import hashlib
 import os
 from typing import IO, Any
 
-from pyscore._core.files import open_plain
+from pyscore._core.plain_files import open_plain
 
 __all__ = ["fingerprint", "state"]
 

@@ -5,20 +5,22 @@ into an `InvalidInput` that quotes it and has the original as its cause. It conv
 library is known to raise for bad input (`RAISES`), and only if they were raised in that library or in compiled
 code called from pyscore. It does not convert errors of pyscore, errors of a user's own functions (a decoder, a
 callback), or exceptions that only a fault of pyscore explains (KeyError, AttributeError, AssertionError …).
+`as_invalid` does the same for a block of code, with a beginning of the message that the caller chooses.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from pyscore._core.foreign_errors import foreign_types
 from pyscore._core.text import printable
 from pyscore.errors import InvalidInput, InvalidType, OutOfMemory, PyscoreError
 
-__all__ = ["CONVERSION", "RAISES", "netted"]
+__all__ = ["CONVERSION", "FOREIGN", "RAISES", "as_invalid", "foreign_types", "netted", "reason"]
 
 CONVERSION = (
     TypeError,
@@ -48,6 +50,25 @@ RAISES: dict[str, tuple[type[Exception], ...]] = {
 
 "pyscore" is in the list because compiled functions of NumPy and others have no frame of their own: their errors
 seem to come from the line of pyscore that called them.
+"""
+FOREIGN: dict[str, tuple[str, ...]] = {
+    "builtins": ("UnicodeError",),
+    "csv": ("Error",),
+    "json": ("JSONDecodeError",),
+    "lzma": ("LZMAError",),
+    "narwhals.exceptions": ("NarwhalsError",),
+    "pandas.errors": ("EmptyDataError", "ParserError", "OutOfBoundsDatetime", "UndefinedVariableError"),
+    "polars.exceptions": ("PolarsError",),
+    "pyarrow.lib": ("ArrowException",),
+    "safetensors": ("SafetensorError",),
+    "xml.etree.ElementTree": ("ParseError",),
+    "xml.parsers.expat": ("ExpatError",),
+    "zipfile": ("BadZipFile",),
+    "zlib": ("error",),
+}
+"""Module → its own exceptions that it raises for damaged or unsuitable input.
+
+`OSError` is not here: any may raise it.
 """
 _OWN = {"sklearn.exceptions.NotFittedError"}
 
@@ -98,3 +119,41 @@ def _library(trace: TracebackType | None) -> str:
         name = str(trace.tb_frame.f_globals.get("__name__", ""))
         trace = trace.tb_next
     return name.split(".")[0]
+
+
+def foreign_types() -> tuple[type[BaseException], ...]:
+    """Return the types of `FOREIGN` whose module is loaded; other modules cannot have raised anything."""
+    loaded = [(sys.modules[name], types) for name, types in FOREIGN.items() if name in sys.modules]
+    return tuple(getattr(module, name) for module, names in loaded for name in names if hasattr(module, name))
+
+
+def reason(error: BaseException, most: int = 300) -> str:
+    """Return the first line of an exception's message, or its type's name if it has none."""
+    lines = printable(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:most]
+
+
+@contextlib.contextmanager
+def as_invalid(what: str, *more: type[Exception]) -> Iterator[None]:
+    """Turn what a library raises inside the block into an InvalidInput that begins with ``what``.
+
+    Parameters
+    ----------
+    what : str
+        Beginning of the message, for example "cannot read 't.csv'".
+    more : exception types
+        Further types that the block may raise for bad input.
+
+    Raises
+    ------
+    InvalidInput
+        With the library's exception as its cause.
+    """
+    try:
+        yield
+    except PyscoreError:
+        raise
+    except Exception as error:
+        if not isinstance(error, (*foreign_types(), *more)):
+            raise
+        raise InvalidInput(f"{what}: {reason(error)}.") from error

@@ -2,58 +2,71 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
-from typing import Any
+from typing import IO, Any
 
 from pyscore.errors import InvalidInput
 
-__all__ = ["read_json", "read_plain", "read_text"]
+__all__ = ["open_plain", "read_json", "read_plain", "read_text", "unique"]
 
 MOST_BYTES = 256_000_000
 MOST_DEPTH = 32
 """Levels of lists and objects in JSON; our own files have five."""
 
 
-def read_plain(path: str | os.PathLike[str], *, follow: bool = True, most: int = MOST_BYTES) -> bytes:
-    """Return the bytes of a plain file.
+def open_plain(path: str | os.PathLike[str], *, follow: bool = True) -> IO[bytes]:
+    """Open a plain file for reading. Pipes and devices are refused, since reading them may never end.
 
     Parameters
     ----------
     path : path
     follow : bool
         Whether a symbolic link is followed: yes for a path that a user named, no for one found in a folder.
-    most : int
-        Largest size, in bytes.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is a folder, a pipe, a socket, a device or (unless `follow`) a link.
+    """
+    if not follow and os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a symbolic link; only plain files inside the folder are read")
+    # Without O_NONBLOCK, opening a pipe waits for its writer, perhaps without end.
+    flags = ("O_NONBLOCK", "O_BINARY") if follow else ("O_NONBLOCK", "O_BINARY", "O_NOFOLLOW")
+    handle = os.open(path, os.O_RDONLY | sum(getattr(os, name, 0) for name in flags))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a plain file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_plain(path: str | os.PathLike[str], *, follow: bool = True, most: int = MOST_BYTES) -> bytes:
+    """Return the bytes of a file of `open_plain`.
 
     Raises
     ------
     InvalidInput
-        If it is missing, a folder, a pipe, a device, too large, or (unless `follow`) a link.
+        If it cannot be opened or read, or has more than `most` bytes.
     """
-    # Without O_NONBLOCK, opening a pipe waits for its writer, perhaps without end.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
-    if not follow and os.path.islink(path):
-        raise InvalidInput("it is a symbolic link; only plain files inside the folder are read")
     try:
-        handle = os.open(path, flags)
-    except OSError as error:
-        raise InvalidInput(f"the system says: {error.strerror or error}") from error
-    except ValueError as error:  # a zero byte in the name
-        raise InvalidInput(f"its name is not one of a file: {error}") from error
-    try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise InvalidInput("it must be a plain file; it is a folder, a pipe or a device")
-        if found.st_size > most:
-            raise InvalidInput(f"it has {found.st_size:,} bytes; at most {most:,} are read")
-        with os.fdopen(handle, "rb", closefd=False) as file:
+        with open_plain(path, follow=follow) as file:
+            if (size := os.fstat(file.fileno()).st_size) > most:
+                raise InvalidInput(f"it has {size:,} bytes; at most {most:,} are read")
             return file.read()
     except OSError as error:
-        raise InvalidInput(f"the system says: {error.strerror or error}") from error
-    finally:
-        os.close(handle)
+        raise InvalidInput(f"it cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"its name is not one of a file: {error}") from error  # a zero byte
 
 
 def read_text(path: str | os.PathLike[str], *, follow: bool = True, most: int = MOST_BYTES) -> str:
@@ -65,7 +78,7 @@ def read_text(path: str | os.PathLike[str], *, follow: bool = True, most: int = 
         raise InvalidInput(f"it is no text in UTF-8: byte {error.start}") from error
 
 
-def read_json(path: str | os.PathLike[str], *, follow: bool = True) -> Any:
+def read_json(path: str | os.PathLike[str], *, follow: bool = True, most: int = MOST_BYTES) -> Any:
     """Return the value in a JSON file.
 
     Raises
@@ -73,9 +86,9 @@ def read_json(path: str | os.PathLike[str], *, follow: bool = True) -> Any:
     InvalidInput
         As `read_plain`; also if it is not JSON, has a field twice, or nests more than `MOST_DEPTH` levels.
     """
-    text = read_text(path, follow=follow)
+    text = read_text(path, follow=follow, most=most)
     try:
-        value = json.loads(text, object_pairs_hook=_unique)
+        value = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise InvalidInput(f"it is not JSON: {error}") from error
     except RecursionError as error:
@@ -90,9 +103,10 @@ def read_json(path: str | os.PathLike[str], *, follow: bool = True) -> Any:
     raise InvalidInput(f"it nests more than {MOST_DEPTH} levels")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of an object of JSON; raises a ValueError if one comes twice."""
     if len(fields := dict(pairs)) < len(pairs):
-        raise ValueError("a field comes twice")
+        raise ValueError("a name comes twice")
     return fields
 
 

@@ -16,7 +16,7 @@ import traceback
 
 from cyclopts.exceptions import CycloptsError
 
-from pyscore._core.foreign_errors import foreign_types, reason
+from pyscore._core.net import foreign_types, reason
 from pyscore.cli import terminal
 from pyscore.errors import PyscoreError
 

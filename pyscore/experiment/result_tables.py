@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pyscore._core.files import write_json
-from pyscore._core.foreign_errors import as_invalid
+from pyscore._core.net import as_invalid
 from pyscore._core.plain_files import read_json, read_plain
 from pyscore.convention import Convention, get_convention
 from pyscore.data.tables import write_table

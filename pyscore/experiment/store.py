@@ -35,18 +35,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyscore._core import plain_files
 from pyscore._core.checks import Array
 from pyscore._core.files import (
     atomic_write,
     check_tensors,
-    read_json,
     read_tensors,
     write_error,
     write_errors,
     write_json,
     write_tensors,
 )
+from pyscore._core.plain_files import read_json
 from pyscore.errors import DataUnavailable, InvalidInput, ModelFileError, WriteError
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.result_checks import check_runs
@@ -185,7 +184,7 @@ class Store:
     def owner(self, name: str) -> str:
         """Say who holds a claim, if its file can be read."""
         try:
-            owner = read_json(self.folder / "claims" / name, at_most=10_000)
+            owner = read_json(self.folder / "claims" / name, most=10_000)
             return f"process {owner['process']} on {owner['host']}, since {owner['since']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "a process that did not leave its number"
@@ -270,7 +269,7 @@ class Store:
         if not path.exists():
             return {}
         try:
-            return check_runs(plain_files.read_json(path), str(path))
+            return check_runs(read_json(path), str(path))
         except InvalidInput as error:
             raise InvalidInput(
                 f"{str(path)!r} is not a manifest of pyscore reproduce, or it is damaged ({error}). Name another "

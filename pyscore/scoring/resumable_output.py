@@ -36,12 +36,11 @@ from pyscore._core.files import (
     create_file,
     finish_file,
     hidden_name,
-    open_plain,
-    read_json,
     sync_folder,
     write_errors,
 )
 from pyscore._core.output_guard import check_output
+from pyscore._core.plain_files import open_plain, read_json
 from pyscore._core.waiting import result_of, start
 from pyscore.data.own_results import PART as KEY
 from pyscore.data.own_results import RESULT
