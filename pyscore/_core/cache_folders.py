@@ -27,7 +27,10 @@ class KernelFolders(NamedTuple):
 
 def user_cache() -> Path | None:
     """Return the folder for pyscore in the user's cache (XDG_CACHE_HOME, ~/.cache …); None without a home."""
-    folder = Path(platformdirs.user_cache_dir("pyscore", appauthor=False))
+    try:
+        folder = Path(platformdirs.user_cache_dir("pyscore", appauthor=False))
+    except RuntimeError:  # newer versions of platformdirs
+        return None
     return folder if folder.is_absolute() else None  # "~/.cache" where the user has no home; XDG: not relative
 
 
