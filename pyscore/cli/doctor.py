@@ -17,7 +17,8 @@ from pyscore._core.text import printable
 from pyscore._core.version import __version__
 from pyscore.backends import BACKENDS, why_not
 from pyscore.cli.options import Json
-from pyscore.cli.output import emit, print_frame, print_note
+from pyscore.cli.output import emit, print_frame
+from pyscore.cli.terminal import print_note
 from pyscore.data import datasets as data
 from pyscore.errors import DataUnavailable
 
