@@ -62,7 +62,8 @@ def read_plain(path: str | os.PathLike[str], *, follow: bool = True, most: int =
                 raise InvalidInput(f"it has {size:,} bytes; at most {most:,} are read")
             return file.read()
     except OSError as error:
-        raise InvalidInput(f"it cannot be read: {error.strerror or error}") from error
+        why = error.strerror or str(error)
+        raise InvalidInput(why if why.startswith("it is ") else f"the system says: {why}") from error
     except ValueError as error:
         if isinstance(error, InvalidInput):
             raise
