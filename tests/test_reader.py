@@ -187,6 +187,17 @@ def test_an_index_without_a_name_is_left_out_with_a_note(model, write, tmp_path)
         assert pq.read_table(tmp_path / "o.parquet") == pq.read_table(tmp_path / "plain.parquet")
 
 
+def test_a_table_that_pandas_wrote_and_read_again_has_several_indices(write):
+    frame = pd.DataFrame(ROWS, columns=NAMES)
+    frame.insert(0, "Unnamed: 0", np.arange(len(ROWS)))
+    frame.insert(0, "Unnamed: 0.1", np.arange(len(ROWS)))
+    with pytest.warns(TableNote, match="column of .* numbers the rows, and is left out"):
+        assert read_rows(write(frame.to_csv(index=False))).columns == NAMES
+    frame.columns = ["Unnamed: 0", "Unnamed: 1", *NAMES]  # the second had no name where it was read: no index
+    with pytest.warns(TableNote, match="the first column of"):
+        assert read_rows(write(frame.to_csv(index=False))).columns == ("Unnamed: 1", *NAMES)
+
+
 def test_an_index_that_pandas_wrote_to_parquet_is_no_feature(tmp_path):
     frame = pd.DataFrame(ROWS, columns=NAMES).set_index(pd.Index(np.arange(120) ** 2, name="patient"))
     for name in ("patient", None):

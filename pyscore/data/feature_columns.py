@@ -71,21 +71,25 @@ def left_out(
         for place, name in enumerate(names)
         if name in index
     }
-    if names and _unnamed(names[0]) and _is_index(types, first_rows):
-        called = f" (called {names[0]!r})" if names[0] else ""
-        left[0] = f"the first column of {path!r} has no name{called}: it numbers the rows, and is left out."
+    for place, name in enumerate(names):  # a table that pandas wrote and read again has several
+        if not (_unnamed(place, name) and _is_index(place, types, first_rows)):
+            break
+        called, which = f" (called {name!r})" if name else "", "first" if place == 0 else "next"
+        left[place] = f"the {which} column of {path!r} has no name{called}: it numbers the rows, and is left out."
     if void_end:
         left[len(names) - 1] = f"the last column of {path!r} is empty and has no name; it is left out."
     return left
 
 
-def _unnamed(name: str) -> bool:
-    """Whether a name is empty, or the one that pandas gives to a column without a name."""
-    return not name.strip() or re.fullmatch(r"Unnamed: \d+", name) is not None
+def _unnamed(place: int, name: str) -> bool:
+    """Whether the first column has no name, or one has the name that pandas gives to such a first column."""
+    nameless = place == 0 and (not name.strip() or re.fullmatch(r"Unnamed: \d+", name) is not None)
+    return nameless or re.fullmatch(r"Unnamed: 0(\.\d+)*", name) is not None
 
 
-def _is_index(types: Sequence[pa.DataType] | None, first_rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first column looks like an index: whole numbers, or text."""
+def _is_index(place: int, types: Sequence[pa.DataType] | None, first_rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a column looks like an index: whole numbers, or text."""
     if types is not None:
-        return not pa.types.is_floating(types[0])
-    return all(re.fullmatch(r"[+-]?\d*[.,]\d+([eE].*)?", row[0].strip()) is None for row in first_rows if row)
+        return not pa.types.is_floating(types[place])
+    cells = [row[place].strip() for row in first_rows if place < len(row)]
+    return all(re.fullmatch(r"[+-]?\d*[.,]\d+([eE].*)?", cell) is None for cell in cells)
