@@ -1,4 +1,4 @@
-# The same model as Flux layers, differentiated by Zygote: an independent check of the hand-written passes.
+# The same model as Flux layers. Zygote differentiates it, which checks the hand-written passes independently.
 
 module PyScoreFluxExt
 
@@ -7,7 +7,7 @@ using Flux.Zygote: jacobian
 using PyScore
 using PyScore: Convention, EXACT, PriorDraws, SVAE, norm_eps, wood_cosine
 
-# Zygote cannot write into arrays: the pieces below are the core's functions without mutation.
+# Zygote cannot differentiate code that writes into arrays, so these are the core's functions without mutation.
 
 unit(v, e) = v ./ sqrt.(sum(abs2, v; dims = 1) .+ e)
 

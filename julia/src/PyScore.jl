@@ -2,7 +2,7 @@
     PyScore
 
 Anomaly scores of spherical VampPrior autoencoders in Julia: the reference that pyscore calls through its worker.
-The core needs the standard library alone. Columns are samples; log-densities are in nats, higher = more normal.
+The core needs only Julia's standard library. Columns are samples; log-densities are in nats, higher = more normal.
 The functions have the names of `pyscore/reference`; `PyScore.Original` has those of FewShotAnomalyDetection.jl.
 """
 module PyScore

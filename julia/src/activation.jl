@@ -3,9 +3,9 @@
 """
     Activation
 
-What follows a `Dense` layer, element by element: `Swish()`, `Relu()`, `LeakyRelu()` (slope 0.01), `Elu()`, `Gelu()` (with
+The elementwise function after a `Dense` layer: `Swish()`, `Relu()`, `LeakyRelu()` (slope 0.01), `Elu()`, `Gelu()` (with
 the normal distribution function, not its tanh approximation), `Tanh()`, `Sigmoid()`, `Softplus()`, `Identity()`. At a
-kink the derivative is that from the left.
+kink the derivatives are those from the left.
 """
 abstract type Activation end
 struct Swish <: Activation end
@@ -18,7 +18,7 @@ struct Sigmoid <: Activation end
 struct Softplus <: Activation end
 struct Identity <: Activation end
 
-"""Name => activation, by the names of pyscore."""
+"""pyscore's name => activation."""
 const ACTIVATIONS = (swish = Swish(), relu = Relu(), leaky_relu = LeakyRelu(), elu = Elu(), gelu = Gelu(),
                      tanh = Tanh(), sigmoid = Sigmoid(), softplus = Softplus(), identity = Identity())
 
@@ -45,7 +45,7 @@ normal_density(a::AbstractFloat) = exp(-a * a / 2) / sqrt(oftype(a, 2π))
 """
     value_and_slope(σ, a)
 
-(σ(a), σ′(a)); for swish s + y(1 − s) with y = a·s, from one exponential.
+(σ(a), σ′(a)). For swish the derivative is s + y(1 − s) with s = sigmoid(a) and y = a·s, so one exponential gives both.
 """
 @inline function value_and_slope(::Swish, a::AbstractFloat)
     s = sigmoid(a)
@@ -60,7 +60,7 @@ end
     a * below, below + a * normal_density(a)
 end
 @inline function value_and_slope(::Tanh, a::AbstractFloat)
-    # 1/cosh², which keeps its digits where 1 − tanh² has none.
+    # 1/cosh² is accurate where 1 − tanh² cancels.
     e = exp(-2abs(a))
     tanh(a), 4e / (1 + e)^2
 end

@@ -1,5 +1,5 @@
-# The quirks of the original code, one field each: the same names and values as pyscore/convention.py,
-# where each is explained.
+# One field for each place where the original code departs from the mathematics. Names and values are those of
+# pyscore/convention.py, which explains each field.
 
 """Name => (ORIGINAL value, EXACT value) of every field of a `Convention`."""
 const QUIRKS = (
@@ -26,8 +26,8 @@ const QUIRKS = (
 """
     Convention(; field = value, ...)
 
-A choice for every quirk of the original code that changes a number; fields left out are EXACT.
-`ORIGINAL` reproduces the code, `EXACT` is what the mathematics asks for, any mixture is allowed.
+One field for each place where the original code's numbers differ from the mathematics; fields left out are EXACT.
+`ORIGINAL` reproduces the code, `EXACT` follows the mathematics, and any mixture is allowed.
 """
 struct Convention
     volume_weight::Float64

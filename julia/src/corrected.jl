@@ -1,11 +1,11 @@
-# Section 3.2 of the paper carried out: the density split at the projection, and Laplace's approximation.
+# Section 3.2 of the paper: the density split at the projection, and Laplace's approximation.
 
 """
     log_density_corrected(x, x_hat, z, jacobian; sigma2 = 1, latent = :euclidean, mu_u, kappa_u, convention)
 
 Euclidean latents z ~ N(0, I): log N(z; 0, I + σ²(JᵀJ)⁻¹) + log N(e; σ²) over d−k dimensions − log_volume(J).
-Along a singular value s and the coordinate c of z the first and the last term are −c²s²/2(s² + σ²) − log(s² + σ²)/2:
-finite where s vanishes, too.
+For a singular value s and the coordinate c of z the sum of the first and the last term is −c²s²/2(s² + σ²) − log(s² + σ²)/2;
+it stays finite for s = 0.
 Spherical latents: log_prior(z) + log N(e; σ²) over d−k+1 dimensions − log_volume(J·T).
 x, x_hat (d, n), z (k, n), jacobian (d, k, n) ambient. `corrected_volume = :floored` subtracts 2Σlog(s + 1f-6)
 (σ² = 1, Euclidean only). Section 3.2; original: `correctedjacodeco`.
@@ -63,8 +63,8 @@ end
     posterior_hessian(model, x, z; sigma2 = 1, convention)
 
 Riemannian Hessian (k−1, k−1, n) of F(z) = ‖x − decode(z)‖²/2σ² − log_prior(z) on the sphere at z, in the basis of
-`tangent_frame(z)`: Tᵀ∇²F T − (z·∇F) I. The second derivatives of the decoder enter contracted with the residual:
-Σ_layers Tᵀ A_lᵀ diag(λ_l σ″(a_l)) A_l T, λ_l one reverse pass of the residual.
+`tangent_frame(z)`: Tᵀ∇²F T − (z·∇F) I. The second derivatives of the decoder are needed only in their product with the residual,
+Σ_layers Tᵀ A_lᵀ diag(λ_l σ″(a_l)) A_l T, where λ_l comes from one reverse pass of the residual.
 """
 function posterior_hessian(model::SVAE{T}, x::AbstractMatrix{T}, z::AbstractMatrix{T}; sigma2::Real = 1,
                            convention::Convention = EXACT) where {T}

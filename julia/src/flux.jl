@@ -1,4 +1,4 @@
-# What the Flux extension (ext/PyScoreFluxExt.jl, Julia ≥ 1.9 and Flux ≥ 0.14) adds; without Flux these have no methods.
+# Functions of the Flux extension (ext/PyScoreFluxExt.jl, Julia ≥ 1.9, Flux ≥ 0.14). Without Flux they have no methods.
 
 """
     flux_model(model)
@@ -10,7 +10,7 @@ function flux_model end
 """
     load_flux!(model, flux)
 
-Copy the parameters of the Flux layers into `model`, the other way of `flux_model`.
+Copy the parameters of the Flux layers into `model`: the inverse of `flux_model`.
 """
 function load_flux! end
 

@@ -43,7 +43,7 @@ end
     kernel_mean(x[, y]; width, kernel = :imq, distance = :cosine, convention)
 
 Mean of a kernel over pairs of columns; within x as (Σk − n·k(0))/(n(n−1)), which subtracts n·k(0) and not the
-diagonal: with `width_distance = :frobenius` these differ. Original: IPMeasures `kernelsum`.
+diagonal. The two differ with `width_distance = :frobenius`. Original: IPMeasures `kernelsum`.
 """
 function kernel_mean(x::AbstractMatrix{T}, y::AbstractMatrix{T}; width::Real, kernel::Symbol = :imq,
                      distance::Symbol = :cosine, convention::Convention = EXACT) where {T}
@@ -86,7 +86,7 @@ function mmd_variance(k_xx::AbstractMatrix{T}, k_xy::AbstractMatrix{T}, k_yy::Ab
     squares(K) = sum(abs2, K) - sum(abs2, diag(K))
     cross_x, cross_y = convention.mmd_variance === :swapped ? (per_y, per_x) : (per_x, per_y)
 
-    f = Float64(m)   # m⁵ overflows no Float64, but an Int32
+    f = Float64(m)   # in Float64, because m⁵ would overflow integers
     within = biased ? (sum(k_xx) + sum(k_yy)) / f^2 : (sum_xx + sum_yy) / (f * (f - 1))
     variance =
         2 / (f^2 * (f - 1)^2) * (2 * dot(rows_xx, rows_xx) - squares(k_xx) + 2 * dot(rows_yy, rows_yy) - squares(k_yy)) -

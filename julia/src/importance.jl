@@ -5,8 +5,9 @@
 
 log (1/s)Σ_i exp(log p(x|z_i) + log p(z_i) − log q(z_i|x)), q = vMF(mu(x), κ(x)). log_px_given_z, log_pz and
 cosine = z_i·mu(x) are (s, n), kappa (n,), k the latent dimension → (n,), nats.
-`importance = :outer_sum` is what a broadcast made of it in the original, log Σ_i exp(a_i − κ z_i·mu)·Σ_j p_j, with
-neither −log s nor log C_k(κ), and without a shift, so that far samples give −Inf. Equation (3); original: `log_px`.
+`importance = :outer_sum` is the original's log Σ_i exp(log p(x|z_i) − κ z_i·mu)·Σ_j p(z_j). It sums all pairs of draws, has
+neither −log s nor log C_k(κ), and does not shift by the largest term, so samples far from the manifold underflow to −Inf.
+Equation (3); original: `log_px`.
 """
 function log_importance(log_px_given_z::AbstractMatrix{T}, log_pz::AbstractMatrix{T}, cosine::AbstractMatrix{T},
                         kappa::AbstractVector{T}, k::Integer; convention::Convention = EXACT) where {T}
@@ -23,7 +24,7 @@ end
 """
     log_importance(model, x, draws; convention)
 
-The same from the draws z_i of vMF(mu(x), κ(x)) themselves: draws (k, s, n), x (d, n).
+The same from a model and draws z_i of vMF(mu(x), κ(x)): draws (k, s, n), x (d, n).
 """
 function log_importance(model::SVAE{T}, x::AbstractMatrix{T}, draws::AbstractArray{T,3};
                         convention::Convention = EXACT) where {T}

@@ -1,6 +1,6 @@
 # Jacobians of the decoder and of the encoder, by hand-written forward and reverse passes.
 #
-# :loop     what the original does: one sample at a time, one reverse pass for each row of the Jacobian.
+# :loop     as the original: one sample at a time, with one reverse pass for each row of the Jacobian.
 # :batched  all samples of a block at once: tangents (decoder) or cotangents (encoder) of a block are the
 #           columns of one matrix, and each layer is one matrix product.
 
@@ -8,7 +8,7 @@ const ROUTES = (:batched, :loop)
 checkroute(route::Symbol) = route in ROUTES ||
     throw(ArgumentError("`route` must be :batched or :loop; got :$route."))
 
-"""Samples in a block of the :batched route: its hidden layers and tangents stay in the second-level cache."""
+"""Samples in a block of the :batched route, small enough that its layers and tangents stay in the second-level cache."""
 const BLOCK = 128
 
 blocks(n::Integer, size::Integer = BLOCK) = (start:min(start + size - 1, n) for start in 1:size:n)
@@ -178,7 +178,7 @@ jacobian_decoder(model::SVAE, z; keywords...) = jacobian_decoder(model.decoder, 
 """
     jacobian(layers, x)
 
-J(x) of any chain of layers, (out, in, n), whatever follows the last one.
+J(x) of any chain of layers, (out, in, n); the last layer may have an activation.
 """
 function jacobian(layers::Vector{Dense{T}}, x::AbstractMatrix{T}) where {T}
     out = Array{T}(undef, size(layers[end].W, 1), size(x, 1), size(x, 2))

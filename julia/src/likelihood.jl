@@ -26,7 +26,7 @@ function log_likelihood(x::AbstractMatrix{T}, x_hat::AbstractMatrix{T}, sigma2::
     d = size(x, 1)
     variances = sigma2 isa Real ? fill(Float64(sigma2), d) : Vector{Float64}(sigma2)
     narrow = T.(variances)
-    exact = all(v -> v >= floatmin(T), narrow)              # Float32 rounds σ² to 0 from 1e-46 on, but not 1/σ
+    exact = all(v -> v >= floatmin(T), narrow)              # Float32 rounds σ² below 1e-46 to 0, but still holds 1/σ
     rates = T.(min.(1 ./ sqrt.(variances), floatmax(T)))
     square(l, i) = @inbounds exact ? abs2(x[l, i] - x_hat[l, i]) / narrow[l] : abs2((x[l, i] - x_hat[l, i]) * rates[l])
     log_determinant = d == 0 ? 0.0 : pairwise_sum(l -> log(variances[l]), 1, d)

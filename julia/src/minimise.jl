@@ -62,8 +62,8 @@ end
     damped_newton(decoder, x, z, latent, steps)
 
 One sample's minimum of f = ½‖x − decode(z)‖² by saddle-free Newton steps δ = −Q(|Λ| + λ max|Λ|)⁻¹Qᵀg, H = QΛQᵀ. A step is
-taken if it lowers f or, where f has reached rounding level, the gradient; λ falls by ten after a success and grows by
-ten after a failure.
+taken if it lowers f, or if f changes by no more than its rounding error and the gradient becomes smaller. λ falls by ten
+after a step that was taken and grows by ten after one that was not.
 """
 function damped_newton(decoder::Vector{Dense{T}}, x::Matrix{T}, start::Matrix{T}, latent::Symbol, steps::Integer) where {T}
     objective(z) = sum(abs2, x .- decode(decoder, z)) / 2
@@ -79,7 +79,7 @@ function damped_newton(decoder::Vector{Dense{T}}, x::Matrix{T}, start::Matrix{T}
         sizes = abs.(values)
         delta = -(vectors * ((transpose(vectors) * g) ./ (sizes .+ damping * max(maximum(sizes), floatmin(T)))))
         latent === :sphere && (delta ./= max(one(T), norm(delta) / T(π / 2)))   # at most a quarter turn
-        rounding = 64 * eps(T) * (1 + abs(f))                                  # f is a sum of many terms
+        rounding = 64 * eps(T) * (1 + abs(f))                                  # f is a sum of many rounded terms
         step = latent === :sphere ? tangent_frame(z)[:, :, 1] * delta : delta
         trial = move(z, reshape(step, :, 1), latent)
         f_trial, (g_trial, H_trial) = objective(trial), derivatives(trial)
@@ -90,5 +90,5 @@ function damped_newton(decoder::Vector{Dense{T}}, x::Matrix{T}, start::Matrix{T}
             damping *= 10
         end
     end
-    vec(f <= first_ ? z : start), norm(g), count   # not even rounding may make it worse than its start
+    vec(f <= first_ ? z : start), norm(g), count   # rounding must not make it worse than its start
 end

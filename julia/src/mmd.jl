@@ -1,16 +1,16 @@
 # Maximum mean discrepancy with the inverse multiquadric kernel on the sphere.
 
-"""Rows of a tile of a kernel matrix: no (n, m) matrix is ever held."""
+"""Rows of a tile of a kernel matrix, so that the whole (n, m) matrix is never stored."""
 const TILE = 256
 
-"""max(0, 1 − x·y): half the squared distance of two unit vectors; floored because rounding can pass 1."""
+"""max(0, 1 − x·y): half the squared distance of two unit vectors; the maximum is taken because rounding can make x·y exceed 1."""
 cosine_distance(dot_product::T) where {T} = max(one(T) - dot_product, zero(T))
 
 """
     imq_kernel_sum(x, y, c; diagonal = true)
 
 Σ_ij c/(c + max(0, 1 − x_i·y_j)) over all pairs, or over those with i ≠ j, in tiles; x (k, n), y (k, m). (The pairs
-i = j are left out rather than subtracted afterwards: where c is small, they are nearly the whole sum.)
+i = j are not summed, rather than subtracted afterwards, because for small c they are nearly the whole sum.)
 """
 function imq_kernel_sum(x::AbstractMatrix{T}, y::AbstractMatrix{T}, c::Real; diagonal::Bool = true) where {T}
     total, width = 0.0, T(c)

@@ -58,7 +58,7 @@ end
     parameters(model)
 
 The arrays of the model in the order of the original's `params`: encoder, decoder, mu head, kappa head, pseudo-inputs.
-They are the model's own memory, not copies.
+The arrays are those of the model, not copies.
 """
 function parameters(model::SVAE{T}) where {T}
     layers = [model.encoder; model.decoder; [model.mu_head, model.kappa_head]]

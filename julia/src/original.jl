@@ -1,6 +1,6 @@
 # A thin layer with the names, the argument order and the column orientation of FewShotAnomalyDetection.jl, so that a
-# script written for it reads the same. Everything is computed under the ORIGINAL convention; nothing is tracked by an
-# AD package, so `Flux.Tracker.data(x)` and `x.data` have no counterpart.
+# script written for it reads the same. Everything is computed under the ORIGINAL convention; no value is tracked by
+# an AD package, so `Flux.Tracker.data(x)` and `x.data` have no counterpart.
 
 """
     PyScore.Original
@@ -56,7 +56,7 @@ asmatrix(x::AbstractVector) = reshape(x, :, 1)
 """Apply a function of a matrix to a matrix, or to one column as a vector."""
 columnwise(f, x::AbstractMatrix) = f(x)
 columnwise(f, x::AbstractVector) = vec(f(asmatrix(x)))
-"""A value for each column of a matrix, or the value of one vector."""
+"""The values for the columns of a matrix, or the one value for a vector."""
 each(values::AbstractVector, ::AbstractMatrix) = values
 each(values::AbstractVector, ::AbstractVector) = only(values)
 
@@ -109,7 +109,7 @@ log_pz_jacobian_decoder(m::SVAEvampmeans, z; route::Symbol = :loop) =
 log_pz_jacobian_encoder(m::SVAEvampmeans, x; route::Symbol = :loop) =
     each(PyScore.log_prior_jacobian_encoder(m.model, asmatrix(x); convention = ORIGINAL, route = route), x)
 
-"""Importance-sampled log p(x) as the original's broadcast has it; k draws."""
+"""Importance-sampled log p(x) as the original computes it, with k draws."""
 function log_px(m::SVAEvampmeans, x, k::Int = 100)
     μ, κ = PyScore.encode(m.model, asmatrix(x); convention = ORIGINAL)
     draws = samplez(m, repeat(μ, inner = (1, k)), repeat(κ, inner = k))
@@ -169,7 +169,7 @@ kernel(k::IMQKernel) = (kernel = :imq, width = k.c)
 kernel(k::RQKernel) = (kernel = :rq, width = k.α)
 
 pairwisel2(x, y = x) = PyScore.pairwise_distance(x, y, :squared_euclidean)
-"""Not that of `Original`: divides by the Frobenius norms of the whole matrices."""
+"""Unlike `Original.pairwisecos`, this divides by the Frobenius norms of the whole matrices."""
 pairwisecos(x, y = x) = PyScore.pairwise_distance(x, y, :cosine; convention = ORIGINAL)
 distance(f) = f === pairwisel2 ? :squared_euclidean : f === pairwisecos ? :cosine :
     throw(ArgumentError("`distfun` must be IPMeasures.pairwisel2 or IPMeasures.pairwisecos; got $f."))

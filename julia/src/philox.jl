@@ -1,12 +1,12 @@
-# Philox 4×64-10 and what is drawn from it: the twin of pyscore/reference/sampling.py (`TrainingDraws`) and of
-# pyscore/kernels/cpu/_philox.py. Julia's own generators give other numbers in other versions of Julia; this one does not.
+# Philox 4×64-10 and draws from it, as in pyscore/reference/sampling.py (`TrainingDraws`) and kernels/cpu/_philox.py.
+# Julia's own generators give different numbers in different versions of Julia; this one gives the same.
 # Salmon, Moraes, Dror, Shaw (2011).
 
 """
     Philox(seed; step = 0)
 
-Draws that are addressed by (seed, step, purpose, place), not by the order in which they are taken: the same seed gives
-the same numbers in every version of Julia, and those of `pyscore.reference.sampling.TrainingDraws(seed, step)` in Python.
+Draws that depend on (seed, step, purpose, place) and not on the order in which they are taken. The same seed gives
+the same numbers in every version of Julia, which are those of `pyscore.reference.sampling.TrainingDraws(seed, step)` in Python.
 """
 struct Philox
     seed::UInt64
@@ -18,7 +18,7 @@ function Philox(seed::Integer; step::Integer = 0)
 end
 
 const PHILOX_STREAM = UInt64(1)   # "train" of pyscore.reference.sampling.STREAMS
-const COMPONENTS, PROPOSALS = 1, 2   # purposes; each round of the rejection has one of its own
+const COMPONENTS, PROPOSALS = 1, 2   # purposes; round r of the rejection has the purpose PROPOSALS + r
 const ROUNDS = 10_000
 
 """The four words of block 0, 1, … of a purpose."""
@@ -33,7 +33,7 @@ function philox(draws::Philox, purpose::Integer, block::Integer)
     c0, c1, c2, c3
 end
 
-"""A number of (0, 1), never an end: (⌊word/2¹¹⌋ + ½)/2⁵³."""
+"""A number strictly between 0 and 1: (⌊word/2¹¹⌋ + ½)/2⁵³."""
 unit_interval(word::UInt64) = ((word >> 11) + 0.5) * 2.0^-53
 
 """
@@ -70,8 +70,8 @@ end
 """
     draw_vmf(draws, kappa, k)
 
-(epsilon, v): accepted Beta((k−1)/2, (k−1)/2) draws (n,) and normal draws (k−1, n), both from one normal vector g of k a
-row: ε = (1 + g₁/‖g‖)/2, v is the rest.
+(epsilon, v): accepted Beta((k−1)/2, (k−1)/2) draws (n,) and normal draws (k−1, n), both from one normal vector g of length
+k per row: ε = (1 + g₁/‖g‖)/2, and v is the rest of g.
 """
 function draw_vmf(draws::Philox, kappa::AbstractVector{T}, k::Integer) where {T<:AbstractFloat}
     epsilon, v, open_ = Vector{T}(undef, length(kappa)), Matrix{T}(undef, k - 1, length(kappa)), 0

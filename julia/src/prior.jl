@@ -3,7 +3,7 @@
 """
     log_mean_exp(a)
 
-log (1/n)Σ exp(a_i), shifted by its maximum; −Inf where all are −Inf.
+log (1/n)Σ exp(a_i), computed after subtracting the maximum; −Inf if all a_i are −Inf.
 """
 function log_mean_exp(a::AbstractVector{T}) where {T}
     top = maximum(a)

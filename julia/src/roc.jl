@@ -4,8 +4,8 @@
     roc_auc(scores, labels)
 
 P(score of an anomaly > score of a normal) + ½P(equal); labels 0 normal, 1 anomaly, scores higher = more anomalous.
-Ties are grouped as by the original (EvalCurves `auc(roccurve(…)…)`), whose curve is rounded to 10 digits, which
-moves the area by up to 2.4e-11: that is `Original.computeauc`.
+Ties are grouped as in the original (EvalCurves `auc(roccurve(…)…)`). The original also rounds its curve to 10 digits,
+which changes the area by up to 2.4e-11.
 """
 function roc_auc(scores::AbstractVector{<:Real}, labels::AbstractVector{<:Integer})
     length(scores) == length(labels) ||

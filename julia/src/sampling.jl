@@ -6,8 +6,8 @@ const SAMPLING_EPS = 10 * Float64(eps(Float32))
 """
     wood_constants(kappa, m)
 
-(a, b, D) of Wood's rejection for vMF(·, κ) in m dimensions: c = √(4κ²+(m−1)²), b = (c−2κ)/(m−1) written as
-(m−1)/(c+2κ), which does not cancel, a = (m−1+2κ+c)/4, D = 4ab/(1+b) − (m−1) log(m−1). Original: `sampleω`.
+(a, b, D) of Wood's rejection for vMF(·, κ) in m dimensions: c = √(4κ²+(m−1)²), b = (c−2κ)/(m−1), computed as
+(m−1)/(c+2κ) to avoid cancellation, a = (m−1+2κ+c)/4, D = 4ab/(1+b) − (m−1) log(m−1). Original: `sampleω`.
 """
 function wood_constants(kappa::T, m::Integer) where {T<:AbstractFloat}
     c = sqrt(4kappa^2 + T(m - 1)^2)
@@ -19,8 +19,8 @@ end
 """
     wood_cosine(b, epsilon)
 
-w = (1 − (1+b)ε)/(1 − (1−b)ε), the component of the sample along the mean direction, as (1−ε−bε)/(1−ε+bε), which does
-not cancel.
+w = (1 − (1+b)ε)/(1 − (1−b)ε), the component of the sample along the mean direction. It is computed as
+(1−ε−bε)/(1−ε+bε), which avoids cancellation.
 """
 function wood_cosine(b::Real, epsilon::Real)
     rest, pull = 1 - epsilon, b * epsilon
@@ -30,8 +30,8 @@ end
 """
     ring_radius(b, epsilon, convention)
 
-√(1 − w²), the length of the sample across the mean direction: 2√(bε(1−ε))/(1−ε+bε) in EXACT, the same number without
-the cancellation; √((1−w)(1+w) + 10·eps(Float32)) in the original.
+√(1 − w²), the length of the sample across the mean direction: 2√(bε(1−ε))/(1−ε+bε) in EXACT, which avoids
+cancellation, and √((1−w)(1+w) + 10·eps(Float32)) in the original.
 """
 function ring_radius(b::Real, epsilon::Real, convention::Convention)
     rest, pull = 1 - epsilon, b * epsilon
@@ -62,8 +62,8 @@ end
 """
     draw_epsilon(rng, kappa, m)
 
-One accepted Beta((m−1)/2, (m−1)/2) draw of Wood's rejection at concentration kappa: proposals until
-(m−1) log t − t + D ≥ log u, t = 2ab/(1−(1−b)ε). A Beta variable with half-integer parameters is a ratio of χ².
+One accepted Beta((m−1)/2, (m−1)/2) draw of Wood's rejection at concentration kappa: proposals are drawn until
+(m−1) log t − t + D ≥ log u with t = 2ab/(1−(1−b)ε). A Beta variable with half-integer parameters is a ratio of χ².
 """
 function draw_epsilon(rng::AbstractRNG, kappa::T, m::Integer) where {T}
     while true
@@ -85,7 +85,7 @@ end
     sample_vmf(draws, mu, kappa; convention)
 
 Samples of vMF(mu, kappa); `draws` is a `Philox`, whose numbers are the same in every version of Julia and in Python, or
-any generator of Julia's. mu (k, n), kappa (n,) → (k, n).
+one of Julia's own generators. mu (k, n), kappa (n,) → (k, n).
 """
 function sample_vmf(rng::AbstractRNG, mu::AbstractMatrix{T}, kappa::AbstractVector{T};
                     convention::Convention = EXACT) where {T}
@@ -97,7 +97,7 @@ end
 """
     PriorDraws(components, epsilon, v)
 
-All that is random in n samples of the prior: components (n,) indices from 1 of pseudo-inputs, epsilon (n,) accepted
+The random numbers for n samples of the prior: components (n,) indices from 1 of pseudo-inputs, epsilon (n,) accepted
 Beta draws, v (k−1, n) normal draws.
 """
 struct PriorDraws{T<:AbstractFloat}
@@ -110,7 +110,7 @@ end
     sample_prior(model, draws; convention)
     sample_prior(draws, model, n; convention)
 
-n samples of the VampPrior: a pseudo-input each, then vMF(mu(u), kappa(u)); (k, n). Original: `sampleVamp`.
+n samples (k, n) of the VampPrior: for each a random pseudo-input u, then a draw of vMF(mu(u), kappa(u)). Original: `sampleVamp`.
 """
 function sample_prior(model::SVAE{T}, draws::PriorDraws{T}; convention::Convention = EXACT) where {T}
     mu, kappa = encode(model, model.pseudo_inputs[:, draws.components]; convention = convention)

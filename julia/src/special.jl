@@ -1,11 +1,11 @@
-# log Γ and the modified Bessel function: the standard library has neither.
+# log Γ and the modified Bessel function, which the standard library lacks.
 # Everything here is Float64; Float32 callers round the result.
 
 """
     loggamma(x)
 
-log Γ(x) for x > 0. Integers and half-integers up to 30, the only ones a sphere asks for, are the log of a product
-that starts at Γ(1) = 1 or Γ(½) = √π; others take Stirling's series above 10, below it Γ(x) = Γ(x+m)/(x(x+1)…(x+m−1)).
+log Γ(x) for x > 0. For integers and half-integers up to 30, as spheres need them, it is the logarithm of a product
+that starts at Γ(1) = 1 or Γ(½) = √π. Other x use Stirling's series above 10, and Γ(x) = Γ(x+m)/(x(x+1)…(x+m−1)) below.
 Absolute error about 2e-15·max(1, |log Γ|).
 """
 function loggamma(x::Real)
@@ -43,7 +43,7 @@ function hankel_sum(nu::Float64, kappa::Float64)
     total, term, j = 1.0, 1.0, 1
     while j < 200
         next = -term * (4nu * nu - (2j - 1)^2) / (8j * kappa)
-        # The series diverges in the end: stop at the smallest term, or where nothing changes any more.
+        # The series diverges eventually: stop at the smallest term, or when the sum no longer changes.
         (abs(next) >= abs(term) && 2j - 1 > 2nu) && break
         term = next
         total += term
@@ -57,7 +57,7 @@ end
     log_0f1(nu, kappa)
 
 log Σ_j (κ²/4)^j / (j! (ν+1)_j), so that I_ν(κ) = (κ/2)^ν / Γ(ν+1) · exp(log_0f1). It is 0 at κ = 0,
-which makes it the part of log I_ν that a density near κ = 0 needs. All terms are positive: nothing cancels.
+so a density near κ = 0 can use it without a pole. All terms are positive, so nothing cancels.
 Error about 1e-15·max(1, κ), for ν from 0 to 100 and κ from 0 to 1e5.
 """
 function log_0f1(nu::Real, kappa::Real)
@@ -71,7 +71,7 @@ function log_0f1(nu::Real, kappa::Real)
     while true
         term *= q / (j * (j + v))
         total += term
-        # Terms grow while j(j+ν) < q; they are negligible when small and falling.
+        # Terms grow while j(j+ν) < q; stop when they are small and falling.
         term < 1e-17 * total && j * (j + v) > q && break
         if total > 1e250
             total *= 1e-250
@@ -95,14 +95,14 @@ log_bessel(nu::Real, kappa::Real) = nu * log(0.5 * Float64(kappa)) - loggamma(nu
     bessel_ratio(nu, kappa)
 
 I_{ν+1}(κ)/I_ν(κ): the mean resultant length of a vMF distribution in 2ν+2 dimensions. Gauss's continued
-fraction 1/(2(ν+1)/κ + 1/(2(ν+2)/κ + …)) from its far end inwards, where each step damps the errors of those before;
-Hankel's expansion where κ is large.
+fraction 1/(2(ν+1)/κ + 1/(2(ν+2)/κ + …)) is evaluated from its far end inwards, where each step damps earlier errors.
+Hankel's expansion is used where κ is large.
 """
 function bessel_ratio(nu::Real, kappa::Real)
     v, k = Float64(nu), Float64(kappa)
     k == 0.0 && return 0.0
     use_asymptotics(v + 1, k) && return hankel_sum(v + 1, k) / hankel_sum(v, k)
-    # What is cut off at step j reaches the result by a factor of the product of r², r = 1/(y + √(1+y²)), y = (ν+j)/κ.
+    # The error of stopping at step j is multiplied by the product of r² with r = 1/(y + √(1+y²)), y = (ν+j)/κ.
     steps, reach = 1, 1.0
     while reach > 1e-9
         y = (v + steps) / k

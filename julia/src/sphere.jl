@@ -6,9 +6,9 @@ norm_eps(::Type{T}, convention::Convention) where {T} = convention.norm_eps === 
 """
     normalize(v; convention)
 
-v/√(Σv² + eps) column by column; v (k, n). EXACT leaves eps out, and takes the column to a size near 1 by a power of
-two first, which changes no bit of the result and keeps the squares from under- and overflowing; a column of zeros,
-which has no direction, becomes e1. Original: `normalizecolumns`.
+v/√(Σv² + eps) column by column; v (k, n). EXACT leaves eps out. It first scales the column to a size near 1 by a power
+of two, which changes no bit of the result and keeps the squares from under- and overflowing. A column of zeros has no
+direction and becomes e1. Original: `normalizecolumns`.
 """
 function normalize(v::AbstractMatrix{T}; convention::Convention = EXACT) where {T<:AbstractFloat}
     machine = convention.norm_eps === :machine
@@ -23,7 +23,7 @@ function normalize(v::AbstractMatrix{T}; convention::Convention = EXACT) where {
     out
 end
 
-"""Multiply by the power of two that takes the largest magnitude to between ½ and 1; zeros, Inf and NaN stay."""
+"""Multiply by the power of two that brings the largest magnitude between ½ and 1. Columns of zeros, or with Inf, stay."""
 function scaletoone!(v::AbstractVector{T}) where {T}
     top = zero(T)
     for a in v
@@ -64,7 +64,7 @@ function householder(z::AbstractMatrix{T}, mu::AbstractMatrix{T}; convention::Co
     r = normalize(u; convention = convention)
     out = Matrix{T}(undef, size(z))
     for i in axes(z, 2)
-        # mu = e1 needs no reflection, and has no r.
+        # For mu = e1 there is no axis r and nothing to reflect.
         twice = all(iszero, view(u, :, i)) ? zero(T) : 2 * columndot(z, r, i)
         @inbounds for l in axes(z, 1)
             out[l, i] = z[l, i] - twice * r[l, i]

@@ -1,10 +1,10 @@
-# Sums in one fixed order: NumPy's, so that Float64 results agree with pyscore's reference to the last bit.
+# Sums in NumPy's order, so that Float64 results agree with pyscore's reference to the last bit.
 
 """
     pairwise_sum(f, start, count)
 
-f(start) + … + f(start + count − 1) in the order of NumPy's reduction over a contiguous axis: one by one below 8
-terms, eight interleaved sums up to 128, halves beyond. Its error grows as log(count), not as count.
+f(start) + … + f(start + count − 1) in the order of NumPy's reduction over a contiguous axis: one by one for
+fewer than 8 terms, eight interleaved sums up to 128, and halves for more. Its error grows as log(count), not as count.
 """
 function pairwise_sum(f::F, start::Int, count::Int) where {F}
     if count < 8

@@ -4,7 +4,7 @@
 """
     foreach_block(f, n; size = BLOCK)
 
-Call f(range) for each block of 1 … n, several at a time where Julia has threads. f must write to places of its own.
+Call f(range) for each block of 1 … n, several at a time if Julia has threads. Calls of f must not write to the same memory.
 """
 function foreach_block(f::F, n::Integer; size::Integer = BLOCK) where {F}
     ranges = collect(blocks(n, size))

@@ -3,7 +3,7 @@
 """
     Gradient
 
-One array for each of `parameters(model)`, as a model of the same shape.
+The gradient of a model: a model of the same shape that holds one gradient for each of `parameters(model)`.
 """
 const Gradient = SVAE
 
@@ -25,7 +25,7 @@ Adam(model::SVAE; rate::Real = 1e-4) = Adam(parameters(model); rate = rate)
     adam_step!(arrays, gradients, state)
 
 One step of all arrays, in place. The moments and the square of the gradient have the parameter's type, every other
-operation is Float64, and 1e-8 stands outside the root: to the bit what Flux 0.8's `ADAM` does.
+operation is Float64, and 1e-8 is added outside the root. The result has the bits of Flux 0.8's `ADAM`.
 """
 function adam_step!(arrays::AbstractVector{<:Array{T}}, gradients::AbstractVector{<:Array{T}}, state::Adam{T}) where {T}
     b1, b2 = ADAM_BETAS
@@ -56,7 +56,7 @@ end
 """
     wloss(model, x, draws, beta, c; convention)
 
-mean (x − decode(mu(x)))² + β·MMD(mu(x), prior sample). The encoder is a Dirac at mu. Original: `wloss`.
+mean (x − decode(mu(x)))² + β·MMD(mu(x), prior sample). Codes are mu(x), without sampling. Original: `wloss`.
 """
 function wloss(model::SVAE{T}, x::AbstractMatrix{T}, draws::PriorDraws{T}, beta::Real, c::Real;
                convention::Convention = EXACT) where {T}
@@ -64,7 +64,7 @@ function wloss(model::SVAE{T}, x::AbstractMatrix{T}, draws::PriorDraws{T}, beta:
     reconstruction + T(beta) * discrepancy
 end
 
-"""Slope of c/(c + max(0, 1−s)) in the dot product s: c/(c+1−s)², and 0 where the distance is floored."""
+"""Slope of c/(c + max(0, 1−s)) in the dot product s: c/(c+1−s)², and 0 where the maximum is 0."""
 imq_slope(s::T, c::T) where {T} = s < one(T) ? c / (c + (one(T) - s))^2 : zero(T)
 
 """
@@ -155,7 +155,7 @@ dense_pullback(layer::Dense{T}, input::Matrix{T}, da::Matrix{T}) where {T} =
 """
     forward_inputs(layers, x)
 
-(h, inputs, slopes) of layers: `forward_slopes` that also keeps what each layer was given.
+(h, inputs, slopes): as `forward_slopes`, with the input of each layer.
 """
 function forward_inputs(layers::AbstractVector{Dense{T}}, x::AbstractMatrix{T}) where {T}
     h, inputs, slopes = Matrix{T}(x), Matrix{T}[], Matrix{T}[]
@@ -170,9 +170,9 @@ end
 """
     wloss_gradient(model, x, draws, beta, c; convention)
 
-Gradient of `wloss` in all parameters, as a model. One forward and one reverse pass of the encoder serve the batch and
-the drawn pseudo-inputs, side by side. `pseudo_input_gradient = :last` (original) keeps, of a component drawn more than
-once, the last draw alone.
+Gradient of `wloss` in all parameters, as a model. The batch and the drawn pseudo-inputs share one forward and one
+reverse pass of the encoder. `pseudo_input_gradient = :last` (original) uses only the last draw of a component that was
+drawn more than once.
 """
 function wloss_gradient(model::SVAE{T}, x::AbstractMatrix{T}, draws::PriorDraws{T}, beta::Real, c::Real;
                         convention::Convention = EXACT) where {T}
@@ -207,7 +207,7 @@ function wloss_gradient(model::SVAE{T}, x::AbstractMatrix{T}, draws::PriorDraws{
     Gradient{T}(d_encoder, d_mu_head, d_kappa_head, [d_decoder; [d_last]], d_pseudo)
 end
 
-"""Gradient (d, p) of the pseudo-inputs from that of the drawn ones (d, n): their sum, or the last draw's."""
+"""Gradient (d, p) of the pseudo-inputs from that of the draws (d, n): for each component the sum, or the last draw."""
 function gather_pseudo_inputs(drawn::Matrix{T}, components::Vector{Int}, p::Integer, convention::Convention) where {T}
     out = zeros(T, size(drawn, 1), p)
     for (i, component) in enumerate(components)

@@ -3,7 +3,7 @@
 """
     log_vmf_normaliser(kappa, k)
 
-log C_k(κ) = ν log κ − (k/2) log 2π − log I_ν(κ), ν = k/2 − 1, written without log κ so that κ → 0 gives the
+log C_k(κ) = ν log κ − (k/2) log 2π − log I_ν(κ), ν = k/2 − 1, computed without log κ so that κ → 0 gives the
 uniform density 1/area: −uniform_sphere_entropy(k) − log ₀F₁(; k/2; κ²/4). Original: `log(c(p, κ))`, which overflows for κ > 700 and is NaN at 0.
 """
 function log_vmf_normaliser(kappa::T, k::Integer) where {T<:AbstractFloat}
@@ -40,7 +40,7 @@ uniform_sphere_entropy(k::Integer) = (k / 2) * log(π) + log(2.0) - loggamma(k /
 """
     vmf_kl(kappa, k)
 
-KL(vMF(·, κ) ‖ uniform) = κ A_k(κ) + log C_k(κ) − log C_k(0) ≥ 0, where the two constants differ by log ₀F₁ alone.
+KL(vMF(·, κ) ‖ uniform) = κ A_k(κ) + log C_k(κ) − log C_k(0) ≥ 0, where log C_k(κ) − log C_k(0) = −log ₀F₁(; k/2; κ²/4).
 Original: `kldiv(model, κ)`, which subtracts two entropies.
 """
 vmf_kl(kappa::T, k::Integer) where {T<:AbstractFloat} =

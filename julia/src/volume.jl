@@ -1,10 +1,10 @@
-# Log-volumes of Jacobians and the densities that a change of variables makes of them.
+# Log-volumes of Jacobians, and the prior with the volume of the change of variables.
 
 """
     qr_log_volume!(A)
 
-(Σ log|r_ii|, doubtful) of a Householder QR of A (p, q), p ≥ q; overwrites A. `doubtful` says that some |r_ii| is
-within max(p, q)·eps of the largest, so that the volume is rounding noise; an exact zero gives −Inf.
+(Σ log|r_ii|, doubtful) of a Householder QR of A (p, q), p ≥ q; overwrites A. `doubtful` is true if some |r_ii| is
+below max(p, q)·eps times the largest, so that the volume is rounding noise. An exact zero gives −Inf.
 """
 function qr_log_volume!(A::AbstractMatrix{T}) where {T<:AbstractFloat}
     p, q = size(A)
@@ -12,7 +12,7 @@ function qr_log_volume!(A::AbstractMatrix{T}) where {T<:AbstractFloat}
     top = maximum(abs, A)
     top == 0 && return T(-Inf), true
     isfinite(top) || return T(NaN), false
-    # A power of two takes the entries near 1, so that no square under- or overflows; it changes no digit.
+    # Scaling by a power of two brings the entries near 1, so no square under- or overflows; it changes no digit.
     limit = exponent(floatmax(T)) - 8
     power = clamp(exponent(top), -limit, limit)
     A .*= T(2)^-power
@@ -47,7 +47,7 @@ end
 """
     warn_singular(name, doubtful)
 
-One warning that names the samples with a singular Jacobian, if there are any; `samples` counts from 1.
+Warn once, naming the samples (counted from 1) with a singular Jacobian, if there are any.
 """
 function warn_singular(name::String, doubtful::AbstractVector{Bool})
     samples = findall(doubtful)
@@ -55,7 +55,7 @@ function warn_singular(name::String, doubtful::AbstractVector{Bool})
     nothing
 end
 
-"""Log-volumes of a block in working order, (p, n, t) with p ≥ t: one QR a sample, in `volumes` and `doubtful`."""
+"""Write the log-volumes of a block (p, n, t), p ≥ t, into `volumes` and `doubtful`, by one QR for each sample."""
 function block_log_volume!(volumes, doubtful, J::Array{T,3}) where {T}
     p, n, t = size(J)
     A = Matrix{T}(undef, p, t)
@@ -73,8 +73,8 @@ svd_log_volume(J::AbstractMatrix) = sum(log.(svdvals(J)))
 """
     log_volume(J; route = :batched)
 
-Σ_i log s_i(J) of each (p, q) slice of J (p, q, n), tall or wide: ½ log det(JᵀJ), nats, (n,). :batched takes a
-Householder QR, whose error grows as eps·cond(J); :loop the singular values, as the original does.
+Σ_i log s_i(J) of each (p, q) slice of J (p, q, n), tall or wide: ½ log det(JᵀJ), nats, (n,). :batched uses a
+Householder QR, whose error grows as eps·cond(J); :loop uses the singular values, as the original does.
 Original: half of `reduce(+, log.(abs.(s.S))) * 2`.
 """
 function log_volume(J::AbstractArray{T,3}; route::Symbol = :batched, warn::Bool = true) where {T<:AbstractFloat}
@@ -135,7 +135,7 @@ function log_volume_encoder(model::SVAE{T}, x::AbstractMatrix{T}; convention::Co
         block_log_volume!(view(volumes, block), view(doubtful, block),
                           encoder_cotangents(model, x[:, block], convention.encoder_jacobian, convention))
     end
-    # An ambient encoder Jacobian is singular by construction (mu lies on the sphere): nothing to warn of.
+    # An ambient encoder Jacobian is always singular, because mu lies on the sphere, so there is no warning.
     tangent && warn_singular("log_volume of the encoder", doubtful)
     volumes
 end
@@ -171,7 +171,7 @@ end
 """
     log_prior_jacobian_decoder(z, jacobian, mu_u, kappa_u; convention)
 
-The same from an ambient Jacobian (d, k, n) at z (k, n) and the prior's components.
+The same, given an ambient Jacobian (d, k, n) at z (k, n) and the prior's components.
 """
 function log_prior_jacobian_decoder(z::AbstractMatrix{T}, jacobian::AbstractArray{T,3}, mu_u::AbstractMatrix{T},
                                     kappa_u::Union{Nothing,AbstractVector{T}} = nothing;

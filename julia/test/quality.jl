@@ -1,4 +1,4 @@
-# What Aqua.jl looks at, by hand, on Julia 1.5: ambiguous methods, unbound type parameters, piracy.
+# Checks of Aqua.jl that also run on Julia 1.5: ambiguous methods, unbound type parameters, type piracy.
 
 using PyScore, Test
 

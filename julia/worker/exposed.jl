@@ -1,5 +1,5 @@
-# What pyscore may call, by the names of pyscore/reference. Arrays arrive with their axes reversed: rows of Python
-# are columns here, and a Jacobian (n, d, k) is (k, d, n), so those are turned to the (d, k, n) of the core.
+# The functions that pyscore may call, by the names of pyscore/reference. Arrays arrive with their axes reversed: rows of
+# Python are columns here. A Jacobian (n, d, k) arrives as (k, d, n) and is permuted to (d, k, n) for the core.
 
 """(k, d, n) ↔ (d, k, n)."""
 turn(jacobian::AbstractArray{T,3}) where {T} = permutedims(jacobian, (2, 1, 3))
@@ -11,8 +11,8 @@ widths(f, c::AbstractArray, ::Type{T}) where {T} = T[f(w) for w in c]
 layer(W::Matrix, b::Vector, σ) = Dense(permutedims(W), b, σ)
 
 """
-A model from its token, the number of encoder layers, the name of its activation and its arrays in the order of
-`SVAE.parameters()`.
+Store a model under its token, given the number of encoder layers, the name of its activation and its arrays in the
+order of `SVAE.parameters()`.
 """
 function put_model(models::Dict{String,Any}, token::String, encoder_layers::Integer, activation::String, arrays...)
     σ, e, count = PyScore.activation(activation), Int(encoder_layers), length(arrays) ÷ 2
@@ -35,7 +35,7 @@ end
 prior_draws(::SVAE{T}, components, epsilon, v) where {T} = PyScore.PriorDraws{T}(components .+ 1, epsilon, v)
 
 """
-ADAM from step 0 on injected draws. x (d, N); batches and components (n, steps), from 0; epsilon (n, steps),
+Train by ADAM from step 0 with injected draws. x (d, N); batches and components (n, steps), from 0; epsilon (n, steps),
 v (k−1, n, steps). Returns the losses (3, steps): loss, reconstruction, MMD, then the arrays of the trained model.
 """
 function train_replay(model::SVAE{T}, x, batches, components, epsilon, v; beta, c, rate = 1e-4,
@@ -50,7 +50,7 @@ function train_replay(model::SVAE{T}, x, batches, components, epsilon, v; beta, 
     (losses, model_arrays(trained)...)
 end
 
-"""ADAM alone, on recorded gradients (…, steps): parameters after each step, and the two moments after the last."""
+"""Run ADAM on recorded gradients (…, steps). Returns the parameters after each step, and the two moments after the last."""
 function adam_replay(x::Array{T}, gradients::Array{T}; rate = 1e-4) where {T}
     array, state = copy(x), PyScore.Adam([x]; rate = rate)
     out = similar(gradients)

@@ -1,8 +1,8 @@
-# The original package itself, FewShotAnomalyDetection.jl, on a model of ours: for projects that have it.
+# Calls of the original package, FewShotAnomalyDetection.jl, with a model of pyscore, in Julia projects that have it.
 
 const ORIGINAL_PACKAGE = "FewShotAnomalyDetection"
 
-"""The package, loaded from the project that runs; an error says how to add it."""
+"""Load the package from the active project; the error says how to add it."""
 function original_package()
     id = Base.identify_package(ORIGINAL_PACKAGE)
     id === nothing && throw(ArgumentError(
@@ -11,7 +11,7 @@ function original_package()
     Base.require(id)
 end
 
-"""A model of the original from one of ours, with the original's Flux: its layers, then the functions of its heads."""
+"""Make a model of the original, with the original's Flux, from one of pyscore."""
 function original_model(F::Module, model::SVAE{T}) where {T}
     Flux = F.Flux
     tracked = isdefined(Flux, :param) ? Flux.param : identity
@@ -28,7 +28,7 @@ function original_model(F::Module, model::SVAE{T}) where {T}
     m
 end
 
-"""Plain numbers of a result, which may be tracked, a row or an array of arrays."""
+"""The plain value of a result of the original, which Tracker may wrap."""
 untracked(F::Module, x) = isdefined(F.Flux, :Tracker) ? F.Flux.Tracker.data(x) : x
 flat(F::Module, x::Number) = [untracked(F, x)]
 flat(F::Module, x) = reduce(vcat, (flat(F, each) for each in untracked(F, x)))
@@ -36,7 +36,7 @@ flat(F::Module, x) = reduce(vcat, (flat(F, each) for each in untracked(F, x)))
 """
     original(model, name, x)
 
-(n,) values of the original's function `name` at columns x (d, n): of a code for `log_pz_jacobian_decoder`.
+(n,) values of the original's function `name` at the columns of x (d, n). `log_pz_jacobian_decoder` gets their codes.
 """
 function original(model::SVAE{T}, name::String, x::Matrix{T}) where {T}
     F = original_package()
@@ -46,7 +46,7 @@ end
 function original_values(F::Module, model::SVAE{T}, name::String, x::Matrix{T}) where {T}
     m = original_model(F, model)
     f = getfield(F, Symbol(name))
-    # One at a time, as its own loops do: with one column its matrix methods raise errors.
+    # One vector at a time, as in the original's own loops, because its matrix methods fail for one column.
     values = map(axes(x, 2)) do i
         name == "log_pz_jacobian_decoder" || return flat(F, f(m, x[:, i]))
         flat(F, f(m, vec(untracked(F, F.zparams(m, x[:, i])[1]))))

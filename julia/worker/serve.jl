@@ -1,4 +1,4 @@
-# The worker's loop: calls come from one pipe, answers go to another, until pyscore hangs up.
+# The worker's loop: it reads calls from one pipe and writes answers to another until pyscore closes the pipe.
 
 module Worker
 
@@ -10,7 +10,7 @@ include("wire.jl")
 include("original.jl")
 include("exposed.jl")
 
-"""Collects the warnings of a call, which pyscore issues as its own; sends progress and messages on at once."""
+"""Collects the warnings of a call, which pyscore then issues, and sends progress and messages immediately."""
 struct Collector <: AbstractLogger
     messages::Vector{String}
     send::Function
@@ -30,7 +30,7 @@ function Logging.handle_message(c::Collector, level, message, arguments...; samp
     end
 end
 
-"""The first samples as Python names them: it counts rows from 0."""
+"""The first samples as text, counted from 0 as in Python."""
 rows(samples) = string(" (rows ", join(samples[1:min(5, end)] .- 1, ", "), length(samples) > 5 ? ", …)" : ")")
 
 resolve(value, models) = value
@@ -48,7 +48,7 @@ end
 convention(fields::Dict{Symbol,Any}) =
     Convention(; (name => value isa AbstractString ? Symbol(value) : value for (name, value) in fields)...)
 
-"""Compute one call; returns the kind and the value of the answer. No exception passes."""
+"""Compute one call; return the kind and the value of the answer. An exception becomes an answer of kind E."""
 function answer((name, positional, named), models::Dict{String,Any}, send::Function = (text, part) -> nothing)
     warnings = String[]
     try
@@ -66,7 +66,7 @@ function answer((name, positional, named), models::Dict{String,Any}, send::Funct
     end
 end
 
-"""Ask Linux to kill this process when the thread that started it is gone, even in the middle of a computation."""
+"""Ask Linux to kill this process when the thread that started it ends, even during a computation."""
 function die_with_parent(parent::Integer)
     Sys.islinux() || return
     PR_SET_PDEATHSIG, SIGKILL = 1, 9
@@ -78,12 +78,12 @@ end
 """
     serve(input, output, parent; idle = Inf)
 
-Greet with the versions, then answer calls from file descriptor `input` on `output` until pyscore hangs up, or calls
-nothing for `idle` seconds. `parent` is the process id of pyscore.
+Send the versions, then answer calls from file descriptor `input` on `output` until pyscore closes the pipe, or until there
+was no call for `idle` seconds. `parent` is the process id of pyscore.
 """
 function serve(input::Integer, output::Integer, parent::Integer; idle::Real = Inf)
     die_with_parent(parent)
-    # Blocks of samples have threads of their own; those of BLAS would stand in their way.
+    # Blocks of samples use the threads; BLAS must not start further ones.
     Threads.nthreads() > 1 && BLAS.set_num_threads(1)
     read_fd, write_fd, models = Cint(input), Cint(output), Dict{String,Any}()
     send(text::String, part::Float64) = writeframe(write_fd, 'P', (text, part))
@@ -103,7 +103,7 @@ function serve(input::Integer, output::Integer, parent::Integer; idle::Real = In
     end
 end
 
-# Inferred while the package is precompiled, which takes half a second off each start.
+# Type inference at precompilation makes each start half a second faster.
 precompile(serve, (Int, Int, Int))
 precompile(readframe, (Cint,))
 precompile(answer, (Tuple{String,Tuple,Dict{Symbol,Any}}, Dict{String,Any}, Function))

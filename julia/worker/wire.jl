@@ -1,4 +1,4 @@
-# The wire format between pyscore and its worker; its other end is pyscore/backends/_julia_wire.py.
+# The wire format between pyscore and its worker; pyscore/backends/_julia_wire.py is the Python side.
 #
 # A frame is "PYSC", the length of its header (UInt32), the header, then the bytes of its arrays in order.
 # Everything is little-endian. A header is a kind (one byte) and tagged values:
@@ -19,10 +19,10 @@ struct ModelToken
     token::String
 end
 
-"""Thrown when pyscore has closed its end of the pipe: time to go."""
+"""Thrown when pyscore has closed its end of the pipe; the worker then ends."""
 struct Hangup <: Exception end
 
-"""Read exactly `count` bytes from the file descriptor `fd` to `target`. Blocks: the worker has nothing else to do."""
+"""Read exactly `count` bytes from the file descriptor `fd` to `target`. It blocks, since the worker has nothing else to do."""
 function readbytes(fd::Cint, target::Ptr{UInt8}, count::Integer)
     done = 0
     while done < count
@@ -42,7 +42,7 @@ struct PollRequest
     answered::Cshort
 end
 
-"""Wait until there is something to read from `fd`; a `Hangup` after `seconds` without anything."""
+"""Wait until `fd` can be read; throw `Hangup` after `seconds` without input."""
 function waitfor(fd::Cint, seconds::Real)
     POLLIN = Cshort(1)
     stop = time() + seconds
@@ -87,7 +87,7 @@ end
 
 getstring(io::IO) = String(read(io, read(io, UInt32)))
 
-"""The next value of a header; its arrays are allocated and noted in `arrays`, to be filled from the payload."""
+"""Read the next value of a header. Arrays are allocated and appended to `arrays`; the payload fills them later."""
 function getvalue(io::IO, arrays::Vector{Array})
     tag = Char(read(io, UInt8))
     tag == 'n' && return nothing
