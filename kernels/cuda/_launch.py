@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from pyscore.errors import InvalidInput, ShapeError
-from pyscore.kernels.cuda._target import SIMULATED, cuda, is_device_array
+from pyscore.kernels.cuda._network import Geometry
+from pyscore.kernels.cuda._target import SIMULATED, allow_shared, cuda, is_device_array
 
-__all__ = ["blocks_for", "check_rows", "dtype_of"]
+__all__ = ["blocks_for", "check_rows", "dtype_of", "launch_tiles"]
 
 
 def dtype_of(array: Any) -> np.dtype:
@@ -35,3 +36,13 @@ def blocks_for(items: int, items_a_block: int, blocks_a_multiprocessor: int = 16
         return min(-(-items // items_a_block), 4)
     multiprocessors = cuda.get_current_device().MULTIPROCESSOR_COUNT
     return min(-(-items // items_a_block), multiprocessors * blocks_a_multiprocessor)
+
+
+def launch_tiles(kernel: Any, rows: int, g: Geometry, dtype: Any, stream: Any, *arguments: Any) -> None:
+    """Launch a kernel whose last argument is the workspace, with the shared memory that its geometry asks for."""
+    numbers = g.kept + (g.entries if g.place == "global" else 0)
+    blocks = blocks_for(rows, g.samples, 4 if numbers else 16)
+    arguments = *arguments, cuda.device_array((blocks, max(1, numbers)), dtype, stream=stream)
+    if g.dynamic_bytes:
+        allow_shared(kernel, arguments, g.dynamic_bytes)
+    kernel[blocks, g.threads, stream, g.dynamic_bytes](*arguments)

@@ -1,11 +1,10 @@
 """A multilayer perceptron on one block of threads: columns of samples and tangents in shared memory.
 
-A block holds S samples as a matrix [feature][column] in shared memory, column c·S + s being the value (c = 0)
-or a tangent (c > 0) of sample s. A thread computes a register tile of 8·(outputs/64) rows × TILE_COLUMNS
-columns of each product: 64 fused multiply-adds for 16 numbers read, so that the arithmetic is the limit.
-All sizes are constants of the compiled kernel, which lets every loop over a tile unroll into registers; a
-network of other sizes compiles anew. p ascends with one multiply-add a step whatever the tile: results depend
-neither on S nor on the launch.
+A block holds S samples as a matrix [feature][column], column c·S + s being the value (c = 0) or a tangent (c > 0)
+of sample s. A thread computes a register tile of 8 rows × TILE_COLUMNS columns of each product: 64 fused
+multiply-adds for 16 numbers read, so that the arithmetic is the limit. Layers of more than PANEL outputs are done
+PANEL rows at a time. All sizes are constants of the compiled kernel; a network of other sizes compiles anew.
+p ascends with one multiply-add a step whatever the tile: results depend neither on S nor on where the matrix is.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,30 +18,29 @@ from numpy.typing import NDArray
 from pyscore.errors import InvalidInput
 from pyscore.kernels.cpu._network import Layers, _check_layers
 from pyscore.kernels.cuda._activations import activation, activation_code
-from pyscore.kernels.cuda._target import cuda
+from pyscore.kernels.cuda._target import U32, U64, cuda, shared_limit
 
-__all__ = ["U64", "Geometry", "Packed", "geometry", "make_layer", "make_push", "make_slopes", "pack"]
-
-U64 = np.uint64
-"""Type of indices: with signed ones Numba handles x[-1] as Python does, five instructions an access, and the
-compiler cannot merge neighbouring loads into one of 16 bytes."""
+__all__ = ["Geometry", "Packed", "geometry", "make_choice", "make_layer", "make_pull", "make_push", "pack"]
 
 ROW_LANES = 8
 """Threads along the rows of a product."""
+PANEL = 64
+"""Outputs of a layer that are computed at a time: 8 a thread."""
 TILE_COLUMNS = {"float32": 8, "float64": 4}
 """Columns a thread: 8 × 8 accumulators of float32 or 8 × 4 of float64 are 64 registers."""
-SHARED_BYTES = 47_000
-"""What a block may use without asking: 48 KB, less what the QR keeps."""
-MAX_COLUMNS = 128
+STATIC_BYTES = 47_000
+"""Shared memory of a block that a kernel may declare: 48 KB, less a reserve."""
+MAX_COLUMNS, ENOUGH_COLUMNS, MOST_THREADS = 128, 64, 384
+"""Columns of a block at most, unless one sample has more; columns for which no more memory is asked for."""
 SLAB_BYTES = 8_192
-"""Weights staged at a time. Four to five blocks of 120 threads then share a multiprocessor's 228 KB."""
+"""Weights staged at a time. Four to five blocks of 128 threads then share a multiprocessor's 228 KB."""
 
 
 class Packed(NamedTuple):
     """Weights in the order in which threads read them, and the sizes that kernels are compiled for."""
 
     values: NDArray
-    """Flat. A layer is [input][ROW_LANES][rows a thread], zero-padded, then its bias."""
+    """Flat. A layer is [panel][input][ROW_LANES][rows a thread], zero-padded, then its bias."""
     sizes: tuple[int, ...]
     """Features before, between and after the layers."""
     activation: str
@@ -54,17 +52,35 @@ class Geometry(NamedTuple):
     samples: int
     """S, samples a block."""
     columns: int
-    """Columns of shared memory, S·(1 + tangents) rounded up to whole tiles."""
+    """Columns of the matrix, S·(1 + tangents) rounded up to whole tiles."""
     features: int
-    """Rows of shared memory: the widest layer."""
+    """Rows of the matrix: the widest layer, padded."""
     threads: int
     slab: int
     """Numbers of the staging area."""
+    entries: int
+    """Numbers of the matrix; twice features × columns where a layer has several panels."""
+    place: str = "static"
+    """Where the matrix is: "static" or "dynamic" shared memory, or "global" memory, read through L2."""
+    dynamic_bytes: int = 0
+    """Shared memory to ask for at launch."""
+    kept: int = 0
+    """Numbers that a block keeps in global memory from the forward for the reverse pass."""
+
+    @property
+    def kept_at(self) -> int:
+        """Where these begin in a block's row of the workspace."""
+        return self.entries if self.place == "global" else 0
 
 
-def rows_a_thread(outputs: int) -> int:
-    """Rows of a register tile for a layer of `outputs`."""
-    return -(-outputs // ROW_LANES)
+def panels(outputs: int) -> list[int]:
+    """Rows a thread of each panel of a layer of `outputs`."""
+    return [-(-min(PANEL, outputs - first) // ROW_LANES) for first in range(0, outputs, PANEL)]
+
+
+def padded(outputs: int) -> int:
+    """Outputs of a layer, rounded up to whole register tiles."""
+    return ROW_LANES * sum(panels(outputs))
 
 
 def pack(layers: Layers, activation: str, *, transposed: bool = False) -> Packed:
@@ -81,14 +97,16 @@ def pack(layers: Layers, activation: str, *, transposed: bool = False) -> Packed
     for weight, bias in reversed(layers) if transposed else layers:
         matrix = weight.T if transposed else weight
         out, inputs = matrix.shape
-        tile = rows_a_thread(out)
-        rows = np.zeros((tile * ROW_LANES, inputs), weight.dtype)
+        rows = np.zeros((padded(out), inputs), weight.dtype)
         rows[:out] = matrix
-        shift = np.zeros(tile * ROW_LANES, weight.dtype)
+        shift = np.zeros(padded(out), weight.dtype)
         if not transposed:
             shift[:out] = bias
-        # thread `row` has rows row, row + 8, row + 16, …: neighbours then write neighbouring banks
-        pieces += [rows.reshape(tile, ROW_LANES, inputs).transpose(2, 1, 0).ravel(), shift]
+        for panel, tile in enumerate(panels(out)):
+            # thread `row` has rows row, row + 8, row + 16, …: neighbours then write neighbouring banks
+            here = rows[panel * PANEL : panel * PANEL + tile * ROW_LANES]
+            pieces.append(here.reshape(tile, ROW_LANES, inputs).transpose(2, 1, 0).ravel())
+        pieces.append(shift)
     sizes = [layers[0][0].shape[1]] + [weight.shape[0] for weight, _ in layers]
     return Packed(np.concatenate(pieces), tuple(reversed(sizes) if transposed else sizes), activation)
 
@@ -98,77 +116,199 @@ def geometry(
     columns_a_sample: int,
     dtype: np.dtype,
     samples: int | None = None,
-    kept_a_sample: int = 0,
+    *,
+    beside: int = 0,
+    kept: int = 0,
 ) -> Geometry:
-    """Choose S so that columns and `kept_a_sample` numbers more fit in shared memory, or check the S asked for.
+    """Choose S and where the matrix is, or check the S asked for.
+
+    A sample has `beside` bytes in shared memory beside the matrix, and `kept` numbers in global memory.
 
     Raises
     ------
     InvalidInput
-        If not even one sample fits.
+        If what has to be in shared memory does not fit for even one sample.
     """
-    tile = TILE_COLUMNS[dtype.name]
-    features = max(max(sizes), *(rows_a_thread(size) * ROW_LANES for size in sizes[1:]))
-    widest = max(rows_a_thread(size) * ROW_LANES for size in sizes[1:])
-    slab = max(widest, SLAB_BYTES // dtype.itemsize // widest * widest)
-    room = (SHARED_BYTES - slab * dtype.itemsize) // dtype.itemsize
-    # the QR of a sample keeps a reflector of max(d, t) float64 and two scalars a column
-    extra = (sizes[-1] + 2 * columns_a_sample + 2) * 8 // dtype.itemsize + kept_a_sample
-    limit = min(MAX_COLUMNS, room // features) // tile * tile
-    most = min(limit // columns_a_sample, room // (features * columns_a_sample + extra))
-    chosen = most if samples is None else samples
-    if not 1 <= chosen <= most:
+    return _geometry(tuple(sizes), columns_a_sample, dtype, samples, beside, kept, shared_limit())
+
+
+@cache
+def _geometry(
+    sizes: tuple[int, ...],
+    columns_a_sample: int,
+    dtype: np.dtype,
+    samples: int | None,
+    beside: int,
+    kept: int,
+    limit: int,
+) -> Geometry:
+    """Take the first place with room for ENOUGH_COLUMNS, or for the samples asked for.
+
+    The places are the 48 KB that every block has; half of what a block gets on request, so that two share a
+    multiprocessor; all of it; global memory. What is not the matrix is always in the 48 KB.
+    """
+    tile, itemsize = TILE_COLUMNS[dtype.name], dtype.itemsize
+    features = matrix_rows(sizes)
+    column = features * (1 if max(sizes[1:]) <= PANEL else 2)
+    slab = SLAB_BYTES // itemsize
+    extra = -(-beside // itemsize)
+    room = STATIC_BYTES // itemsize - slab
+    asked = (limit - STATIC_BYTES) // itemsize
+
+    def rounded(count: int) -> int:
+        return -(-count * columns_a_sample // tile) * tile
+
+    widest = MAX_COLUMNS if columns_a_sample <= MAX_COLUMNS else MOST_THREADS // ROW_LANES * tile
+    most = min(widest // columns_a_sample, room // extra if extra else widest)
+    places = [
+        ("static", [c for c in range(1, most + 1) if rounded(c) * column + c * extra <= room]),
+        ("dynamic", [c for c in range(1, most + 1) if rounded(c) * column <= asked // 2]),
+        ("dynamic", [c for c in range(1, most + 1) if rounded(c) * column <= asked]),
+        ("global", list(range(1, most + 1))),
+    ]
+    wanted = min(most, -(-ENOUGH_COLUMNS // columns_a_sample)) if samples is None else samples
+    if not 1 <= wanted <= most:
         raise InvalidInput(
-            f"a block of {chosen} samples of a network with layers {tuple(sizes)} and {columns_a_sample} columns "
-            f"a sample needs more shared memory than the 48 KB of a block (at most {most} samples fit). "
+            f"a block of {max(wanted, 1)} samples of a network with layers {sizes} and {columns_a_sample} columns "
+            f"a sample needs more shared memory or threads than a block has (at most {most} samples fit). "
             "Use backend='numba' or 'torch' for networks this wide."
         )
-    columns = -(-chosen * columns_a_sample // tile) * tile
-    return Geometry(chosen, columns, features, columns // tile * ROW_LANES, slab)
+    place, counts = next((name, counts) for name, counts in places if wanted in counts)
+    chosen = wanted if samples is not None or place == "global" else counts[-1]
+    entries = column * rounded(chosen)
+    dynamic = entries * itemsize if place == "dynamic" else 0
+    threads = rounded(chosen) // tile * ROW_LANES
+    return Geometry(chosen, rounded(chosen), features, threads, slab, entries, place, dynamic, kept * chosen)
+
+
+def matrix_rows(sizes: Sequence[int]) -> int:
+    """Rows of the matrix of a block: the widest layer, padded to whole register tiles."""
+    return max(max(sizes), *(padded(size) for size in sizes[1:]))
+
+
+def shared_size(g: Geometry) -> int:
+    """Return what a kernel asks `cuda.shared.array` for: 0 stands for what the launch gives."""
+    return {"static": g.entries, "dynamic": 0, "global": 1}[g.place]
+
+
+@cache
+def make_choice(g: Geometry) -> Callable:
+    """Return choice(shared, row): the matrix of a block, in shared memory or its row of the workspace."""
+    if g.place == "global":
+
+        @cuda.jit(device=True)
+        def choice(shared, row):
+            return row
+
+    else:
+
+        @cuda.jit(device=True)
+        def choice(shared, row):
+            return shared
+
+    return choice
+
+
+@cache
+def _make_chunk(here: int, tile: int, columns: int, width: int, g: Geometry, dtype: Any) -> Callable:
+    """Return chunk(values, at, start, a, slab, sums): add `here` inputs of a product, from input `start` on."""
+    stride, threads, step = g.columns, g.threads, ROW_LANES * tile
+    turns = -(-here * step // threads)
+
+    @cuda.jit(device=True)
+    def chunk(values, at, start, a, slab, sums):
+        thread = U32(cuda.threadIdx.x)
+        row, column = thread % ROW_LANES, thread // ROW_LANES * width
+        weights = cuda.local.array(tile, dtype)
+        cuda.syncthreads()
+        for turn in range(turns):
+            i = turn * threads + thread
+            if i < here * step:
+                slab[U64(i)] = values[U64(at + start * step + i)]
+        cuda.syncthreads()
+        if column < columns:
+            for p in range(here):
+                for r in range(tile):
+                    weights[U64(r)] = slab[U64(p * step + row * tile + r)]
+                for c in range(width):
+                    value = a[U64((start + p) * stride + column + c)]
+                    for r in range(tile):
+                        sums[U64(r), U64(c)] += weights[U64(r)] * value
+
+    return chunk
+
+
+@cache
+def _make_panel(
+    inputs: int, tile: int, first: int, target: int, columns: int, width: int, g: Geometry, dtype: Any
+) -> Callable:
+    """Return panel(values, at, a, slab): a[target:][first : first + 8·tile, :columns] ← rows of W·a."""
+    stride, step = g.columns, ROW_LANES * tile
+    depth = min(g.slab // step, inputs)
+    whole, rest = inputs // depth, inputs % depth
+    chunk = _make_chunk(depth, tile, columns, width, g, dtype)
+    last = _make_chunk(max(rest, 1), tile, columns, width, g, dtype)
+    zero, origin = dtype(0.0), target + first * stride
+
+    @cuda.jit(device=True)
+    def panel(values, at, a, slab):
+        thread = U32(cuda.threadIdx.x)
+        row, column = thread % ROW_LANES, thread // ROW_LANES * width
+        sums = cuda.local.array((tile, width), dtype)
+        for r in range(tile):
+            for c in range(width):
+                sums[U64(r), U64(c)] = zero
+        for block in range(whole):
+            chunk(values, at, block * depth, a, slab, sums)
+        if rest:
+            last(values, at, whole * depth, a, slab, sums)
+        cuda.syncthreads()
+        if column < columns:
+            for r in range(tile):
+                for c in range(width):
+                    a[U64(origin + (row + ROW_LANES * r) * stride + column + c)] = sums[U64(r), U64(c)]
+        cuda.syncthreads()
+
+    return panel
 
 
 @cache
 def make_layer(inputs: int, outputs: int, columns: int, width: int, g: Geometry, dtype: Any) -> Callable:
     """Return layer(values, at, a, slab): a[:outputs, :columns] ← W·a[:inputs, :columns], in place."""
-    tile, stride, threads = rows_a_thread(outputs), g.columns, g.threads
-    step = ROW_LANES * tile
-    depth = g.slab // step
-    tiles = -(-columns // width)
-    zero = dtype(0.0)
-    turns = -(-tiles * ROW_LANES // threads)
+    if -(-columns // width) * ROW_LANES > g.threads:
+        raise ValueError("a block must have a thread for every register tile")
+    tiles = panels(outputs)
+    if len(tiles) == 1:
+        return _make_panel(inputs, tiles[0], 0, 0, columns, width, g, dtype)
+    scratch, step = g.entries // 2, ROW_LANES * inputs
+    steps = [_copy_step(padded(outputs) * g.columns, scratch, g)]
+    for index in reversed(range(len(tiles))):
+        panel = _make_panel(inputs, tiles[index], index * PANEL, scratch, columns, width, g, dtype)
+        steps.insert(0, _panel_step(panel, step * sum(tiles[:index])))
+    return _chain(steps)
+
+
+def _panel_step(panel: Callable, after: int) -> Callable:
+    @cuda.jit(device=True)
+    def step(values, at, a, slab):
+        panel(values, at + after, a, slab)
+
+    return step
+
+
+def _copy_step(size: int, source: int, g: Geometry) -> Callable:
+    threads = g.threads
+    turns = -(-size // threads)
 
     @cuda.jit(device=True)
-    def layer(values, at, a, slab):
-        thread = cuda.threadIdx.x
-        row, column = thread % ROW_LANES, thread // ROW_LANES * width
-        sums, weights = cuda.local.array((tile, width), dtype), cuda.local.array(tile, dtype)
-        for r in range(tile):
-            for c in range(width):
-                sums[U64(r), U64(c)] = zero
-        for start in range(0, inputs, depth):
-            here = min(depth, inputs - start)
-            cuda.syncthreads()
-            for i in range(thread, here * step, threads):
-                slab[U64(i)] = values[U64(at + start * step + i)]
-            cuda.syncthreads()
-            if column < columns:
-                for p in range(here):
-                    for r in range(tile):
-                        weights[r] = slab[U64(p * step + row * tile + r)]
-                    for c in range(width):
-                        value = a[U64((start + p) * stride + column + c)]
-                        for r in range(tile):
-                            sums[U64(r), U64(c)] += weights[U64(r)] * value
-        cuda.syncthreads()
-        if column < columns:
-            for r in range(tile):
-                for c in range(width):
-                    a[U64((row + ROW_LANES * r) * stride + column + c)] = sums[U64(r), U64(c)]
+    def copy(values, at, a, slab):
+        for turn in range(turns):
+            i = turn * threads + U32(cuda.threadIdx.x)
+            if i < size:
+                a[U64(i)] = a[U64(source + i)]
         cuda.syncthreads()
 
-    if turns != 1:
-        raise ValueError("a block must have a thread for every register tile")
-    return layer
+    return copy
 
 
 @cache
@@ -178,18 +318,21 @@ def make_activate(name: str, outputs: int, columns_a_sample: int, g: Geometry, d
     slopes[slopes_at + r·S + s] receives φ' as well, for reverse mode, if `slopes_at` is not negative.
     """
     samples, stride, threads = g.samples, g.columns, g.threads
+    turns = -(-outputs * samples // threads)
     phi = activation(name, dtype)
 
     @cuda.jit(device=True)
     def activate(values, bias_at, a, slopes, slopes_at):
-        for i in range(cuda.threadIdx.x, outputs * samples, threads):
-            r, s = i // samples, i % samples
-            value, slope = phi(a[U64(r * stride + s)] + values[U64(bias_at + r)])
-            a[U64(r * stride + s)] = value
-            if slopes_at >= 0:
-                slopes[U64(slopes_at + i)] = slope
-            for c in range(1, columns_a_sample):
-                a[U64(r * stride + c * samples + s)] *= slope
+        for turn in range(turns):
+            i = turn * threads + U32(cuda.threadIdx.x)
+            if i < outputs * samples:
+                r, s = i // samples, i % samples
+                value, slope = phi(a[U64(r * stride + s)] + values[U64(bias_at + r)])
+                a[U64(r * stride + s)] = value
+                if slopes_at >= 0:
+                    slopes[U64(slopes_at + i)] = slope
+                for c in range(1, columns_a_sample):
+                    a[U64(r * stride + c * samples + s)] *= slope
         cuda.syncthreads()
 
     return activate
@@ -199,22 +342,21 @@ def layer_offsets(sizes: Sequence[int]) -> list[tuple[int, int]]:
     """Return where the weights and the bias of each layer start in `Packed.values`."""
     offsets, at = [], 0
     for inputs, outputs in pairwise(sizes):
-        padded = rows_a_thread(outputs) * ROW_LANES
-        offsets.append((at, at + padded * inputs))
-        at += padded * (inputs + 1)
+        offsets.append((at, at + padded(outputs) * inputs))
+        at += padded(outputs) * (inputs + 1)
     return offsets
 
 
 def _chain(steps: Sequence[Callable]) -> Callable:
-    """Return a device function that calls each step(values, a, slab, slopes) in turn."""
+    """Return a device function of four arguments that calls each of the steps with them in turn."""
     if len(steps) == 1:
         return steps[0]
     first, rest = steps[0], _chain(steps[1:])
 
     @cuda.jit(device=True)
-    def both(values, a, slab, slopes):
-        first(values, a, slab, slopes)
-        rest(values, a, slab, slopes)
+    def both(a, b, c, d):
+        first(a, b, c, d)
+        rest(a, b, c, d)
 
     return both
 
@@ -234,7 +376,7 @@ def make_push(
 ) -> Callable:
     """Return push(values, a, slab, slopes): all layers, in place in the columns of `a`.
 
-    With `keep_slopes` the slopes of layer l stay in slopes[l·features·S:].
+    With `keep_slopes` the slopes of layer l stay in slopes[kept_at + l·features·S:].
     """
     width = TILE_COLUMNS[np.dtype(dtype).name] if columns_a_sample > 1 else 1
     used = g.samples * columns_a_sample
@@ -246,7 +388,7 @@ def make_push(
         last = index == len(sizes) - 2
         layer = make_layer(inputs, outputs, -(-used // width) * width, width, g, dtype)
         activate = make_activate("identity" if last else name, outputs, columns_a_sample, g, dtype)
-        slopes_at = index * g.features * g.samples if keep_slopes and not last else -1
+        slopes_at = g.kept_at + index * g.features * g.samples if keep_slopes and not last else -1
         steps.append(_push_step(layer, activate, at, bias_at, slopes_at))
     return _chain(steps)
 
@@ -289,14 +431,17 @@ def _pull_step(layer: Callable, at: int, multiply: Callable | None) -> Callable:
 @cache
 def make_slopes(outputs: int, cotangents: int, layer: int, g: Geometry) -> Callable:
     """Return multiply(a, slopes): every cotangent column times the slopes of one layer."""
-    samples, stride, threads, start = g.samples, g.columns, g.threads, layer * g.features * g.samples
+    samples, stride, threads, start = g.samples, g.columns, g.threads, g.kept_at + layer * g.features * g.samples
+    turns = -(-outputs * samples // threads)
 
     @cuda.jit(device=True)
     def multiply(a, slopes):
-        for i in range(cuda.threadIdx.x, outputs * samples, threads):
-            r, s = i // samples, i % samples
-            for c in range(cotangents):
-                a[U64(r * stride + c * samples + s)] *= slopes[U64(start + i)]
+        for turn in range(turns):
+            i = turn * threads + U32(cuda.threadIdx.x)
+            if i < outputs * samples:
+                r, s = i // samples, i % samples
+                for c in range(cotangents):
+                    a[U64(r * stride + c * samples + s)] *= slopes[U64(start + i)]
         cuda.syncthreads()
 
     return multiply

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from pyscore.kernels.cpu._pairs import GAUSSIAN, IMQ
-from pyscore.kernels.cuda._network import U64
-from pyscore.kernels.cuda._target import cuda, divide
+from pyscore.kernels.cuda._target import U64, cuda, divide
 
 __all__ = ["CHUNK", "ROWS", "WIDTHS", "make_gradient", "make_pair_sums", "make_row_sums", "make_shift"]
 

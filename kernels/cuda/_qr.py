@@ -6,12 +6,17 @@ from functools import cache
 
 import numpy as np
 
-from pyscore.kernels.cuda._network import U64, Geometry
-from pyscore.kernels.cuda._target import cuda
+from pyscore.kernels.cuda._network import Geometry
+from pyscore.kernels.cuda._target import U32, U64, cuda
 
-__all__ = ["make_volume"]
+__all__ = ["make_store_pivots", "make_volume", "qr_bytes"]
 
 F64 = np.float64
+
+
+def qr_bytes(rows: int, columns: int) -> int:
+    """Shared memory of a sample: a reflector, its pivots and a scale."""
+    return (max(rows, columns, 1) + max(min(rows, columns), 1) + 1) * 8
 
 
 @cache
@@ -26,25 +31,22 @@ def make_volume(rows: int, columns: int, row_step: int, column_step: int, first:
 
     @cuda.jit(device=True)
     def volume(a, reflector, pivots, scales):
-        thread = cuda.threadIdx.x
+        thread = U32(cuda.threadIdx.x)
         s, mine = thread % samples, thread // samples
         active = mine < columns
         column = cuda.local.array(rows, F64)
         if active:
+            at = U64(first + mine * column_step + s)
             for i in range(rows):
-                column[U64(i)] = F64(a[U64(first + i * row_step + mine * column_step + s)])
+                column[U64(i)] = F64(a[at + U64(i * row_step)])
         for j in range(columns):
             if active and mine == j:
                 square = F64(0.0)
                 for i in range(rows):
-                    if i >= j:
-                        square += column[U64(i)] * column[U64(i)]
-                norm = math.sqrt(square)
-                pivot = F64(0.0)
-                for i in range(rows):
-                    reflector[U64(i * samples + s)] = column[U64(i)] if i >= j else F64(0.0)
-                    if i == j:
-                        pivot = column[U64(i)]
+                    below = column[U64(i)] if i >= j else F64(0.0)
+                    square += below * below
+                    reflector[U64(i * samples + s)] = below
+                norm, pivot = math.sqrt(square), reflector[U64(j * samples + s)]
                 reflector[U64(j * samples + s)] = pivot - norm if pivot < 0.0 else pivot + norm
                 half_square = norm * (norm + abs(pivot))
                 scales[s] = F64(0.0) if half_square == 0.0 else F64(1.0) / half_square

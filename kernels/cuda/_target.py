@@ -3,6 +3,7 @@
 Set ``NUMBA_ENABLE_CUDASIM=1`` before the first import of Numba to run the kernels as Python threads.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,15 @@ __all__ = [
     "ALIGNMENT",
     "SIMULATED",
     "TILE_OPTIONS",
+    "U32",
+    "U64",
     "Output",
+    "allow_shared",
     "cuda",
     "device_fault",
     "divide",
     "is_device_array",
+    "shared_limit",
     "to_device",
 ]
 
@@ -26,9 +31,14 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 ALIGNMENT = None if SIMULATED else 16
 """Bytes to which shared arrays are aligned, so that four neighbouring loads become one; the simulator has none."""
 
-TILE_OPTIONS = {} if SIMULATED else {"max_registers": 128}
-"""For kernels with a register tile. With 128 registers a thread four blocks of 120 threads share a
-multiprocessor, with the compiler's own choice of 242 two do; the price is 430 bytes of spills a thread."""
+U32 = int if SIMULATED else np.uint32
+U64 = int if SIMULATED else np.uint64
+"""Types of numbers of threads and of indices: with signed ones Numba handles x[-1] and −1 // 2 as Python does, in
+five instructions an access, and the compiler cannot merge neighbouring loads into one of 16 bytes."""
+
+TILE_OPTIONS = {} if SIMULATED else {"max_registers": 168}
+"""For kernels with a register tile. With 168 registers a thread three blocks of 128 threads share a
+multiprocessor, and nothing is spilled to local memory; see `pyscore.bench.ptx`."""
 
 if SIMULATED:
 
@@ -57,6 +67,28 @@ def device_fault() -> str | None:
     except Exception as error:  # the driver bindings raise many types, all of which mean: no GPU
         fault = error
     return "no CUDA GPU: " + " ".join(str(fault).split()).rstrip(".: ")
+
+
+def shared_limit() -> int:
+    """Bytes of shared memory that a block gets on request; under the simulator those of compute capability 9.0."""
+    if SIMULATED:
+        return 232_448
+    return int(cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+
+
+def allow_shared(kernel: Any, arguments: Sequence[Any], dynamic_bytes: int) -> None:
+    """Ask the driver to let `kernel` use so much shared memory at launch; without this 48 KB in all are the limit.
+
+    numba-cuda passes the size to the launch, but does not ask (0.30).
+    """
+    if SIMULATED:
+        return
+    from numba.cuda.cudadrv.driver import binding, driver
+
+    compiled = kernel.compile(tuple(kernel.typeof_pyval(argument) for argument in arguments))
+    function = compiled._codelibrary.get_cufunc()
+    attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    driver.cuKernelSetAttribute(attribute, dynamic_bytes, function.handle, function.device.id)
 
 
 def is_device_array(array: Any) -> bool:

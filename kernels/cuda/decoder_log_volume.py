@@ -8,10 +8,28 @@ from typing import Any
 import numpy as np
 
 from pyscore.kernels.cpu.decoder_log_volume import TOLERANCE, DecoderVolume
-from pyscore.kernels.cuda._launch import blocks_for, check_rows
-from pyscore.kernels.cuda._network import U64, Geometry, Layers, Packed, geometry, make_push, pack
-from pyscore.kernels.cuda._qr import make_store_pivots, make_volume
-from pyscore.kernels.cuda._target import ALIGNMENT, TILE_OPTIONS, Output, cuda, is_device_array, to_device
+from pyscore.kernels.cuda._launch import check_rows, launch_tiles
+from pyscore.kernels.cuda._network import (
+    Geometry,
+    Layers,
+    Packed,
+    geometry,
+    make_choice,
+    make_push,
+    pack,
+    shared_size,
+)
+from pyscore.kernels.cuda._qr import make_store_pivots, make_volume, qr_bytes
+from pyscore.kernels.cuda._target import (
+    ALIGNMENT,
+    TILE_OPTIONS,
+    U32,
+    U64,
+    Output,
+    cuda,
+    is_device_array,
+    to_device,
+)
 
 __all__ = ["TOLERANCE", "DecoderVolume", "decoder_log_volume", "make_tangents"]
 
@@ -28,23 +46,23 @@ def make_tangents(k: int, tangent: bool, first: int, g: Geometry, dtype: Any) ->
 
     @cuda.jit(device=True)
     def tangents(a):
-        thread = cuda.threadIdx.x
+        thread = U32(cuda.threadIdx.x)
         s, c = thread % samples, thread // samples
         if c < k - skip:
             norm, sign = one, zero
             if tangent:
                 square = zero
                 for i in range(k):
-                    square += a[i * stride + s] * a[i * stride + s]
+                    square += a[U64(i * stride + s)] * a[U64(i * stride + s)]
                 norm = dtype(math.sqrt(square))
-                sign = -one if a[s] < zero else one
-            inverse = one / (one + abs(a[s] / norm))
+                sign = -one if a[U64(s)] < zero else one
+            inverse = one / (one + abs(a[U64(s)] / norm))
             for i in range(k):
                 unit = one if i == c + skip else zero
                 if tangent:
-                    v_i = a[i * stride + s] / norm + (sign if i == 0 else zero)
-                    unit -= v_i * inverse * (a[(c + 1) * stride + s] / norm)
-                a[i * stride + (first + c) * samples + s] = unit
+                    v_i = a[U64(i * stride + s)] / norm + (sign if i == 0 else zero)
+                    unit -= v_i * inverse * (a[U64((c + 1) * stride + s)] / norm)
+                a[U64(i * stride + (first + c) * samples + s)] = unit
         cuda.syncthreads()
 
     return tangents
@@ -55,7 +73,8 @@ def _make_kernel(sizes: tuple[int, ...], name: str, tangent: bool, g: Geometry, 
     k, d = sizes[0], sizes[-1]
     pushed = k - 1 if tangent else k
     samples, stride, threads, slab_size = g.samples, g.columns, g.threads, g.slab
-    a_size, tall = g.features * g.columns, d >= pushed
+    tall, size, choice = d >= pushed, shared_size(g), make_choice(g)
+    in_turns, out_turns = -(-k * samples // threads), -(-d * samples // threads)
     rows, columns = max(d, pushed), min(d, pushed)
     r_size, p_size = max(rows, 1) * samples, max(columns, 1) * samples
     tangents = make_tangents(k, tangent, 1, g, dtype)
@@ -65,23 +84,29 @@ def _make_kernel(sizes: tuple[int, ...], name: str, tangent: bool, g: Geometry, 
     store = make_store_pivots(columns, g)
 
     @cuda.jit(**TILE_OPTIONS)
-    def kernel(values, z, decoded, volume, smallest, largest):
+    def kernel(values, z, decoded, volume, smallest, largest, workspace):
         # a line each: the simulator knows a shared array by the line that asks for it
-        a = cuda.shared.array(a_size, dtype, ALIGNMENT)
+        shared = cuda.shared.array(size, dtype, ALIGNMENT)
+        a = choice(shared, workspace[cuda.blockIdx.x])
         slab = cuda.shared.array(slab_size, dtype, ALIGNMENT)
         reflector = cuda.shared.array(r_size, np.float64)
         pivots = cuda.shared.array(p_size, np.float64)
         scales = cuda.shared.array(samples, np.float64)
-        thread, n = cuda.threadIdx.x, z.shape[0]
+        thread, n = U32(cuda.threadIdx.x), z.shape[0]
         for first in range(cuda.blockIdx.x * samples, n, cuda.gridDim.x * samples):
-            for i in range(thread, k * samples, threads):
-                a[U64(i // samples * stride + i % samples)] = z[min(first + i % samples, n - 1), i // samples]
+            for turn in range(in_turns):
+                i = turn * threads + thread
+                if i < k * samples:
+                    s, f = i // k, i % k
+                    a[U64(f * stride + s)] = z[U64(min(first + s, n - 1)), U64(f)]
             cuda.syncthreads()
             tangents(a)
             push(values, a, slab, a)
-            for i in range(thread, d * samples, threads):
-                if first + i // d < n:
-                    decoded[first + i // d, i % d] = a[U64(i % d * stride + i // d)]
+            for turn in range(out_turns):
+                i = turn * threads + thread
+                s, f = i // d, i % d
+                if s < samples and first + s < n:
+                    decoded[U64(first + s), U64(f)] = a[U64(f * stride + s)]
             qr(a, reflector, pivots, scales)
             store(pivots, first, n, volume, smallest, largest)
 
@@ -117,13 +142,14 @@ def decoder_log_volume(
     dtype = np.dtype(packed.values.dtype)
     z = check_rows("z", z, k, dtype)
     n = z.shape[0]
-    g = geometry(packed.sizes, k if tangent else k + 1, dtype, samples)
+    pushed = k - 1 if tangent else k
+    g = geometry(packed.sizes, pushed + 1, dtype, samples, beside=qr_bytes(d, pushed))
     kernel = _make_kernel(packed.sizes, packed.activation, bool(tangent), g, dtype.type)
     output = Output(is_device_array(z), stream)
     shapes = {"decoded": ((n, d), dtype), **dict.fromkeys(("volume", "smallest", "largest"), ((n,), np.float64))}
     arrays = {name: output.empty(*shape) for name, shape in shapes.items()}
     if n:
         arguments = to_device(packed.values, stream), to_device(z, stream), *arrays.values()
-        kernel[blocks_for(n, g.samples), g.threads, stream](*arguments)
+        launch_tiles(kernel, n, g, dtype, stream, *arguments)
     results = {name: output.give(arrays[name], shape) for name, (shape, _) in shapes.items()}
     return DecoderVolume(results["volume"], results["decoded"], results["smallest"], results["largest"])

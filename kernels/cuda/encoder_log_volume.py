@@ -7,10 +7,30 @@ from typing import Any
 import numpy as np
 
 from pyscore.kernels.cpu.encoder_log_volume import TOLERANCE, EncoderVolume
-from pyscore.kernels.cuda._launch import blocks_for, check_rows
-from pyscore.kernels.cuda._network import U64, Geometry, Layers, Packed, geometry, make_pull, make_push, pack
-from pyscore.kernels.cuda._qr import make_store_pivots, make_volume
-from pyscore.kernels.cuda._target import ALIGNMENT, TILE_OPTIONS, Output, cuda, is_device_array, to_device
+from pyscore.kernels.cuda._launch import check_rows, launch_tiles
+from pyscore.kernels.cuda._network import (
+    Geometry,
+    Layers,
+    Packed,
+    geometry,
+    make_choice,
+    make_pull,
+    make_push,
+    matrix_rows,
+    pack,
+    shared_size,
+)
+from pyscore.kernels.cuda._qr import make_store_pivots, make_volume, qr_bytes
+from pyscore.kernels.cuda._target import (
+    ALIGNMENT,
+    TILE_OPTIONS,
+    U32,
+    U64,
+    Output,
+    cuda,
+    is_device_array,
+    to_device,
+)
 
 __all__ = ["TOLERANCE", "EncoderVolume", "encoder_log_volume", "pack_encoder"]
 
@@ -29,7 +49,7 @@ def _make_cotangents(k: int, tangent: bool, g: Geometry, dtype: Any) -> Any:
 
     @cuda.jit(device=True)
     def cotangents(a, code, root):
-        thread = cuda.threadIdx.x
+        thread = U32(cuda.threadIdx.x)
         s, c = thread % samples, thread // samples
         if c < k - skip:
             sign = -one if code[U64(s)] < zero else one
@@ -51,7 +71,8 @@ def _make_kernel(sizes: tuple[int, ...], name: str, tangent: bool, g: Geometry, 
     d, k = sizes[0], sizes[-1]
     columns = k - 1 if tangent else k
     samples, stride, threads, slab_size = g.samples, g.columns, g.threads, g.slab
-    a_size, slopes_size = g.features * g.columns, (len(sizes) - 1) * g.features * g.samples
+    size, choice = shared_size(g), make_choice(g)
+    in_turns = -(-d * samples // threads)
     code_size, r_size, p_size = k * samples, max(d, columns) * samples, max(min(d, columns), 1) * samples
     zero, one = dtype(0.0), dtype(1.0)
     push = make_push(sizes, name, 1, g, dtype, True)
@@ -62,20 +83,24 @@ def _make_kernel(sizes: tuple[int, ...], name: str, tangent: bool, g: Geometry, 
     store = make_store_pivots(min(d, columns), g)
 
     @cuda.jit(**TILE_OPTIONS)
-    def kernel(forward, backward, x, eps, mu, volume, smallest, largest):
+    def kernel(forward, backward, x, eps, mu, volume, smallest, largest, workspace):
         # a line each: the simulator knows a shared array by the line that asks for it
-        a = cuda.shared.array(a_size, dtype, ALIGNMENT)
+        shared = cuda.shared.array(size, dtype, ALIGNMENT)
+        slopes = workspace[cuda.blockIdx.x]
+        a = choice(shared, slopes)
         slab = cuda.shared.array(slab_size, dtype, ALIGNMENT)
-        slopes = cuda.shared.array(slopes_size, dtype)
         code = cuda.shared.array(code_size, dtype)
         root = cuda.shared.array(samples, dtype)
         reflector = cuda.shared.array(r_size, np.float64)
         pivots = cuda.shared.array(p_size, np.float64)
         scales = cuda.shared.array(samples, np.float64)
-        thread, n = cuda.threadIdx.x, x.shape[0]
+        thread, n = U32(cuda.threadIdx.x), x.shape[0]
         for first in range(cuda.blockIdx.x * samples, n, cuda.gridDim.x * samples):
-            for i in range(thread, d * samples, threads):
-                a[U64(i % d * stride + i // d)] = x[min(first + i // d, n - 1), i % d]
+            for turn in range(in_turns):
+                i = turn * threads + thread
+                if i < d * samples:
+                    s, f = i // d, i % d
+                    a[U64(f * stride + s)] = x[U64(min(first + s, n - 1)), U64(f)]
             cuda.syncthreads()
             push(forward, a, slab, slopes)
             if thread < samples:
@@ -117,16 +142,16 @@ def encoder_log_volume(
     d, k = sizes[0], sizes[-1]
     x = check_rows("x", x, d, dtype)
     n, columns = x.shape[0], max(k - 1 if tangent else k, 1)
-    kept = (len(sizes) - 1) * (max(sizes) + 8) + 2 * k + 2
-    g = geometry((*sizes, *reversed(sizes[:-1])), columns, dtype, samples, kept)
+    both = (*sizes, *reversed(sizes[:-1]))
+    beside = qr_bytes(d, columns) + (k + 1) * dtype.itemsize
+    g = geometry(both, columns, dtype, samples, beside=beside, kept=(len(sizes) - 2) * matrix_rows(both))
     output = Output(is_device_array(x), stream)
     shapes = {"mu": ((n, k), dtype), **dict.fromkeys(("volume", "smallest", "largest"), ((n,), np.float64))}
     arrays = {name: output.empty(*shape) for name, shape in shapes.items()}
     if n:
         kernel = _make_kernel(sizes, forward.activation, bool(tangent), g, dtype.type)
         weights = to_device(forward.values, stream), to_device(backward.values, stream)
-        kernel[blocks_for(n, g.samples), g.threads, stream](
-            *weights, to_device(x, stream), float(norm_eps), *arrays.values()
-        )
+        arguments = *weights, to_device(x, stream), float(norm_eps), *arrays.values()
+        launch_tiles(kernel, n, g, dtype, stream, *arguments)
     results = {name: output.give(arrays[name], shape) for name, (shape, _) in shapes.items()}
     return EncoderVolume(results["volume"], results["mu"], results["smallest"], results["largest"])

@@ -7,10 +7,10 @@ import numpy as np
 
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels.cpu.log_volume import TOLERANCE, Volume
-from pyscore.kernels.cuda._launch import blocks_for, dtype_of
-from pyscore.kernels.cuda._network import SHARED_BYTES, U64, Geometry
-from pyscore.kernels.cuda._qr import make_store_pivots, make_volume
-from pyscore.kernels.cuda._target import Output, cuda, is_device_array, to_device
+from pyscore.kernels.cuda._launch import dtype_of, launch_tiles
+from pyscore.kernels.cuda._network import MOST_THREADS, STATIC_BYTES, Geometry, make_choice, shared_size
+from pyscore.kernels.cuda._qr import make_store_pivots, make_volume, qr_bytes
+from pyscore.kernels.cuda._target import U64, Output, cuda, is_device_array, to_device
 
 __all__ = ["TOLERANCE", "Volume", "log_volume"]
 
@@ -21,14 +21,16 @@ _THREADS = 128
 def _make_kernel(d: int, k: int, g: Geometry, dtype: Any) -> Any:
     samples, threads = g.samples, g.threads
     rows, columns = max(d, k), min(d, k)
-    a_size, r_size, p_size = d * k * samples, rows * samples, columns * samples
+    r_size, p_size = rows * samples, columns * samples
     steps = (k * samples, samples) if d >= k else (samples, k * samples)
+    size, choice = shared_size(g), make_choice(g)
     qr, store = make_volume(rows, columns, *steps, 0, g), make_store_pivots(columns, g)
 
     @cuda.jit
-    def kernel(jacobian, volume, smallest, largest):
+    def kernel(jacobian, volume, smallest, largest, workspace):
         # a line each: the simulator knows a shared array by the line that asks for it
-        a = cuda.shared.array(a_size, dtype)
+        shared = cuda.shared.array(size, dtype)
+        a = choice(shared, workspace[cuda.blockIdx.x])
         reflector = cuda.shared.array(r_size, np.float64)
         pivots = cuda.shared.array(p_size, np.float64)
         scales = cuda.shared.array(samples, np.float64)
@@ -44,6 +46,21 @@ def _make_kernel(d: int, k: int, g: Geometry, dtype: Any) -> Any:
     return kernel
 
 
+def _geometry(d: int, k: int, dtype: np.dtype, samples: int | None) -> Geometry:
+    """Choose S, and the 48 KB as the place of a block's Jacobians, or global memory if one alone is larger."""
+    kept, entries = qr_bytes(d, k), d * k
+    place = "static" if kept + entries * dtype.itemsize <= STATIC_BYTES else "global"
+    bytes_a_sample = kept + (entries * dtype.itemsize if place == "static" else 0)
+    most = min(STATIC_BYTES // bytes_a_sample, max(_THREADS // min(d, k), 1 if min(d, k) <= MOST_THREADS else 0))
+    chosen = most if samples is None else samples
+    if not 1 <= chosen <= most:
+        raise InvalidInput(
+            f"a block of {max(chosen, 1)} Jacobians of shape ({d}, {k}) needs more shared memory or threads than "
+            f"a block has (at most {most} fit). Use backend='numba' for Jacobians this large."
+        )
+    return Geometry(chosen, 0, 0, chosen * min(d, k), 0, chosen * entries, place)
+
+
 def log_volume(jacobian: Any, *, samples: int | None = None, stream: Any = 0) -> Volume:
     """Σ_i log s_i(J) of each Jacobian (n, d, k); see `pyscore.kernels.cpu`. On the device if it is."""
     array = jacobian if is_device_array(jacobian) else np.asarray(jacobian)
@@ -56,17 +73,9 @@ def log_volume(jacobian: Any, *, samples: int | None = None, stream: Any = 0) ->
     output = Output(is_device_array(array), stream)
     results = [output.empty((n,), np.float64) for _ in range(3)]
     if n and d * k:
-        bytes_a_sample = d * k * dtype.itemsize + (d + k + 1) * 8
-        most = min(SHARED_BYTES // bytes_a_sample, _THREADS // min(d, k))
-        chosen = most if samples is None else samples
-        if not 1 <= chosen <= most:
-            raise InvalidInput(
-                f"a block of {chosen} Jacobians of shape ({d}, {k}) needs more than the 48 KB of shared memory or "
-                f"{_THREADS} columns (at most {most} fit). Use backend='numba' for Jacobians this large."
-            )
-        g = Geometry(chosen, 0, 0, chosen * min(d, k), 0)
+        g = _geometry(d, k, dtype, samples)
         kernel = _make_kernel(d, k, g, dtype.type)
-        kernel[blocks_for(n, chosen), g.threads, stream](to_device(array, stream), *results)
+        launch_tiles(kernel, n, g, dtype, stream, to_device(array, stream), *results)
     elif n:
         empty = np.zeros(n), np.full(n, np.inf), np.zeros(n)
         results = [to_device(values, stream) for values in empty]

@@ -6,9 +6,27 @@ from typing import Any
 import numpy as np
 
 from pyscore.kernels.cpu.mlp import TOLERANCE
-from pyscore.kernels.cuda._launch import blocks_for, check_rows
-from pyscore.kernels.cuda._network import U64, Geometry, Layers, Packed, geometry, make_push, pack
-from pyscore.kernels.cuda._target import ALIGNMENT, TILE_OPTIONS, Output, cuda, is_device_array, to_device
+from pyscore.kernels.cuda._launch import check_rows, launch_tiles
+from pyscore.kernels.cuda._network import (
+    Geometry,
+    Layers,
+    Packed,
+    geometry,
+    make_choice,
+    make_push,
+    pack,
+    shared_size,
+)
+from pyscore.kernels.cuda._target import (
+    ALIGNMENT,
+    TILE_OPTIONS,
+    U32,
+    U64,
+    Output,
+    cuda,
+    is_device_array,
+    to_device,
+)
 
 __all__ = ["TOLERANCE", "mlp"]
 
@@ -17,23 +35,29 @@ __all__ = ["TOLERANCE", "mlp"]
 def _make_kernel(sizes: tuple[int, ...], name: str, g: Geometry, dtype: Any) -> Any:
     inputs, outputs = sizes[0], sizes[-1]
     samples, stride, threads, slab_size = g.samples, g.columns, g.threads, g.slab
-    a_size = g.features * g.columns
-    push = make_push(sizes, name, 1, g, dtype)
+    size, choice, push = shared_size(g), make_choice(g), make_push(sizes, name, 1, g, dtype)
+    in_turns, out_turns = -(-inputs * samples // threads), -(-outputs * samples // threads)
 
     @cuda.jit(**TILE_OPTIONS)
-    def kernel(values, x, out):
+    def kernel(values, x, out, workspace):
         # a line each: the simulator knows a shared array by the line that asks for it
-        a = cuda.shared.array(a_size, dtype, ALIGNMENT)
+        shared = cuda.shared.array(size, dtype, ALIGNMENT)
+        a = choice(shared, workspace[cuda.blockIdx.x])
         slab = cuda.shared.array(slab_size, dtype, ALIGNMENT)
-        thread, n = cuda.threadIdx.x, x.shape[0]
+        thread, n = U32(cuda.threadIdx.x), x.shape[0]
         for first in range(cuda.blockIdx.x * samples, n, cuda.gridDim.x * samples):
-            for i in range(thread, inputs * samples, threads):
-                a[U64(i % inputs * stride + i // inputs)] = x[min(first + i // inputs, n - 1), i % inputs]
+            for turn in range(in_turns):
+                i = turn * threads + thread
+                if i < inputs * samples:
+                    s, f = i // inputs, i % inputs
+                    a[U64(f * stride + s)] = x[U64(min(first + s, n - 1)), U64(f)]
             cuda.syncthreads()
             push(values, a, slab, a)
-            for i in range(thread, outputs * samples, threads):
-                if first + i // outputs < n:
-                    out[first + i // outputs, i % outputs] = a[U64(i % outputs * stride + i // outputs)]
+            for turn in range(out_turns):
+                i = turn * threads + thread
+                s, f = i // outputs, i % outputs
+                if s < samples and first + s < n:
+                    out[U64(first + s), U64(f)] = a[U64(f * stride + s)]
             cuda.syncthreads()
 
     return kernel
@@ -53,7 +77,6 @@ def mlp(layers: Layers | Packed, activation: str, x: Any, *, samples: int | None
     out = output.empty(shape, dtype)
     if shape[0]:
         kernel = _make_kernel(packed.sizes, packed.activation, g, dtype.type)
-        kernel[blocks_for(shape[0], g.samples), g.threads, stream](
-            to_device(packed.values, stream), to_device(x, stream), out
-        )
+        arrays = to_device(packed.values, stream), to_device(x, stream), out
+        launch_tiles(kernel, shape[0], g, dtype, stream, *arrays)
     return output.give(out, shape)
