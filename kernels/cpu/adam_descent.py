@@ -16,7 +16,7 @@ from pyscore.kernels.cpu.encoder_log_volume import _pull, pack_encoder
 
 __all__ = ["Descent", "adam_descent"]
 
-_EPSILON = 1e-8
+EPSILON = 1e-8
 
 
 class Descent(NamedTuple):
@@ -38,7 +38,7 @@ def _adam_step(codes, first, second, gradient, g_at, at, k, n, powers, t, rate):
         v = BETAS[1] * load(second, place) + (1 - BETAS[1]) * (g * g)
         store(first, place, m)
         store(second, place, v)
-        step = m / (1 - powers[0, t]) / (sqrt(v / (1 - powers[1, t])) + _EPSILON) * rate
+        step = m / (1 - powers[0, t]) / (sqrt(v / (1 - powers[1, t])) + EPSILON) * rate
         store(codes, place, load(codes, place) - step)
 
 

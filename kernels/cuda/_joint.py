@@ -131,6 +131,7 @@ def _make_up(sizes: tuple[int, ...], name: str, layer: int, m: int, g: Geometry,
     width = TILE_COLUMNS[np.dtype(dtype).name]
     at, bias_at = layer_offsets(sizes)[layer]
     outputs, samples, stride, threads = sizes[layer + 1], g.samples, g.columns, g.threads
+    turns = -(-outputs * samples // threads)
     columns = -(-samples * (m + 1) // width) * width
     product = make_layer(sizes[layer], outputs, columns, width, g, dtype)
     if layer == len(sizes) - 2:
@@ -138,8 +139,11 @@ def _make_up(sizes: tuple[int, ...], name: str, layer: int, m: int, g: Geometry,
         @cuda.jit(device=True)
         def up(values, a, slab, kept):
             product(values, at, a, slab)
-            for i in range(U32(cuda.threadIdx.x), outputs * samples, threads):
-                a[U64(i // samples * stride + i % samples)] += values[U64(bias_at + i // samples)]
+            for turn in range(turns):
+                i = turn * threads + U32(cuda.threadIdx.x)
+                if i < outputs * samples:
+                    r, s = i // samples, i % samples
+                    a[U64(r * stride + s)] += values[U64(bias_at + r)]
             cuda.syncthreads()
 
     else:
