@@ -17,38 +17,34 @@ import numpy as np
 __all__ = ["install"]
 
 
-class _Fiber(greenlet.greenlet):
-    """One simulated thread."""
+class _Thread:
+    """One simulated thread, as kernels see it."""
 
     def __init__(self, run: Any, grid_point: Any, block_point: Any, block_dim: Any) -> None:
         from numba.cuda.simulator.kernelapi import Dim3
 
-        super().__init__(run)
         self.blockIdx, self.threadIdx = Dim3(*grid_point), Dim3(*block_point)
         self.thread_id = block_point[0] + block_dim[0] * (block_point[1] + block_dim[1] * block_point[2])
+        self.fiber = greenlet.greenlet(run)
+        self.fiber.simulated = self
 
     def syncthreads(self) -> None:
-        self.parent.switch()
+        self.fiber.parent.switch()
 
 
 def _run_block(manager: Any, grid_point: Any, *arguments: Any) -> None:
     """Take all threads of a block from barrier to barrier."""
     block = manager._block_dim
-    alive = [_Fiber(manager._f, grid_point, point, block) for point in np.ndindex(*block)]
-    started: set[int] = set()
+    alive = [_Thread(manager._f, grid_point, point, block).fiber for point in np.ndindex(*block)]
+    first = True
     while alive:
         for fiber in alive:
-            if id(fiber) in started:
-                fiber.switch()
-            else:
-                started.add(id(fiber))
-                fiber.switch(*arguments)
-        alive = [fiber for fiber in reversed(alive) if not fiber.dead]
+            fiber.switch(*arguments if first else ())
+        alive, first = [fiber for fiber in reversed(alive) if not fiber.dead], False
 
 
 def _current_thread() -> Any:
-    here = greenlet.getcurrent()
-    return here if isinstance(here, _Fiber) else threading.current_thread()
+    return getattr(greenlet.getcurrent(), "simulated", None) or threading.current_thread()
 
 
 @contextmanager
@@ -56,7 +52,7 @@ def _swapped(function: Any, fake: Any) -> Iterator[None]:
     """Put the fake module in place of `cuda` in all modules of kernels, for the whole of a launch."""
     from numba import cuda
 
-    if isinstance(greenlet.getcurrent(), _Fiber):
+    if hasattr(greenlet.getcurrent(), "simulated"):
         yield
         return
     places = [

@@ -6,6 +6,7 @@ them. What is not worth a kernel (a few operations a row) is the reference in fl
 
 from __future__ import annotations
 
+import functools
 from types import ModuleType
 from typing import Any
 
@@ -16,19 +17,22 @@ from scipy import special
 from pyscore import reference
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
-from pyscore.backends._iterations import ReferenceIterations
+from pyscore.backends._iterations import IMPORTANCE_DRAWS, check_draws, second_look
 from pyscore.backends._last_model import LastModel
 from pyscore.backends._protocol import Pass, compose_pass
 from pyscore.convention import EXACT, Convention
+from pyscore.reference import sampling
+from pyscore.reference.minimise import BETAS, beta_power
 from pyscore.reference.model import SVAE
 from pyscore.reference.network import KAPPA_MAX
+from pyscore.reference.sampling import VMFDraws
 
 __all__ = ["CompiledBackend", "log_two_pi"]
 
 _FUSED = frozenset({"log_likelihood", "log_prior", "decoder_log_volume"})
 
 
-class CompiledBackend(ReferenceIterations):
+class CompiledBackend:
     """A Backend on top of a package of kernels; see `Backend` for the methods."""
 
     name: str
@@ -199,6 +203,80 @@ class CompiledBackend(ReferenceIterations):
         if "encoder_log_volume" in wanted:
             result["encoder_log_volume"] = self.encoder_log_volume(model, x, convention=convention)
         return result
+
+    def importance(
+        self,
+        model: SVAE,
+        x: ArrayLike,
+        sigma2: ArrayLike = 1.0,
+        *,
+        seed: int = 0,
+        draws: VMFDraws | None = None,
+        convention: Convention = EXACT,
+    ) -> Array:
+        """See `Backend.importance`; draws, decoder passes and their sum in one kernel, in this backend's dtype."""
+        rows = check.matrix("x", x, model.input_dim)
+        x = rows.astype(self.dtype, copy=False)
+        mu, kappa = self.encode(model, x, convention=convention)
+        outer, count = convention.importance == "outer_sum", IMPORTANCE_DRAWS
+        if draws is None:
+            stream = sampling.STREAMS["importance"]
+            source: Any = (sampling.row_keys(rows), sampling.draw_seed(seed), stream, count)
+            # What is drawn is decided in float64: the same draws on every backend.
+            drawn = kappa if self.dtype == np.float64 else self._wide.encode(model, rows, convention=convention)[1]
+        else:
+            count, source, drawn = check_draws(draws, *mu.shape), tuple(draws), kappa
+        found = self._kernels.importance(
+            self._network(model, "decoder"), model.activation, x, mu, kappa, self._prior(model, convention),
+            source, drawn, sigma2=sigma2, log_two_pi=log_two_pi(model.input_dim, convention),
+            norm_eps=reference.EPS if convention.norm_eps == "machine" else 0.0, outer=outer,
+        )  # fmt: skip
+        if found.unaccepted:
+            sampling.warn_unaccepted(found.unaccepted)
+        if outer:
+            with np.errstate(divide="ignore", over="ignore"):
+                return self._round(np.log(np.exp(found.weight) * np.exp(found.prior)))
+        normaliser = reference.log_vmf_normaliser(kappa, model.latent_dim)
+        return self._round(found.weight - normaliser - np.log(count))
+
+    @functools.cached_property
+    def _wide(self) -> Any:
+        """The same kernels in float64."""
+        make: Any = type(self)
+        return make(np.dtype(np.float64))
+
+    def project(
+        self, model: SVAE, x: ArrayLike, *, steps: int = 100, convention: Convention = EXACT
+    ) -> reference.Projection:
+        """See `Backend.project`; every step of a row in one kernel, in this backend's dtype."""
+        x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
+        start, _ = self.encode(model, x, convention=convention)
+        decoder = self._network(model, "decoder both ways"), model.activation
+        if convention.projection == "adam":
+            powers = [[beta_power(beta, t) for t in range(steps + 1)] for beta in BETAS]
+            descent = self._kernels.adam_descent(*decoder, x, start, powers)
+            return reference.Projection(descent.z, descent.gradient_norm, np.full(len(x), steps))
+        found = self._kernels.damped_newton(*decoder, x, self._round(reference.normalize(start)), steps=steps)
+        return reference.Projection(found.z, found.gradient_norm, found.iterations)
+
+    def laplace(
+        self, model: SVAE, x: ArrayLike, z: ArrayLike, sigma2: float = 1.0, *, convention: Convention = EXACT
+    ) -> Array:
+        """See `Backend.laplace`; Newton steps, Hessian and determinant in one kernel, in this backend's dtype."""
+        given = x
+        x = check.matrix("x", x, model.input_dim, dtype=self.dtype)
+        z = check.array("z", z, (len(x), model.latent_dim))
+        variance = check.real("sigma2", sigma2, above=0.0)
+        log_determinant = model.input_dim * np.log(variance)
+        found = self._kernels.damped_newton(
+            self._network(model, "decoder both ways"), model.activation, x, self._round(reference.normalize(z)),
+            precision=1 / variance, offset=0.5 * (log_two_pi(model.input_dim, convention) + log_determinant),
+            prior=self._prior(model, convention),
+        )  # fmt: skip
+        volume = 0.5 * (model.latent_dim - 1) * reference.LOG_TWO_PI - 0.5 * found.log_det
+        density = np.where(np.isnan(volume), -np.inf, volume - found.value)
+        rows = check.matrix("x", given, model.input_dim)
+        return self._round(second_look(model, rows, z, variance, convention, density))
 
     # ── models to kernels and back ──
 
