@@ -54,7 +54,7 @@ def unit_interval(word):
 
 @cache
 def make_draw(k: int) -> Callable:
-    """Return draw(seed, key, stream, number, kappa, g, words): fill g with ε and v (k−1); return whether one was found.
+    """Return draw(seed, key, stream, number, kappa, g, words): fill g with ε and v; say whether one was found.
 
     ε = (1 + g₀/‖g‖)/2 is Beta((k−1)/2, (k−1)/2) for a normal vector g, and v is the rest of g. Round r takes its
     words from purpose r.
@@ -98,7 +98,7 @@ def make_draw(k: int) -> Callable:
 def make_sample(k: int, machine: bool, dtype: Any) -> Callable:
     """Return sample(mu, row, kappa, eps, g, r, z, at): z[at] ← the sample that ε and v in g stand for.
 
-    The reflection of [w, √(1−w²) v/|v|] that takes e1 to mu[row]; see `reference.sample_vmf`. g and r are overwritten.
+    The reflection of [w, √(1−w²) v/|v|] that takes e1 to mu[row]; see `reference.sample_vmf`. g, r: scratch.
     """
     m = k - 1
 

@@ -21,6 +21,7 @@ from pyscore.kernels.cuda._network import (
     layer_offsets,
     make_choice,
     make_layer,
+    matrix_type,
     shared_size,
 )
 from pyscore.kernels.cuda._target import ALIGNMENT, TILE_OPTIONS, U32, U64, cuda
@@ -199,7 +200,8 @@ def make_joint(sizes: tuple[int, ...], name: str, sphere: bool, g: Geometry, dty
     k, d = sizes[0], sizes[-1]
     m = k - 1 if sphere else k
     samples, stride, threads, slab_size = g.samples, g.columns, g.threads, g.slab
-    size, choice, along_at = shared_size(g), make_choice(g), pairs(m)
+    kind, size, choice = matrix_type(dtype), shared_size(g), make_choice(g)
+    along_at = pairs(m)
     tangents, dots = make_tangents(k, sphere, 1, g, dtype), _make_dots(m, g, dtype)
     up, down = _make_up(sizes, name, 0, m, g, dtype), _make_down(sizes, len(sizes) - 2, m, g, dtype)
     in_turns, out_turns = -(-k * samples // threads), -(-d * samples // threads)
@@ -207,7 +209,7 @@ def make_joint(sizes: tuple[int, ...], name: str, sphere: bool, g: Geometry, dty
     @cuda.jit(**TILE_OPTIONS)
     def kernel(forward, backward, x, trial, slots, count, out, workspace):
         # a line each: the simulator knows a shared array by the line that asks for it
-        shared = cuda.shared.array(size, dtype, ALIGNMENT)
+        shared = cuda.shared.array(size, kind, ALIGNMENT)
         slab = cuda.shared.array(slab_size, dtype, ALIGNMENT)
         kept, thread = workspace[cuda.blockIdx.x], U32(cuda.threadIdx.x)
         a = choice(shared, kept)

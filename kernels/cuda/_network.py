@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pyscore.errors import InvalidInput
 from pyscore.kernels.cpu._network import Layers, _check_layers
 from pyscore.kernels.cuda._activations import activation, activation_code
-from pyscore.kernels.cuda._target import U32, U64, cuda, shared_limit
+from pyscore.kernels.cuda._target import SIMULATED, U32, U64, cuda, shared_limit
 
 __all__ = ["Geometry", "Packed", "geometry", "make_choice", "make_layer", "make_pull", "make_push", "pack"]
 
@@ -129,7 +129,8 @@ def geometry(
     InvalidInput
         If what has to be in shared memory does not fit for even one sample.
     """
-    return _geometry(tuple(sizes), columns_a_sample, dtype, samples, beside, kept, shared_limit())
+    room = STATIC_BYTES, shared_limit()
+    return _geometry(tuple(sizes), columns_a_sample, dtype, samples, beside, kept, room)
 
 
 @cache
@@ -140,7 +141,7 @@ def _geometry(
     samples: int | None,
     beside: int,
     kept: int,
-    limit: int,
+    shared: tuple[int, int],
 ) -> Geometry:
     """Take the first place with room for ENOUGH_COLUMNS, or for the samples asked for.
 
@@ -151,9 +152,9 @@ def _geometry(
     features = matrix_rows(sizes)
     column = features * (1 if max(sizes[1:]) <= PANEL else 2)
     slab = SLAB_BYTES // itemsize
-    extra = -(-beside // itemsize)
-    room = STATIC_BYTES // itemsize - slab
-    asked = (limit - STATIC_BYTES) // itemsize
+    extra, (static, limit) = -(-beside // itemsize), shared
+    room = static // itemsize - slab
+    asked = (limit - static) // itemsize
 
     def rounded(count: int) -> int:
         return -(-count * columns_a_sample // tile) * tile
@@ -189,6 +190,11 @@ def matrix_rows(sizes: Sequence[int]) -> int:
 def shared_size(g: Geometry) -> int:
     """Return what a kernel asks `cuda.shared.array` for: 0 stands for what the launch gives."""
     return {"static": g.entries, "dynamic": 0, "global": 1}[g.place]
+
+
+def matrix_type(dtype: Any) -> Any:
+    """Return `dtype` as `cuda.shared.array` takes it; the simulator wants one with a size."""
+    return np.dtype(dtype) if SIMULATED else dtype
 
 
 @cache

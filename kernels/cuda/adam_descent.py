@@ -1,4 +1,4 @@
-"""The original's projection: a fixed number of ADAM steps on the codes, off the sphere, on one block of threads."""
+"""The original's projection: a fixed number of ADAM steps on the codes, off the sphere, by one block."""
 
 import math
 from functools import cache
@@ -19,6 +19,7 @@ from pyscore.kernels.cuda._network import (
     make_pull,
     make_push,
     matrix_rows,
+    matrix_type,
     shared_size,
 )
 from pyscore.kernels.cuda._target import (
@@ -42,7 +43,8 @@ F64 = np.float64
 def _make_kernel(sizes: tuple[int, ...], name: str, g: Geometry, dtype: Any) -> Any:
     k, d = sizes[0], sizes[-1]
     samples, stride, threads, slab_size = g.samples, g.columns, g.threads, g.slab
-    size, choice, code_size = shared_size(g), make_choice(g), k * g.samples
+    kind, size, choice = matrix_type(dtype), shared_size(g), make_choice(g)
+    code_size = k * g.samples
     push = make_push(sizes, name, 1, g, dtype, True)
     pull = make_pull(tuple(reversed(sizes)), 1, g, dtype)
     k_turns, d_turns = -(-k * samples // threads), -(-d * samples // threads)
@@ -51,7 +53,7 @@ def _make_kernel(sizes: tuple[int, ...], name: str, g: Geometry, dtype: Any) -> 
     @cuda.jit(**TILE_OPTIONS)
     def kernel(forward, backward, x, start, rate, powers, total, z, norm, workspace):
         # a line each: the simulator knows a shared array by the line that asks for it
-        shared = cuda.shared.array(size, dtype, ALIGNMENT)
+        shared = cuda.shared.array(size, kind, ALIGNMENT)
         slab = cuda.shared.array(slab_size, dtype, ALIGNMENT)
         codes = cuda.shared.array(code_size, F64)
         moment = cuda.shared.array(code_size, F64)

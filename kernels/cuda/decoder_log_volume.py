@@ -16,6 +16,7 @@ from pyscore.kernels.cuda._network import (
     geometry,
     make_choice,
     make_push,
+    matrix_type,
     pack,
     shared_size,
 )
@@ -73,7 +74,8 @@ def _make_kernel(sizes: tuple[int, ...], name: str, tangent: bool, g: Geometry, 
     k, d = sizes[0], sizes[-1]
     pushed = k - 1 if tangent else k
     samples, stride, threads, slab_size = g.samples, g.columns, g.threads, g.slab
-    tall, size, choice = d >= pushed, shared_size(g), make_choice(g)
+    kind, size, choice = matrix_type(dtype), shared_size(g), make_choice(g)
+    tall = d >= pushed
     in_turns, out_turns = -(-k * samples // threads), -(-d * samples // threads)
     rows, columns = max(d, pushed), min(d, pushed)
     r_size, p_size = max(rows, 1) * samples, max(columns, 1) * samples
@@ -86,7 +88,7 @@ def _make_kernel(sizes: tuple[int, ...], name: str, tangent: bool, g: Geometry, 
     @cuda.jit(**TILE_OPTIONS)
     def kernel(values, z, decoded, volume, smallest, largest, workspace):
         # a line each: the simulator knows a shared array by the line that asks for it
-        shared = cuda.shared.array(size, dtype, ALIGNMENT)
+        shared = cuda.shared.array(size, kind, ALIGNMENT)
         a = choice(shared, workspace[cuda.blockIdx.x])
         slab = cuda.shared.array(slab_size, dtype, ALIGNMENT)
         reflector = cuda.shared.array(r_size, np.float64)

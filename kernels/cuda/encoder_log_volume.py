@@ -17,6 +17,7 @@ from pyscore.kernels.cuda._network import (
     make_pull,
     make_push,
     matrix_rows,
+    matrix_type,
     pack,
     shared_size,
 )
@@ -71,7 +72,7 @@ def _make_kernel(sizes: tuple[int, ...], name: str, tangent: bool, g: Geometry, 
     d, k = sizes[0], sizes[-1]
     columns = k - 1 if tangent else k
     samples, stride, threads, slab_size = g.samples, g.columns, g.threads, g.slab
-    size, choice = shared_size(g), make_choice(g)
+    kind, size, choice = matrix_type(dtype), shared_size(g), make_choice(g)
     in_turns = -(-d * samples // threads)
     code_size, r_size, p_size = k * samples, max(d, columns) * samples, max(min(d, columns), 1) * samples
     zero, one = dtype(0.0), dtype(1.0)
@@ -85,7 +86,7 @@ def _make_kernel(sizes: tuple[int, ...], name: str, tangent: bool, g: Geometry, 
     @cuda.jit(**TILE_OPTIONS)
     def kernel(forward, backward, x, eps, mu, volume, smallest, largest, workspace):
         # a line each: the simulator knows a shared array by the line that asks for it
-        shared = cuda.shared.array(size, dtype, ALIGNMENT)
+        shared = cuda.shared.array(size, kind, ALIGNMENT)
         slopes = workspace[cuda.blockIdx.x]
         a = choice(shared, slopes)
         slab = cuda.shared.array(slab_size, dtype, ALIGNMENT)

@@ -119,7 +119,8 @@ def importance(
         count = epsilon.size // max(n, 1)
         if epsilon.shape != (n * count,) or v.shape != (n * count, k - 1):
             raise ShapeError(
-                f"`draws` must hold epsilon (n·s,) and v (n·s, {k - 1}) for {n} rows; got {epsilon.shape} and {v.shape}."
+                f"`draws` must hold epsilon (n·s,) and v (n·s, {k - 1}) for {n} rows; "
+                f"got {epsilon.shape} and {v.shape}."
             )
     else:
         keys, seed, purpose, count = draws

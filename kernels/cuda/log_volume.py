@@ -8,7 +8,14 @@ import numpy as np
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels.cpu.log_volume import TOLERANCE, Volume
 from pyscore.kernels.cuda._launch import dtype_of, launch_tiles
-from pyscore.kernels.cuda._network import MOST_THREADS, STATIC_BYTES, Geometry, make_choice, shared_size
+from pyscore.kernels.cuda._network import (
+    MOST_THREADS,
+    STATIC_BYTES,
+    Geometry,
+    make_choice,
+    matrix_type,
+    shared_size,
+)
 from pyscore.kernels.cuda._qr import make_store_pivots, make_volume, qr_bytes
 from pyscore.kernels.cuda._target import U64, Output, cuda, is_device_array, to_device
 
@@ -23,13 +30,13 @@ def _make_kernel(d: int, k: int, g: Geometry, dtype: Any) -> Any:
     rows, columns = max(d, k), min(d, k)
     r_size, p_size = rows * samples, columns * samples
     steps = (k * samples, samples) if d >= k else (samples, k * samples)
-    size, choice = shared_size(g), make_choice(g)
+    kind, size, choice = matrix_type(dtype), shared_size(g), make_choice(g)
     qr, store = make_volume(rows, columns, *steps, 0, g), make_store_pivots(columns, g)
 
     @cuda.jit
     def kernel(jacobian, volume, smallest, largest, workspace):
         # a line each: the simulator knows a shared array by the line that asks for it
-        shared = cuda.shared.array(size, dtype)
+        shared = cuda.shared.array(size, kind)
         a = choice(shared, workspace[cuda.blockIdx.x])
         reflector = cuda.shared.array(r_size, np.float64)
         pivots = cuda.shared.array(p_size, np.float64)

@@ -14,6 +14,7 @@ from pyscore.kernels.cuda._network import (
     geometry,
     make_choice,
     make_push,
+    matrix_type,
     pack,
     shared_size,
 )
@@ -35,13 +36,14 @@ __all__ = ["TOLERANCE", "mlp"]
 def _make_kernel(sizes: tuple[int, ...], name: str, g: Geometry, dtype: Any) -> Any:
     inputs, outputs = sizes[0], sizes[-1]
     samples, stride, threads, slab_size = g.samples, g.columns, g.threads, g.slab
-    size, choice, push = shared_size(g), make_choice(g), make_push(sizes, name, 1, g, dtype)
+    kind, size, choice = matrix_type(dtype), shared_size(g), make_choice(g)
+    push = make_push(sizes, name, 1, g, dtype)
     in_turns, out_turns = -(-inputs * samples // threads), -(-outputs * samples // threads)
 
     @cuda.jit(**TILE_OPTIONS)
     def kernel(values, x, out, workspace):
         # a line each: the simulator knows a shared array by the line that asks for it
-        shared = cuda.shared.array(size, dtype, ALIGNMENT)
+        shared = cuda.shared.array(size, kind, ALIGNMENT)
         a = choice(shared, workspace[cuda.blockIdx.x])
         slab = cuda.shared.array(slab_size, dtype, ALIGNMENT)
         thread, n = U32(cuda.threadIdx.x), x.shape[0]
