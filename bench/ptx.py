@@ -133,7 +133,7 @@ def hot_kernels(dtype: Any = np.float32) -> Iterator[Hot]:
 
     prior = deep, wide, wide
     make = module("_newton_step").make_advance(1, K, True, dtype)
-    signature = (deep, longs, i64, rows, rows, rows, deep, *prior, f64, f64, f64, i64, wide, longs, longs)
+    signature = (deep, longs, i64, rows, rows, rows, deep, *prior, f64, f64, f64, i64, wide, longs, longs, i64)
     yield Hot("newton: step", make, signature, 64)
     words = types.uint64[::1]
     make = module("importance")._make_draws(K, False, False, dtype)
@@ -185,11 +185,15 @@ def compile_one(hot: Hot, assembler: Path, folder: Path) -> Compiled:
     )
 
 
-def compile_all(report: Callable[[str], None] = lambda text: None, dtype: Any = np.float32) -> list[Compiled]:
-    """Compile every hot kernel; `report` is told of each."""
+def compile_all(
+    report: Callable[[str], None] = lambda text: None, dtype: Any = np.float32, only: str = ""
+) -> list[Compiled]:
+    """Compile every hot kernel whose name holds `only`; `report` is told of each."""
     assembler, results = ptxas(), []
     with tempfile.TemporaryDirectory() as folder:
         for hot in hot_kernels(dtype):
+            if only not in hot.name:
+                continue
             report(f"{hot.name} ...")
             results.append(compile_one(hot, assembler, Path(folder)))
     return results
@@ -219,8 +223,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pyscore.bench.ptx", description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
     parser.add_argument("--write", type=Path, help="a page with the marks between which the table stands")
+    parser.add_argument("--only", default="", help="kernels whose names hold this")
     options = parser.parse_args(arguments)
-    results = compile_all(lambda text: print(text, file=sys.stderr, flush=True))
+    results = compile_all(lambda text: print(text, file=sys.stderr, flush=True), only=options.only)
     text = table(results)
     print(text)
     if options.json:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyscore.kernels.cpu._joint import GAUSSIAN, MIXTURE
-from pyscore.kernels.cuda._eigen import make_eigen
+from pyscore.kernels.cuda._eigen import eigen
 from pyscore.kernels.cuda._joint import pairs
 from pyscore.kernels.cuda._target import cuda
 
@@ -123,7 +123,7 @@ def make_advance(kind: int, k: int, sphere: bool, dtype: Any) -> Any:
     `terms` is what `make_joint` made of the trial points. See `kernels.cpu.newton` for the rules.
     """
     m = k - 1 if sphere else k
-    frame, prior, eigen = make_frame(k, sphere, dtype), make_prior(kind, k, sphere), make_eigen(m)
+    frame, prior = make_frame(k, sphere, dtype), make_prior(kind, k, sphere)
     along_at = pairs(m)
 
     @cuda.jit(device=True)
@@ -225,7 +225,7 @@ def make_advance(kind: int, k: int, sphere: bool, dtype: Any) -> Any:
     @cuda.jit
     def kernel(
         terms, slots, count, start, z, trial, state, mu, kappa, log_weight, precision, offset, eps, steps, log_det,
-        following, counter,
+        following, counter, size,
     ):  # fmt: skip
         t = cuda.local.array((k, m), dtype)
         h, v = cuda.local.array((m, m), F64), cuda.local.array((m, m), F64)
@@ -245,7 +245,7 @@ def make_advance(kind: int, k: int, sphere: bool, dtype: Any) -> Any:
                 for a in range(m):
                     for b in range(m):
                         h[a, b] = state[STATE + m + a * m + b, row]
-                eigen(h, v)
+                eigen(h, v, size)
             if ended:
                 total, definite = 0.0, True
                 for a in range(m):

@@ -100,7 +100,7 @@ def _descend(
         launch_tiles(joint, active, g, dtype, stream, *weights, x, trial, slots, active, terms)
         counter = to_device(np.zeros(1, np.int64), stream)
         advance[blocks_for(active, _THREADS), _THREADS, stream](
-            terms, slots, active, start, z, trial, state, *constants, log_det, following, counter
+            terms, slots, active, start, z, trial, state, *constants, log_det, following, counter, m
         )
         active = int(counter.copy_to_host(stream=stream)[0])
         slots, following = following, slots
