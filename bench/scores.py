@@ -184,7 +184,9 @@ def rows_of_score(
         warnings.simplefilter("ignore", NumericalWarning)  # singular rows are −inf in all of them, and compared
         times = measure(runs, repeats, budget, warm_up=first)  # its first calls are the first of all
         values = {key: run() for key, run in runs.items()}
-        scale = 1 + np.abs(score_terms(model.astype(np.float64), x, [name])).sum(axis=1).to_numpy()
+        scale = (
+            1 + np.abs(score_terms(model.astype(np.float64), x, [name], backend="numpy")).sum(axis=1).to_numpy()
+        )
     want = values[BASE]
     notes = f"{found.name}: n={len(x)}, d={model.input_dim}, k={model.latent_dim}, h={model.hidden_dim}"
     rows = []

@@ -114,7 +114,7 @@ def route(name: str, source: Path, target: Path, threads: int) -> None:
 def _error(fitted: FittedModel, source: Path, target: Path) -> float:
     """Largest error of the first rows of the written file against NumPy, in eps(float32)·(1 + Σ|terms|)."""
     x: Array = fitted.standardiser.transform(pd.read_parquet(source).to_numpy()[:CHECKED])
-    terms = score_terms(fitted.model.astype(np.float64), x, ["proposed"])
+    terms = score_terms(fitted.model.astype(np.float64), x, ["proposed"], backend="numpy")
     got = pd.read_parquet(target)["proposed"].to_numpy()[:CHECKED]
     scale = 1 + np.abs(terms).sum(axis=1).to_numpy()
     return float(error_in_eps(got, terms.sum(axis=1).to_numpy(), scale, np.float32).max())

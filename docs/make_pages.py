@@ -68,7 +68,7 @@ class Toy(NamedTuple):
 
     def terms(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Terms of `proposed` of rows x (n, 2), and their sum."""
-        table = score_terms(self.model, x, ["proposed"], sigma2=self.sigma2)
+        table = score_terms(self.model, x, ["proposed"], sigma2=self.sigma2, backend="numpy")
         return {name: table[name].to_numpy() for name in table} | {"proposed": table.sum(axis=1).to_numpy()}
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from pyscore.data.datasets import DATASETS
-from pyscore.experiment.run_reader import BASELINE_SCHEMA, figure3_grid
-from pyscore.experiment.schema import ABLATION_SCHEMA, SCHEMA
+from pyscore.experiment.run_reader import figure3_grid
+from pyscore.experiment.schema import ABLATION_SCHEMA, BASELINE_SCHEMA, SCHEMA
 
 SCORES = ("reconstruction", "prior", "joint", "proposed_encoder", "proposed", "importance")
 SMALL = {"hidden_dim": (32, 64), "latent_dim": (2, 4), "n_components": (4,), "beta": (0.1, 1.0), "c": (0.1,)}

@@ -91,7 +91,9 @@ def straight_by_hand():
 
 
 def latent_error_term(c):
-    return score_terms(MODEL, ROWS, ["latent_reconstruction"], convention=c)["latent_error"].to_numpy()
+    return score_terms(MODEL, ROWS, ["latent_reconstruction"], convention=c, backend="numpy")[
+        "latent_error"
+    ].to_numpy()
 
 
 def squared_latent_error():

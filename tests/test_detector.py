@@ -285,7 +285,7 @@ def test_every_score(name, data):
 def test_the_seed_is_also_that_of_the_draws_of_importance(data):
     model = SVAEDetector(**FAST, score_name="importance", random_state=3, backend="numpy").fit(data[:30])
     standard = model.model_.standardiser.transform(data[:30])
-    expected = scores.score(model.model_.model, standard, "importance", seed=3)
+    expected = scores.score(model.model_.model, standard, "importance", seed=3, backend="numpy")
     np.testing.assert_array_equal(model.score_samples(data[:30]), expected)
 
 
@@ -491,8 +491,8 @@ def test_save_and_load_to_the_bit(tmp_path, data, frame):
         fitted.scores(frame, ["proposed"], backend="numba")["proposed"], model.score_samples(frame)
     )
     assert fitted.detector["parameters"]["steps"] == 20
-    kept = fitted.scores(frame, ["proposed"], sigma2="residual")["proposed"]
-    wanted = fitted.scores(frame, ["proposed"], sigma2=fitted.residual_variance)["proposed"]
+    kept = fitted.scores(frame, ["proposed"], sigma2="residual", backend="numpy")["proposed"]
+    wanted = fitted.scores(frame, ["proposed"], sigma2=fitted.residual_variance, backend="numpy")["proposed"]
     np.testing.assert_array_equal(kept, wanted)
 
 

@@ -292,14 +292,14 @@ def test_residual_variance_needs_residuals():
 def test_projection_report():
     m = mf.ellipse()
     model, x = m.svae(), m.sample(60, 0.2, seed=1)
-    report = scores.projection_report(model, x)
-    found = scores.project(model, x)
+    report = scores.projection_report(model, x, backend="numpy")
+    found = scores.project(model, x, backend="numpy")
     assert np.all(report["distance"] <= report["encoder_distance"] * (1 + 4 * EPS))
     assert (report["distance"] < report["encoder_distance"] - 1e-3).any()
     assert np.all(report["gradient_norm"] < 1e-9)
     assert 1 <= report["iterations"].max() <= 30
     np.testing.assert_array_equal(report["gradient_norm"], found.gradient_norm)
-    cut = scores.projection_report(model, x, steps=0)
+    cut = scores.projection_report(model, x, steps=0, backend="numpy")
     assert_close(cut["distance"], cut["encoder_distance"], k=8, scale=4)  # the code is normalised once more
     assert (cut["gradient_norm"] > 1e-3).any()
 
@@ -318,21 +318,25 @@ def test_sigma2_of_a_fitted_model(fitted, tmp_path):
         fitted.model, fitted.standardiser.transform(mf.circle().sample(300, 0.1, 0))
     )
     names = ["proposed", "corrected", "laplace"]
-    by_name = fitted.scores(x, names, sigma2="residual")
-    by_number = scores.score_table(fitted.model, fitted.standardiser.transform(x), names, sigma2=variance)
+    by_name = fitted.scores(x, names, sigma2="residual", backend="numpy")
+    by_number = scores.score_table(
+        fitted.model, fitted.standardiser.transform(x), names, sigma2=variance, backend="numpy"
+    )
     np.testing.assert_array_equal(by_name, by_number)
-    assert not np.array_equal(by_name, fitted.scores(x, names))
+    assert not np.array_equal(by_name, fitted.scores(x, names, backend="numpy"))
     fitted.save(tmp_path / "m.safetensors")
     again = type(fitted).load(tmp_path / "m.safetensors")
     assert again.residual_variance == variance
-    np.testing.assert_array_equal(again.projection_report(x), fitted.projection_report(x))
+    np.testing.assert_array_equal(
+        again.projection_report(x, backend="numpy"), fitted.projection_report(x, backend="numpy")
+    )
     without = dataclasses.replace(fitted, residual_variance=None)
     with pytest.raises(
         InvalidInput, match=r"this model holds no variance of its training residuals. Fit it again"
     ):
-        without.scores(x, sigma2="residual")
+        without.scores(x, sigma2="residual", backend="numpy")
     with pytest.raises(InvalidInput, match="`sigma2` must be a number, one a feature, or 'residual'; got 'auto'"):
-        fitted.scores(x, sigma2="auto")
+        fitted.scores(x, sigma2="auto", backend="numpy")
     without.save(tmp_path / "old.safetensors")
     assert type(fitted).load(tmp_path / "old.safetensors").residual_variance is None
 
@@ -415,7 +419,9 @@ def test_the_scores_of_spheres_are_the_production_ones():
     m = mf.sphere()
     x = m.sample(5, 0.1, 0)
     got = ed.log_densities(m, x, 0.1, ["exact", "original"])
-    np.testing.assert_array_equal(got["exact"], scores.score(m.svae(), x, "corrected", sigma2=0.1**2))
-    want = scores.score(m.svae(), x, "proposed", sigma2=0.1**2, convention=ORIGINAL)
+    np.testing.assert_array_equal(
+        got["exact"], scores.score(m.svae(), x, "corrected", sigma2=0.1**2, backend="numpy")
+    )
+    want = scores.score(m.svae(), x, "proposed", sigma2=0.1**2, convention=ORIGINAL, backend="numpy")
     np.testing.assert_array_equal(got["original"], want)
     assert EXACT.volume_weight == 1

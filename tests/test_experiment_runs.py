@@ -346,7 +346,7 @@ def test_models_can_be_read_back(uninterrupted):
     broken = path.with_name("broken.safetensors")
     broken.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ModelFileError):
-        store.load_models(broken)
+        store.load_stack(broken)
     broken.unlink()
 
 

@@ -41,8 +41,8 @@ def per_row(lines, column):
 
 
 def test_contributions_sum_to_the_varying_part_of_the_likelihood(fitted, frame):
-    lines = explain(fitted, frame)
-    likelihood = fitted.scores(frame, ["reconstruction"])["reconstruction"].to_numpy()
+    lines = explain(fitted, frame, backend="numpy")
+    likelihood = fitted.scores(frame, ["reconstruction"], backend="numpy")["reconstruction"].to_numpy()
     total = per_row(lines, "contribution").sum(axis=1)
     # k = 8: d squares and their sum, against the same in another order, and the constant
     scale = np.abs(likelihood) + 0.5 * D * np.log(2 * np.pi)
@@ -50,7 +50,7 @@ def test_contributions_sum_to_the_varying_part_of_the_likelihood(fitted, frame):
 
 
 def test_units_signs_and_sigmas(fitted, frame):
-    lines = explain(fitted, frame)
+    lines = explain(fitted, frame, backend="numpy")
     assert list(lines.columns[: len(FEATURE_COLUMNS)]) == list(FEATURE_COLUMNS)
     x, deviation = frame.to_numpy(), fitted.standardiser.deviation
     standard = fitted.standardiser.transform(x)
@@ -69,8 +69,8 @@ def test_units_signs_and_sigmas(fitted, frame):
 
 @pytest.mark.parametrize("name", scores.available_scores())
 def test_the_terms_are_the_scores(name, fitted, frame):
-    lines = explain(fitted, frame, name, seed=3)
-    expected = fitted.scores(frame, [name], seed=3)[name].to_numpy()
+    lines = explain(fitted, frame, name, seed=3, backend="numpy")
+    expected = fitted.scores(frame, [name], seed=3, backend="numpy")[name].to_numpy()
     # A feature called "score" does not get in the way: it is a line, not a column.
     np.testing.assert_array_equal(lines["score"].to_numpy()[::D], expected)
     terms = [c for c in lines.columns if c not in (*FEATURE_COLUMNS, "score")]
@@ -81,21 +81,21 @@ def test_the_terms_are_the_scores(name, fitted, frame):
 def test_the_projected_score_is_explained_at_the_projection(fitted, frame):
     standard, model = fitted.standardiser.transform(frame.to_numpy()), fitted.model
     z = project(standard, model.encode(standard)[0], model.decode, model.decoder_jacobian, model.decoder_bend).z
-    lines = explain(fitted, frame, "projected")
+    lines = explain(fitted, frame, "projected", backend="numpy")
     np.testing.assert_array_equal(per_row(lines, "sigmas"), standard - model.decode(z))
     total = per_row(lines, "contribution").sum(axis=1) + lines["projected_log_likelihood"].to_numpy()[::D]
     np.testing.assert_allclose(total, -0.5 * D * np.log(2 * np.pi), rtol=1e-12)
-    assert (total[0] != explain(fitted, frame)["contribution"][:D].sum()).all()
+    assert (total[0] != explain(fitted, frame, backend="numpy")["contribution"][:D].sum()).all()
 
 
 def test_other_conventions_and_bad_names(fitted, frame):
-    lines = explain(fitted, frame, convention=ORIGINAL)
-    expected = fitted.scores(frame, ["proposed"], convention=ORIGINAL)["proposed"].to_numpy()
+    lines = explain(fitted, frame, convention=ORIGINAL, backend="numpy")
+    expected = fitted.scores(frame, ["proposed"], convention=ORIGINAL, backend="numpy")["proposed"].to_numpy()
     np.testing.assert_array_equal(lines["score"].to_numpy()[::D], expected)
     with pytest.raises(InvalidInput, match="`name` must be one of"):
-        explain(fitted, frame, "best")
+        explain(fitted, frame, "best", backend="numpy")
     with pytest.raises(InvalidInput, match="lacks the column"):
-        explain(fitted, frame.drop(columns="age"))
+        explain(fitted, frame.drop(columns="age"), backend="numpy")
 
 
 # ── the detector ──

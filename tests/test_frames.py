@@ -35,7 +35,7 @@ FITTED = FittedModel(
     EXACT,
     imputer=Imputer(np.median(X, axis=0)),
 )
-WANT = FITTED.scores(X, ["proposed"])["proposed"].to_numpy()
+WANT = FITTED.scores(X, ["proposed"], backend="numpy")["proposed"].to_numpy()
 FRAME = pd.DataFrame(X, columns=NAMES)
 MIXED = FRAME[["c", "a", "b"]].assign(note=["x", "y", "z", "w"])
 """Another order, and a column more."""
@@ -72,14 +72,16 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_columns_are_found_by_name_in_every_kind_of_frame(kind):
-    np.testing.assert_array_equal(FITTED.scores(KINDS[kind](MIXED), ["proposed"])["proposed"], WANT)
-    lines = explain(FITTED, KINDS[kind](MIXED))
+    np.testing.assert_array_equal(
+        FITTED.scores(KINDS[kind](MIXED), ["proposed"], backend="numpy")["proposed"], WANT
+    )
+    lines = explain(FITTED, KINDS[kind](MIXED), backend="numpy")
     np.testing.assert_array_equal(lines["value"], X.ravel())
     assert lines["feature"].tolist() == list(NAMES) * 4
-    report = FITTED.projection_report(KINDS[kind](MIXED))
-    pd.testing.assert_frame_equal(report, FITTED.projection_report(X))
+    report = FITTED.projection_report(KINDS[kind](MIXED), backend="numpy")
+    pd.testing.assert_frame_equal(report, FITTED.projection_report(X, backend="numpy"))
     with pytest.raises(InvalidInput, match=r"lacks the column\(s\) b"):
-        FITTED.scores(KINDS[kind](MIXED.drop(columns="b")), ["proposed"])
+        FITTED.scores(KINDS[kind](MIXED.drop(columns="b")), ["proposed"], backend="numpy")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -95,11 +97,11 @@ def test_fit_keeps_the_names_of_every_kind_of_frame(kind):
 
 def test_a_model_without_names_refuses_a_frame_with_names():
     model, z = FITTED.model, FITTED.standardiser.transform(X)
-    want = score(model, z)
+    want = score(model, z, backend="numpy")
     for counted in ([0, 1, 2], ["x0", "x1", "x2"]):
         frame = pd.DataFrame(z, columns=counted)
-        np.testing.assert_array_equal(score(model, frame), want)
-        np.testing.assert_array_equal(score(model, frame[counted[::-1]]), want)
+        np.testing.assert_array_equal(score(model, frame, backend="numpy"), want)
+        np.testing.assert_array_equal(score(model, frame[counted[::-1]], backend="numpy"), want)
     for call in (score, score_table, projection_report, pyscore.score):
         for kind in (pd.DataFrame, pl.DataFrame, pa.table):
             frame = kind(dict(zip(NAMES, z.T, strict=True)))
@@ -108,7 +110,7 @@ def test_a_model_without_names_refuses_a_frame_with_names():
             ):
                 call(model, frame)
     with pytest.raises(InvalidInput, match="`model` must be an SVAE; got FittedModel"):
-        score(FITTED, X)
+        score(FITTED, X, backend="numpy")
     with pytest.raises(ShapeError, match="must have 3 columns; got 2"):
         rows_without_names("x", FRAME[["a", "b"]], 3)
 
@@ -116,8 +118,8 @@ def test_a_model_without_names_refuses_a_frame_with_names():
 def test_a_model_of_an_array_says_so_to_frames():
     model = FittedModel(FITTED.model, Standardiser(X.mean(axis=0), X.std(axis=0), ("x0", "x1", "x2")), EXACT)
     with pytest.raises(InvalidInput, match=r"lacks the column\(s\) x0, x1, x2.*trained on rows without names"):
-        model.scores(FRAME)
-    np.testing.assert_array_equal(model.scores(X, ["proposed"])["proposed"], WANT)
+        model.scores(FRAME, backend="numpy")
+    np.testing.assert_array_equal(model.scores(X, ["proposed"], backend="numpy")["proposed"], WANT)
 
 
 # ── gaps ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,12 +159,14 @@ GAPS = [
 def test_a_gap_of_every_kind_is_named_or_filled(kind):
     table = with_gap(X[:, 0], kind)
     with pytest.raises(InvalidInput, match=r"got NaN at row 1, column a|masked array"):
-        FITTED.scores(table)
+        FITTED.scores(table, backend="numpy")
     filled = X.copy()
     filled[1, 0] = np.median(X[:, 0])
-    want = FITTED.scores(filled, ["proposed"])
-    pd.testing.assert_frame_equal(FITTED.scores(table, ["proposed"], impute="median"), want)
-    np.testing.assert_array_equal(explain(FITTED, table, impute="median")["value"], filled.ravel())
+    want = FITTED.scores(filled, ["proposed"], backend="numpy")
+    pd.testing.assert_frame_equal(FITTED.scores(table, ["proposed"], impute="median", backend="numpy"), want)
+    np.testing.assert_array_equal(
+        explain(FITTED, table, impute="median", backend="numpy")["value"], filled.ravel()
+    )
 
 
 # ── what holds no numbers ────────────────────────────────────────────────────────────────────────────────
@@ -201,7 +205,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_holds_no_numbers_is_refused(case):
-    for call in (FITTED.scores, FITTED.projection_report, lambda t: explain(FITTED, t), fit):
+    for call in (FITTED.scores, FITTED.projection_report, lambda t: explain(FITTED, t, backend="numpy"), fit):
         with pytest.raises(InvalidInput) as caught:
             call(REFUSED[case]())
         assert 20 < len(str(caught.value)) < 600
@@ -219,12 +223,12 @@ def test_what_holds_no_numbers_is_refused(case):
 )
 def test_the_reason_is_said(case, word):
     with pytest.raises(InvalidInput, match=word):
-        FITTED.scores(REFUSED[case]())
+        FITTED.scores(REFUSED[case](), backend="numpy")
 
 
 def test_tensors_are_detached():
     for tensor in (torch.tensor(X, requires_grad=True), torch.nn.Parameter(torch.tensor(X))):
-        np.testing.assert_array_equal(FITTED.scores(tensor, ["proposed"])["proposed"], WANT)
+        np.testing.assert_array_equal(FITTED.scores(tensor, ["proposed"], backend="numpy")["proposed"], WANT)
 
 
 # ── any frame at all ─────────────────────────────────────────────────────────────────────────────────────
@@ -307,17 +311,19 @@ def test_a_right_number_or_an_error_of_ours(table):
     try:
         x, _ = rows_of(table, NAMES, missing=True)
     except PyscoreError:
-        for call in (FITTED.scores, lambda t: explain(FITTED, t), FITTED.projection_report):
+        for call in (FITTED.scores, lambda t: explain(FITTED, t, backend="numpy"), FITTED.projection_report):
             with pytest.raises(PyscoreError):
                 call(table)
         return
     np.testing.assert_allclose(x, expected(table), rtol=1e-15)
     assert not np.isinf(x).any()
     try:
-        got = FITTED.scores(table, ["proposed"], impute="median")["proposed"]
+        got = FITTED.scores(table, ["proposed"], impute="median", backend="numpy")["proposed"]
     except PyscoreError:  # beyond 1e15 deviations
         return
-    np.testing.assert_array_equal(got, FITTED.scores(FITTED.imputer.transform(x), ["proposed"])["proposed"])
+    np.testing.assert_array_equal(
+        got, FITTED.scores(FITTED.imputer.transform(x), ["proposed"], backend="numpy")["proposed"]
+    )
 
 
 def test_fractions_and_numbers_of_python_are_numbers():

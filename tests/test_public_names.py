@@ -86,12 +86,69 @@ def test_load_model_reads_models_and_detectors(tmp_path):
     assert np.isfinite(detector.decision_function(x)).all()
 
 
+def test_load_model_reads_every_kind_of_file(tmp_path):
+    """A checkpoint of both engines, a stack with a model that failed, the toy problem; and it names what is foreign."""
+    from pyscore._core.files import read_tensors, write_tensors
+    from pyscore.experiment.grid import Options, StackTask
+    from pyscore.experiment.store import save_models
+    from pyscore.experiment.toy import KIND, VERSION
+    from pyscore.training.saved_models import MODEL
+
+    x = np.random.default_rng(0).standard_normal((60, 3))
+    same = lambda a, b: all(np.array_equal(v, b.parameters()[k]) for k, v in a.parameters().items())  # noqa: E731
+    config = pyscore.TrainConfig(steps=5, batch_size=8)
+    for backend in ("numba", "torch"):
+        path = tmp_path / f"{backend}.safetensors"
+        trained = pyscore.train(
+            x,
+            config,
+            latent_dim=2,
+            hidden_dim=5,
+            n_components=3,
+            activation="tanh",
+            backend=backend,
+            checkpoint=path,
+        )
+        back = pyscore.load_model(path)
+        assert same(trained.model, back)
+        assert back.activation == "tanh"
+    header, arrays = read_tensors(path, "checkpoint", 2)
+    old = {name: value for name, value in arrays.items() if not name.startswith(MODEL)}
+    write_tensors(tmp_path / "old.safetensors", "checkpoint", 2, header, old)
+    with pytest.raises(pyscore.errors.ModelFileError, match="checkpoint of an earlier version"):
+        pyscore.load_model(tmp_path / "old.safetensors")
+    assert pyscore.train(
+        x, config, latent_dim=2, hidden_dim=5, n_components=3, activation="tanh", backend="torch",
+        checkpoint=tmp_path / "old.safetensors",
+    ).model.digest() == trained.model.digest()  # fmt: skip
+    task = StackTask(
+        dataset="breast-cancer",
+        hidden_dim=5,
+        latent_dim=2,
+        n_components=3,
+        betas=(0.1,),
+        cs=(0.1,),
+        options=Options(),
+    )
+    save_models(tmp_path / "stack.safetensors", task, [None, trained.model])
+    failed, model = pyscore.load_model(tmp_path / "stack.safetensors")
+    assert failed is None
+    assert same(model, trained.model)
+    write_tensors(tmp_path / "toy.safetensors", KIND, VERSION, {}, trained.model.parameters())
+    assert same(pyscore.load_model(tmp_path / "toy.safetensors"), trained.model)
+    write_tensors(tmp_path / "odd.safetensors", "recipe", 1, {}, {"a": np.zeros(1)})
+    (tmp_path / "text.safetensors").write_text("hello, this is no model")
+    for name in ("odd", "text", "none"):
+        with pytest.raises(pyscore.errors.ModelFileError, match=name):
+            pyscore.load_model(tmp_path / f"{name}.safetensors")
+
+
 def test_nothing_stands_outside_the_rooms():
     tracked = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "pyscore"], capture_output=True, text=True, check=False
     ).stdout.split()
     entries = {name.split("/")[1] for name in tracked} or {p.name for p in (ROOT / "pyscore").glob("[!_.]*")}
-    files = {"__init__.py", "__main__.py", "convention.py", "errors.py", "py.typed", "juliapkg.json"}
+    files = {"__init__.py", "__main__.py", "convention.py", "errors.py", "py.typed"}
     rooms = {
         "_core", "backends", "cli", "data", "detectors", "experiment", "reference", "scoring", "studies", "training",
     }  # fmt: skip

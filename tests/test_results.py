@@ -611,7 +611,9 @@ def test_models_that_were_really_trained(tmp_path, folder):
             split.x_train, TrainConfig(steps=20, seed=k), latent_dim=k, hidden_dim=8, n_components=2
         ).model
         sides = {
-            side: evaluation.auc_rows(model, x, y, ["reconstruction", "prior", "proposed"], convention=EXACT)
+            side: evaluation.auc_rows(
+                model, x, y, ["reconstruction", "prior", "proposed"], convention=EXACT, backend="numpy"
+            )
             for side, x, y in (("train", split.x_train, split.y_train), ("test", split.x_test, split.y_test))
         }
         frame = sides["train"].rename(columns={"auc": "auc_train"}).assign(auc_test=sides["test"]["auc"])

@@ -408,7 +408,7 @@ def test_a_field_of_the_future_is_not_ignored():
 def test_a_table_of_other_columns_is_refused_by_name():
     model = small(("a", "b", "c"))
     with pytest.raises(InvalidInput, match=r"the table lacks the column\(s\) b, c. It has c2, a"):
-        model.scores(pd.DataFrame({"c2": [1.0], "a": [1.0]}))
+        model.scores(pd.DataFrame({"c2": [1.0], "a": [1.0]}), backend="numpy")
 
 
 # ── imputation ───────────────────────────────────────────────────────────────────────────────────────────
@@ -424,23 +424,25 @@ def test_medians_are_learnt_kept_and_used(tmp_path):
     model = FittedModel.load(tmp_path / "m.safetensors")
     np.testing.assert_array_equal(model.imputer.median, frame.median())
     with pytest.raises(InvalidInput, match=r"got NaN at row 3, column a"):
-        model.scores(frame)
-    filled = model.scores(frame, ["proposed"], impute="median")
-    np.testing.assert_array_equal(filled, model.scores(frame.fillna(frame.median()), ["proposed"]))
+        model.scores(frame, backend="numpy")
+    filled = model.scores(frame, ["proposed"], impute="median", backend="numpy")
+    np.testing.assert_array_equal(
+        filled, model.scores(frame.fillna(frame.median()), ["proposed"], backend="numpy")
+    )
     frame.iloc[5, 1] = np.inf
     with pytest.raises(InvalidInput, match=r"got inf at row 5, column b"):
-        model.scores(frame, impute="median")
+        model.scores(frame, impute="median", backend="numpy")
 
 
 def test_medians_that_were_not_learnt():
     with pytest.raises(
         InvalidInput, match=r"this model has learnt no medians. Refit it with `pyscore fit --impute"
     ):
-        small(imputer=False).scores(np.zeros((2, 3)), impute="median")
+        small(imputer=False).scores(np.zeros((2, 3)), impute="median", backend="numpy")
     with pytest.raises(InvalidInput, match=r"column 'b' has no value at all, so it has no median"):
         fit(pd.DataFrame({"a": [1.0, 2.0], "b": [np.nan] * 2}), impute="median")
     with pytest.raises(InvalidInput, match=r"`impute` must be one of 'median'; got 'mean'"):
-        small().scores(np.zeros((2, 3)), impute="mean")
+        small().scores(np.zeros((2, 3)), impute="mean", backend="numpy")
 
 
 # ── links and devices ────────────────────────────────────────────────────────────────────────────────────

@@ -27,6 +27,5 @@ for file in ("Project.toml", "src/PyScore.jl", "ext/PyScoreFluxExt.jl", "worker/
 assert resources.files("pyscore.data").joinpath("loda.json").is_file()
 assert resources.files("pyscore.bench").joinpath("templates/report.html.j2").is_file()
 assert resources.files("pyscore.experiment").joinpath("templates/results.md.j2").is_file()
-assert resources.files("pyscore").joinpath("juliapkg.json").is_file()
 print("wheel: installed", pyscore.__version__, "ran the demo from another folder")
 PY

@@ -31,6 +31,7 @@ __all__ = [
     "read_tensors",
     "real_path",
     "sync_folder",
+    "tensor_kind",
     "unpack_tensors",
     "write_error",
     "write_errors",
@@ -268,6 +269,24 @@ def check_tensors(
             _contents(file, size, str(path), kind, version, unsigned)
     except OSError as error:
         raise ModelFileError(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
+
+
+def tensor_kind(path: str | os.PathLike[str]) -> str:
+    """What a file of `write_tensors` says that it holds: "model", "checkpoint", …; raises as `unpack_tensors`."""
+
+    def broken(why: str) -> ModelFileError:
+        return ModelFileError(f"{str(path)!r} is not a pyscore file: {why}.")
+
+    try:
+        with open_plain(path) as file:
+            metadata = _index(file, os.fstat(file.fileno()).st_size, broken)[2].get("__metadata__")
+    except OSError as error:
+        raise ModelFileError(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
+    text = metadata.get("pyscore") if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise broken("it was not written by pyscore (a safetensors file of another program?)")
+    kind = _json(text, broken, "pyscore metadata").get("format")
+    return kind.removeprefix("pyscore.") if isinstance(kind, str) else _shown(kind)
 
 
 def unpack_tensors(

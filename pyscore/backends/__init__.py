@@ -1,12 +1,13 @@
 """Backends: the same functions, computed by NumPy, PyTorch and others; loaded when first asked for.
 
-`get_backend(name)` returns one or raises `BackendUnavailable`, which says what to install; nothing falls back
-to another backend behind the caller's back.
+`get_backend(name)` returns one or raises `BackendUnavailable`, which says what to install. Without a name it
+returns numba, or numpy, with a warning, where numba cannot run.
 """
 
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any, NamedTuple, cast
 
 from pyscore._core.checks import choice, floating
@@ -52,6 +53,19 @@ def available_backends() -> dict[str, str | None]:
     return {name: why_not(name) for name in BACKENDS}
 
 
+def _default() -> str:
+    """Name of the backend that is taken where none is named."""
+    reason = why_not("numba")
+    if reason is None:
+        return "numba"
+    warnings.warn(
+        f"the backend numba cannot run here: {reason} numpy computes instead, which takes longer.",
+        UserWarning,
+        stacklevel=3,
+    )
+    return "numpy"
+
+
 def why_not(name: str) -> str | None:
     """Return None if a backend of `BACKENDS` runs here, or the reason why it does not; imports what it needs."""
     try:
@@ -61,13 +75,14 @@ def why_not(name: str) -> str | None:
     return cast("str | None", module.probe())
 
 
-def get_backend(name: str | Backend = "numpy", *, dtype: Any = None, device: str | None = None) -> Backend:
+def get_backend(name: str | Backend | None = None, *, dtype: Any = None, device: str | None = None) -> Backend:
     """Return a backend by name.
 
     Parameters
     ----------
-    name : str or Backend
-        One of `BACKENDS`; a backend is returned as it is.
+    name : str or Backend, optional
+        One of `BACKENDS`; a backend is returned as it is. By default numba, or numpy, with a warning, where numba
+        cannot run.
     dtype : float32 or float64, optional
         Type of its arithmetic; by default float64 (numpy, julia) or float32 (the others).
     device : str, optional
@@ -88,7 +103,7 @@ def get_backend(name: str | Backend = "numpy", *, dtype: Any = None, device: str
     """
     if isinstance(name, Backend):
         return name
-    choice("backend", name, BACKENDS)
+    name = _default() if name is None else choice("backend", name, BACKENDS)
     wanted = None if dtype is None else floating("dtype", dtype)
     key = (name, str(wanted), device)
     if key not in _cache:

@@ -15,7 +15,7 @@ FLUX_ID, FLUX_VERSION = "587475ba-b771-5e3f-ad9e-33799f191a9c", "0.14"
 def depend_on(package: str) -> None:
     """Make our Julia package a path dependency of juliapkg's project, unless it is one already.
 
-    `juliapkg.json` cannot say so: `julia/` lies beside `pyscore/` in a checkout and inside it when installed.
+    A `juliapkg.json` cannot say so: `julia/` lies beside `pyscore/` in a checkout and inside it when installed.
     """
     import juliapkg
 

@@ -24,6 +24,8 @@ from pyscore.training.train import train
 __all__ = ["demo"]
 
 MODEL, FIGURE = "model.safetensors", "demo.png"
+BACKEND = "numpy"
+"""For so few rows: compiling the kernels of all scores would take longer than NumPy does."""
 
 
 def demo(*, output_dir: Path = Path("demo"), steps: int = 3000, seed: int = 0, json: Json = False) -> None:
@@ -85,13 +87,15 @@ def _train(dataset: data.Dataset, convention: Convention, steps: int, seed: int)
 
 def _aucs(fitted: FittedModel, dataset: data.Dataset, seed: int) -> pd.Series:
     split = dataset.split(seed, convention=fitted.convention)
-    rows = evaluation.auc_rows(fitted.model, split.x_test, split.y_test, convention=fitted.convention, seed=seed)
+    rows = evaluation.auc_rows(
+        fitted.model, split.x_test, split.y_test, convention=fitted.convention, backend=BACKEND, seed=seed
+    )
     return rows.set_index("score")["auc"]
 
 
 def _figure(fitted: FittedModel, split: data.Split, seed: int) -> Figure:
     names = ["proposed", "reconstruction", "prior"]
-    values = scores.score_table(fitted.model, split.x_test, names, convention=fitted.convention)
+    values = scores.score_table(fitted.model, split.x_test, names, convention=fitted.convention, backend=BACKEND)
     curves = {name: -values[name].to_numpy() for name in names}
     curves |= {name: fit(split.x_train, split.x_test, seed) for name, fit in BASELINES.items()}
     density = ("proposed", values["proposed"].to_numpy())

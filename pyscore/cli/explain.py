@@ -7,9 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from pyscore._core.output_guard import check_output
-from pyscore.cli.options import DEFAULT_READING, ConventionName, Json, Output, TableOptions
+from pyscore.cli.options import DEFAULT_READING, DEFAULT_SCORING, Json, Output, ScoringOptions, TableOptions
 from pyscore.cli.output import emit, print_frame
-from pyscore.convention import get_convention
 from pyscore.data.table_files import find_files
 from pyscore.data.tables import WRITTEN, read_row, write_table
 from pyscore.scoring.explain import FEATURE_COLUMNS
@@ -30,8 +29,7 @@ def explain(
     row: int,
     output: Output | None = None,
     score: str | None = None,
-    convention: ConventionName | None = None,
-    backend: str = "torch",
+    scoring: ScoringOptions = DEFAULT_SCORING,
     reading: TableOptions = DEFAULT_READING,
     json: Json = False,
 ) -> None:
@@ -49,23 +47,19 @@ def explain(
         A .svg, .png or .pdf file for a figure, or a .csv or .parquet file for the table.
     score
         A score out of `pyscore.SCORES`; by default the detector's own, or proposed.
-    convention
-        exact or original; by default the model's own.
-    backend
-        See `pyscore doctor`.
     """
     if output is not None:
         check_output(output, [model, *find_files(tables)], suffixes=(*(f".{kind}" for kind in FIGURES), *WRITTEN))
     fitted = FittedModel.load(model)
-    chosen = get_convention(convention) if convention else fitted.convention
+    given = scoring.by(fitted.convention)
     fitted.require_imputer(reading.impute)
     columns = fitted.standardiser.columns
     frame = read_row(tables, columns, row, missing=reading.impute is not None, options=reading)
     own = fitted.detector.get("parameters", {}).get("score_name", "proposed")
     name = score or own
-    lines = explain_rows(fitted, frame, name, backend=backend, convention=chosen, impute=reading.impute)
-    # What is typical was measured with the detector's own score and convention.
-    same = name == own and chosen == fitted.convention
+    lines = explain_rows(fitted, frame, name, impute=reading.impute, **given.keywords())
+    # What is typical was measured with the detector's own score and convention, and with σ² = 1.
+    same = name == own and given.chosen == fitted.convention and given.sigma2 == 1.0
     typical = fitted.detector.get("typical_terms") if same else None
     if output is not None:
         if output.suffix.lower().lstrip(".") in FIGURES:
@@ -75,7 +69,7 @@ def explain(
     terms = {str(term): float(lines[term].iloc[0]) for term in lines.columns if term not in FEATURE_COLUMNS}
     if json:
         features = lines[[c for c in FEATURE_COLUMNS if c != "row"]].to_dict("records")
-        facts = {"row": row, "score_name": name, "convention": chosen.name, "terms": terms}
+        facts = {"row": row, "score_name": name, "convention": given.chosen.name, "terms": terms}
         emit({**facts, "typical_terms": typical, "features": features}, json=True)
         return
     _show(lines, row, name, terms, typical)

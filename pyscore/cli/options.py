@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from pyscore.convention import get_convention
+from pyscore.convention import Convention, get_convention
 from pyscore.data.read_options import ReadOptions
 from pyscore.errors import InvalidInput
+from pyscore.scoring.options import ScoreOptions
 
 if TYPE_CHECKING:
     from pyscore.training.config import TrainConfig
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "DEFAULT_READING",
+    "DEFAULT_SCORING",
     "ConventionName",
     "Json",
     "ModelOptions",
     "Output",
+    "ScoringOptions",
     "TableOptions",
     "names_of",
     "split_names",
@@ -66,7 +69,7 @@ class ModelOptions:
     learning_rate: float = 1e-3
     batch_size: int = 100
 
-    def config(self, convention: str, seed: int = 0) -> TrainConfig:
+    def config(self, convention: str | Convention, seed: int = 0) -> TrainConfig:
         """Return how the model is trained."""
         from pyscore.training.config import TrainConfig
 
@@ -108,8 +111,35 @@ class TableOptions(ReadOptions):
     impute: Literal["median"] | None = None
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoringOptions(ScoreOptions):
+    """How rows are scored.
+
+    Parameters
+    ----------
+    convention
+        exact or original; by default that of the saved model, and exact for one that is trained here.
+    backend
+        What computes; see `pyscore doctor`. By default numba, which compiles its kernels once (some ten seconds on
+        first use), or numpy, with a warning, where numba cannot run.
+    dtype
+        Type of the backend's arithmetic; by default float64 (numpy, julia) or float32 (the others).
+    sigma2
+        Variance of the noise in standardised units: a number, or residual, that of the training residuals.
+    seed
+        Seed of the draws of the importance score.
+    """
+
+    convention: ConventionName | None = None
+    backend: str | None = None
+    dtype: Literal["float32", "float64"] | None = None
+    sigma2: float | Literal["residual"] = 1.0
+
+
 DEFAULT_MODEL = ModelOptions()
 DEFAULT_READING = TableOptions()
+DEFAULT_SCORING = ScoringOptions()
 
 
 def split_names(text: str) -> list[str]:

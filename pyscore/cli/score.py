@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pandas as pd
 import pyarrow as pa
 from cyclopts import Parameter
 
-from pyscore.cli.options import DEFAULT_READING, ConventionName, Json, TableOptions, names_of, split_names
+from pyscore.cli.options import (
+    DEFAULT_READING,
+    DEFAULT_SCORING,
+    Json,
+    ScoringOptions,
+    TableOptions,
+    names_of,
+    split_names,
+)
 from pyscore.cli.output import emit, print_frame
 from pyscore.cli.progress import score_progress
 from pyscore.cli.terminal import print_note
-from pyscore.convention import get_convention
 from pyscore.data.table_files import InputFile
 from pyscore.scoring.fitted import FittedModel
 from pyscore.scoring.resumable_output import check_target
@@ -31,11 +38,8 @@ def score(
     *,
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
     scores: str = "proposed",
-    sigma2: float | Literal["residual"] = 1.0,
+    scoring: ScoringOptions = DEFAULT_SCORING,
     projection: Annotated[bool, Parameter(negative="")] = False,
-    convention: ConventionName | None = None,
-    backend: str = "numba",
-    seed: int = 0,
     keep: str = "",
     threads: int | None = None,
     scheduler: str | None = None,
@@ -56,18 +60,9 @@ def score(
         the first rows are printed.
     scores
         Names separated by commas, or "all".
-    sigma2
-        Variance of the noise in standardised units: a number, or residual, that of the training residuals.
     projection
         Add how the rows were projected onto the manifold: distance from the encoder's point and from the nearest
         one, the norm of the gradient there, and the number of iterations.
-    convention
-        exact or original; by default the model's own.
-    backend
-        See `pyscore doctor`. The default, numba, is the fastest on a CPU; it compiles its kernels once (some ten
-        seconds on first use).
-    seed
-        Seed of the draws of the importance score.
     keep
         Columns to carry along, separated by commas: identifiers, say.
     threads
@@ -79,19 +74,16 @@ def score(
     if output is not None:
         check_target(output, [model])
     fitted = FittedModel.load(model)
-    chosen = get_convention(convention) if convention else fitted.convention
-    facts: dict[str, Any] = {"convention": chosen.name, "backend": backend}
+    given = scoring.by(fitted.convention)
+    facts: dict[str, Any] = {"convention": given.chosen.name, "backend": given.engine.name}
     if output is None:
-        scorer = Scorer(
-            fitted, tuple(names or ()), chosen, backend, seed, reading.impute, tuple(kept), sigma2, projection
-        )  # fmt: skip
+        scorer = Scorer(fitted, tuple(names or ()), given, reading.impute, tuple(kept), projection)
         _print(scorer, open_input(tables, scorer, reading), facts, threads, scheduler, json=json)
         return
     with score_progress("scoring") as progress:
         result = score_files(
-            fitted, tables, output, names, convention=chosen, backend=backend, seed=seed,
-            impute=reading.impute, reading=reading, keep=kept, sigma2=sigma2, projection=projection,
-            threads=threads, scheduler=scheduler, progress=progress,
+            fitted, tables, output, names, impute=reading.impute, reading=reading, keep=kept,
+            projection=projection, threads=threads, scheduler=scheduler, progress=progress, **given.keywords(),
         )  # fmt: skip
     if result.restarted is not None:
         print_note(f"an unfinished run was there, but {result.restarted}; started anew.")

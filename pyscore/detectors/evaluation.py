@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from pyscore._core.checks import Array
-from pyscore.backends import Backend
-from pyscore.convention import Convention
+from pyscore.convention import EXACT
 from pyscore.data.datasets import Split
 from pyscore.detectors.baselines import BASELINES, baseline
 from pyscore.reference import roc_auc
 from pyscore.reference.model import SVAE
 from pyscore.scoring import scores as scoring
+from pyscore.scoring.options import ScoreKeywords, ScoreOptions
 
 __all__ = ["auc_rows", "baseline_rows"]
 
@@ -26,14 +26,11 @@ def auc_rows(
     x: Array,
     labels: ArrayLike,
     names: Iterable[str] | None = None,
-    *,
-    sigma2: ArrayLike = 1.0,
-    convention: Convention,
-    backend: str | Backend = "numpy",
-    seed: int = 0,
+    **options: Unpack[ScoreKeywords],
 ) -> pd.DataFrame:
     """One row a score: ``score``, ``convention``, ``auc``, ``mean_log_density`` (finite rows)."""
-    table = scoring.score_table(model, x, names, sigma2=sigma2, convention=convention, backend=backend, seed=seed)
+    convention = ScoreOptions(**options).by(EXACT).chosen
+    table = scoring.score_table(model, x, names, **options)
     rows: list[dict[str, Any]] = []
     for name in table.columns:
         values = table[name].to_numpy()

@@ -68,9 +68,9 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         which `seed_` holds.
     device : str
         Where torch computes: ``"cpu"``, ``"cuda"``, …; training, and scoring with ``backend="torch"``.
-    backend : str
-        What scores are computed with; see `pyscore doctor`. The first use of ``"numba"`` on a machine compiles
-        for some seconds.
+    backend : str, optional
+        What scores are computed with; see `pyscore doctor`. By default numba, whose first use on a machine
+        compiles for some seconds, or numpy, with a warning, where numba cannot run.
     early_stopping : bool
         Hold out a part of the rows, stop when its loss no longer falls, and keep the best model; the scaler
         does not see these rows.
@@ -151,7 +151,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         contamination: float = 0.1,
         random_state: int | np.random.RandomState | np.random.Generator | None = 0,
         device: str = "cpu",
-        backend: str = "numba",
+        backend: str | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 10,
@@ -220,7 +220,8 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
     def _check_parameters(self) -> TrainConfig:
         """Return the training's configuration; raise for parameters that no part of it would complain about."""
         check.choice("score_name", self.score_name, scores.SCORES)
-        check.choice("backend", self.backend, BACKENDS)
+        if self.backend is not None:
+            check.choice("backend", self.backend, BACKENDS)
         _contamination(self.contamination)
         if self.impute is not None:
             check.choice("impute", self.impute, ("median",))

@@ -6,36 +6,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from pyscore.data.datasets import Split
 from pyscore.detectors.baselines import BASELINES
 from pyscore.experiment.grid import StackTask
 from pyscore.experiment.runs import split_of
+from pyscore.experiment.schema import BASELINE_NAMES, BASELINE_SCHEMA
 from pyscore.experiment.store import Store, damage_of_rows, write_rows
 from pyscore.reference import roc_auc
 
-__all__ = ["BASELINE_SCHEMA", "baseline_areas", "write_baselines"]
-
-NAMES = {
-    "knn": "kNN",
-    "isolation_forest": "isolation forest",
-    "pca": "PCA reconstruction",
-    "ppca": "PPCA",
-}
-"""Names in the result files → names in `BASELINES`."""
-
-BASELINE_SCHEMA = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("difficulty", pa.string()),
-        ("split", pa.int64()),
-        ("train_convention", pa.string()),
-        ("score", pa.string()),
-        ("auc_train", pa.float64()),
-        ("auc_test", pa.float64()),
-    ]
-)
+__all__ = ["baseline_areas", "write_baselines"]
 
 
 def baseline_areas(split: Split, seed: int = 0) -> pd.DataFrame:
@@ -46,8 +26,8 @@ def baseline_areas(split: Split, seed: int = 0) -> pd.DataFrame:
     n = len(split.x_train)
     everything = np.concatenate([split.x_train, split.x_test])
     rows = []
-    for name, shown in NAMES.items():
-        scores = BASELINES[shown](split.x_train, everything, seed)
+    for name, shown in BASELINE_NAMES.items():
+        scores = BASELINES[shown.method](split.x_train, everything, seed)
         train, test = roc_auc(scores[:n], split.y_train), roc_auc(scores[n:], split.y_test)
         rows.append({"score": name, "auc_train": train, "auc_test": test})
     return pd.DataFrame(rows)

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pyscore._core.text import figure_text
+from pyscore.experiment.schema import BASELINE_NAMES
 from pyscore.experiment.significance import Ranking
 from pyscore.experiment.toy import WINDOW, Maps
 from pyscore.scoring.plots import COLOURS
@@ -27,10 +28,10 @@ STYLE: dict[str, dict[str, Any]] = {
 PAIR = tuple(STYLE)
 GREY = "0.45"
 BESIDE: dict[str, dict[str, Any]] = {
-    "knn": {"label": "kNN", "marker": "_", "ms": 26, "mew": 1.6, "color": GREY},
-    "isolation_forest": {"label": "isolation forest", "marker": "^", "ms": 6, "color": COLOURS[2], "mfc": "w"},
-    "pca": {"label": "PCA", "marker": "x", "ms": 6, "color": GREY},
-    "ppca": {"label": "PPCA", "marker": "+", "ms": 8, "color": COLOURS[3]},
+    "knn": {"marker": "_", "ms": 26, "mew": 1.6, "color": GREY},
+    "isolation_forest": {"marker": "^", "ms": 6, "color": COLOURS[2], "mfc": "w"},
+    "pca": {"marker": "x", "ms": 6, "color": GREY},
+    "ppca": {"marker": "+", "ms": 8, "color": COLOURS[3]},
 }
 """How each baseline is drawn in Figure 2, between the two boxes."""
 LINES = ("--", ":", "-.", (0, (1, 3)))
@@ -94,7 +95,8 @@ def auc_boxes(
             _boxes(axis, values, np.arange(len(datasets)) + shift, name)
         if beside is not None:
             means = beside.groupby(["score", "dataset"])["auc_test"].mean()
-            for name, mark in BESIDE.items():
+            for name, style in BESIDE.items():
+                mark = {"label": BASELINE_NAMES[name].label, **style}
                 if name in means.index:
                     values = means[name].reindex(list(datasets))
                     axis.plot(range(len(datasets)), values, ls="", **mark)

@@ -15,12 +15,12 @@ from pyscore.data.datasets import DATASETS
 from pyscore.experiment.paper_claims import both_counts, probability
 from pyscore.experiment.result_tables import SEARCHING, Setting, Summary
 from pyscore.experiment.run_reader import PAPER_GRID
+from pyscore.experiment.schema import BASELINE_NAMES
 from pyscore.experiment.selection import CRITERIA, SELECTIONS
 from pyscore.experiment.significance import Ranking, merge_twins, ranking
 from pyscore.experiment.term_analysis import RESIDUAL, SCORE
 
 __all__ = [
-    "BASELINE_LABELS",
     "anatomy_table",
     "auc_cells",
     "auc_table",
@@ -31,14 +31,6 @@ __all__ = [
     "signal_means",
     "widest_terms",
 ]
-
-BASELINE_LABELS = {
-    "knn": "kNN",
-    "isolation_forest": "isolation forest",
-    "pca": "PCA",
-    "ppca": "PPCA",
-}
-"""Names of the baselines in the files → names on the page."""
 
 SHOWN = (
     "reconstruction", "prior", "joint", "jacobian_decoder", "proposed_encoder", "proposed", "projected",
@@ -56,7 +48,7 @@ MAIN_SCORES = ("reconstruction", "prior", "joint", "proposed_encoder", "proposed
 
 def label(score: str) -> str:
     """Name of a score or baseline in a table."""
-    return BASELINE_LABELS.get(score, score)
+    return BASELINE_NAMES[score].label if score in BASELINE_NAMES else score
 
 
 def ordered_datasets(names: Iterable[str]) -> list[str]:
@@ -67,7 +59,7 @@ def ordered_datasets(names: Iterable[str]) -> list[str]:
 
 def ordered_scores(names: Iterable[str]) -> list[str]:
     """Scores in the order of `SHOWN`, then the baselines."""
-    order = [*SHOWN, *BASELINE_LABELS]
+    order = [*SHOWN, *BASELINE_NAMES]
     return [name for name in order if name in set(names)]
 
 
@@ -154,7 +146,7 @@ def criteria_means(summary: Summary, setting: Setting) -> pd.DataFrame:
     matrices = {c: summary.matrix(setting, c) for c in columns}
     rows = []
     for score in ordered_scores(set().union(*(m.columns for m in matrices.values()))):
-        if score in BASELINE_LABELS:
+        if score in BASELINE_NAMES:
             continue
         table = pd.DataFrame({c: m[score] for c, m in matrices.items() if score in m}).reindex(columns=columns)
         present = table.dropna(axis=1, how="all").dropna()

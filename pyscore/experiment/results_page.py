@@ -28,7 +28,7 @@ from pyscore.experiment import page_tables as results_tables
 from pyscore.experiment import paper_claims as claims
 from pyscore.experiment.page_tables import MAIN_SCORES, ordered_datasets
 from pyscore.experiment.result_tables import Setting, Summary, read_summary, settings, slug
-from pyscore.experiment.schema import FIT_ONLY, NOT_SWITCHED
+from pyscore.experiment.schema import BASELINE_NAMES, FIT_ONLY, NOT_SWITCHED
 from pyscore.experiment.selection import SELECTIONS
 from pyscore.experiment.significance import Ranking
 from pyscore.scoring.plots import save_figure
@@ -245,7 +245,7 @@ class _Builder:
         ranks = results_tables.rank_scores(self.summary, setting, criterion)
         diagram, sentence = "", ""
         if ranks is not None:
-            name, labels = f"ranks-{setting.slug}-{criterion}", results_tables.BASELINE_LABELS
+            name, labels = f"ranks-{setting.slug}-{criterion}", {k: v.label for k, v in BASELINE_NAMES.items()}
             diagram = self.figure(name, lambda: figures.critical_difference(ranks, labels))
             sentence = _rank_sentence(ranks)
         return {"criterion": criterion, "cells": cells, "diagram": diagram, "ranks": sentence}
@@ -348,9 +348,7 @@ class _Builder:
         rows, beside = setting.of(self.summary.sweep), self.summary.beside(setting)
         mine = beside[(beside["dataset"] == SWEPT) & beside["split"].isin(rows["split"].unique())]
         means = mine.groupby("score")["auc_test"].mean()
-        lines = {
-            text: float(means[name]) for name, text in results_tables.BASELINE_LABELS.items() if name in means
-        }
+        lines = {baseline.label: float(means[name]) for name, baseline in BASELINE_NAMES.items() if name in means}
         return lambda: figures.latent_sweep(rows, lines)
 
     def toy(self) -> dict[str, Any]:

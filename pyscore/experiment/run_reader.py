@@ -22,7 +22,7 @@ from pyscore.convention import Convention
 from pyscore.errors import DataUnavailable, InvalidInput
 from pyscore.experiment.grids import GRIDS
 from pyscore.experiment.result_checks import check_manifest
-from pyscore.experiment.schema import ABLATION_SCHEMA, NOT_SWITCHED, SCHEMA
+from pyscore.experiment.schema import ABLATION_SCHEMA, BASELINE_SCHEMA, NOT_SWITCHED, SCHEMA
 
 __all__ = ["CONFIG", "MODEL", "PAPER_GRID", "Study", "base_name", "figure3_grid", "main_grid", "read_study"]
 
@@ -38,16 +38,6 @@ MODEL = (
 )  # fmt: skip
 """Columns that identify a trained model."""
 
-BASELINE_SCHEMA = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("split", pa.int64()),
-        ("train_convention", pa.string()),
-        ("score", pa.string()),
-        ("auc_train", pa.float64()),
-        ("auc_test", pa.float64()),
-    ]
-)
 _IDENTITY = [*MODEL, "convention", "score"]
 
 

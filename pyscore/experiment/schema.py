@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pyarrow as pa
 
-__all__ = ["ABLATION_SCHEMA", "FIT_ONLY", "NOT_SWITCHED", "PARTLY_SWITCHED", "SCHEMA"]
+__all__ = [
+    "ABLATION_SCHEMA",
+    "BASELINE_NAMES",
+    "BASELINE_SCHEMA",
+    "FIT_ONLY",
+    "NOT_SWITCHED",
+    "PARTLY_SWITCHED",
+    "SCHEMA",
+    "BaselineName",
+]
 
 SCHEMA = pa.schema(
     [
@@ -46,6 +57,32 @@ SCHEMA = pa.schema(
 
 ABLATION_SCHEMA = SCHEMA.append(pa.field("switched", pa.string()))
 """`switched` names the field that was switched; "" marks rows for comparison that are not in ``results/``."""
+
+BASELINE_SCHEMA = pa.schema(
+    [
+        SCHEMA.field(name)
+        for name in ("dataset", "difficulty", "split", "train_convention", "score", "auc_train", "auc_test")
+    ]
+)
+"""Columns of a file of baselines: one row a baseline, which is the `score`, on one split."""
+
+
+class BaselineName(NamedTuple):
+    """What a baseline is called elsewhere."""
+
+    method: str
+    """In `pyscore.detectors.baselines.BASELINES`."""
+    label: str
+    """On the page of results and in its figures."""
+
+
+BASELINE_NAMES = {
+    "knn": BaselineName("kNN", "kNN"),
+    "isolation_forest": BaselineName("isolation forest", "isolation forest"),
+    "pca": BaselineName("PCA reconstruction", "PCA"),
+    "ppca": BaselineName("PPCA", "PPCA"),
+}
+"""The baselines of the experiment by their names in the files."""
 
 NOT_SWITCHED = {
     "known_anomalies": "the sets of ORIGINAL hold normal rows alone, and there is no AUC of one class",

@@ -39,7 +39,6 @@ from pyscore._core.checks import Array
 from pyscore._core.files import (
     atomic_write,
     check_tensors,
-    read_tensors,
     write_error,
     write_errors,
     write_json,
@@ -51,10 +50,10 @@ from pyscore.experiment.grid import StackTask
 from pyscore.experiment.result_checks import check_runs
 from pyscore.experiment.schema import SCHEMA
 from pyscore.reference.model import SVAE
+from pyscore.training.saved_models import STACK_VERSION, load_stack
 
 __all__ = ["Store", "damage_of_models", "damage_of_rows", "models_of", "out_of_disk", "read_results", "read_rows"]
 
-MODELS_VERSION = 1
 FOLDERS = ("results", "models", "claims", "ablation", "baselines")
 SAY_AFTER, GIVE_UP_AFTER = 2.0, 60.0
 """Seconds after which a process that waits for the manifest says so, and after which it gives up."""
@@ -126,7 +125,7 @@ class Store:
 
     def models(self, task: StackTask) -> list[SVAE | None]:
         """Models of a finished stack in the order of `task.configs()`; None for those that failed."""
-        return load_models(self.models_path(task))
+        return load_stack(self.models_path(task))
 
     # ── claims ──
 
@@ -365,7 +364,7 @@ def damage_of_models(path: Path) -> str | None:
     """Say what is wrong with a file of models, judged by its table of contents; None if it is missing or good."""
     try:
         if path.exists():
-            check_tensors(path, "stack", MODELS_VERSION, unsigned=(MODELS_VERSION,))
+            check_tensors(path, "stack", STACK_VERSION, unsigned=(1,))
     except ModelFileError as error:
         return str(error)
     return None
@@ -413,7 +412,7 @@ def models_of(folder: str | os.PathLike[str], stack: str) -> dict[str, SVAE | No
     if not path.is_file():
         raise DataUnavailable(f"there is no file {str(path)!r}, which names the models of the stack {stack}.")
     hashes = read_rows(path, ["config_hash"])["config_hash"].unique().tolist()
-    models = load_models(Path(folder) / "models" / f"{stack}.safetensors")
+    models = load_stack(Path(folder) / "models" / f"{stack}.safetensors")
     if len(models) != len(hashes):
         raise InvalidInput(
             f"the stack {stack} has results of {len(hashes)} models, but {len(models)} models are there. Were "
@@ -431,24 +430,4 @@ def save_models(path: Path, task: StackTask, models: list[SVAE | None]) -> None:
     alive = {str(i): m.activation for i, m in enumerate(models) if m is not None}
     header = {"stack": task.name, "hash": task.hash, "models": len(models), "activation": alive}
     tensors["empty"] = np.zeros(0, np.float32)  # a stack may have no model that trained without failure
-    write_tensors(path, "stack", MODELS_VERSION, header, tensors)
-
-
-def load_models(path: Path) -> list[SVAE | None]:
-    """Read a file of `save_models`.
-
-    Raises
-    ------
-    ModelFileError
-        If the file is missing, corrupt or foreign.
-    """
-    header, tensors = read_tensors(path, "stack", MODELS_VERSION, unsigned=(MODELS_VERSION,))
-    try:
-        models: list[SVAE | None] = [None] * int(header["models"])
-        for index, activation in header["activation"].items():
-            prefix = f"{index}/"
-            own = {name.removeprefix(prefix): a for name, a in tensors.items() if name.startswith(prefix)}
-            models[int(index)] = SVAE.from_parameters(own, activation)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ModelFileError(f"{str(path)!r} is not a valid stack of models: {error}") from None
-    return models
+    write_tensors(path, "stack", STACK_VERSION, header, tensors)

@@ -109,7 +109,7 @@ def density_maps(model: SVAE, side: int = SIDE) -> Maps:
     sigma2 = float(np.var(data - model.decode(code)))
     x1, x2 = (np.linspace(*edges, side) for edges in WINDOW)
     grid = np.stack(np.meshgrid(x1, x2), axis=-1).reshape(-1, 2)
-    terms = score_terms(model, grid, list(PANELS), sigma2=sigma2, convention=EXACT)
+    terms = score_terms(model, grid, list(PANELS), sigma2=sigma2, convention=EXACT, backend="numpy")
     scores = {}
     for name, parts in PANELS.items():
         log_density = terms[list(parts)].sum(axis=1).to_numpy()

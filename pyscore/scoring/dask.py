@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from pyscore.backends import get_backend
-from pyscore.convention import Convention
 from pyscore.data.table_files import Block, InputFile, read_blocks
 from pyscore.errors import BackendUnavailable, InvalidInput
 from pyscore.scoring.fitted import FittedModel, Impute
+from pyscore.scoring.options import ScoreKeywords, ScoreOptions
 from pyscore.scoring.scores import check_names
 
 if TYPE_CHECKING:
@@ -36,12 +35,9 @@ def score_dask(
     frame: Any,
     names: Iterable[str] | str | None = ("proposed",),
     *,
-    convention: Convention | None = None,
-    backend: str = "numba",
-    seed: int = 0,
     impute: Impute | None = None,
     keep: Sequence[str] = (),
-    sigma2: float | Literal["residual"] = 1.0,
+    **options: Unpack[ScoreKeywords],
 ) -> Any:
     """Log-densities (nats, higher = more normal) of the rows of a Dask DataFrame, partition by partition; lazy.
 
@@ -52,7 +48,7 @@ def score_dask(
     frame : dask.dataframe.DataFrame
         Columns are found by name, in any order.
     names : names of scores, one name, or None for all that the convention defines
-    convention, backend, seed, impute, sigma2
+    impute, **options
         See `FittedModel.scores`.
     keep : names of columns to carry along
 
@@ -79,10 +75,11 @@ def score_dask(
     (60, 1)
     """
     dask = _dask()
-    convention = convention or fitted.convention
-    chosen = check_names((names,) if isinstance(names, str) else names, convention)
+    given = ScoreOptions(**options).by(fitted.convention)
+    engine = given.engine  # by name, so that a worker finds its own
+    given = replace(given, backend=engine.name, dtype=engine.dtype, sigma2=fitted.noise_variance(given.sigma2))
+    chosen = check_names((names,) if isinstance(names, str) else names, given.chosen)
     fitted.require_imputer(impute)
-    get_backend(backend)
     keep = tuple(dict.fromkeys(map(str, keep)))
     chosen = list(dict.fromkeys(chosen))
     have = [str(column) for column in frame.columns]
@@ -96,10 +93,10 @@ def score_dask(
     if twice := [name for name in (*fitted.standardiser.columns, *keep) if have.count(name) > 1]:
         raise InvalidInput(f"column names must differ; got {twice[0]!r} more than once. Rename them.")
     meta = _kept(frame._meta, list(keep)).assign(**{name: pd.Series(dtype=np.float64) for name in chosen})
-    options = {"names": chosen, "convention": convention, "backend": backend, "seed": seed, "impute": impute}
-    options["sigma2"] = fitted.noise_variance(sigma2)
     model = dask.delayed(fitted, name=f"pyscore-model-{fitted.digest()}", pure=True, traverse=False)
-    return frame.map_partitions(_score_partition, model, keep=list(keep), meta=meta, **options)
+    return frame.map_partitions(
+        _score_partition, model, keep=list(keep), meta=meta, names=chosen, impute=impute, **given.keywords()
+    )
 
 
 def _kept(frame: pd.DataFrame, keep: list[str]) -> pd.DataFrame:
@@ -215,7 +212,7 @@ def _score_span(scorer: Scorer, span: _Span, rows: int) -> Scored:
     from pyscore.scoring.stream import Scored
 
     scored: list[Scored] = []
-    with _one_thread(scorer.backend):
+    with _one_thread(scorer.options.engine.name):
         for block in read_blocks([span.file], scorer.columns, rows, start=(0, span.first), threads=False):
             here = min(block.batch.num_rows, span.last - block.first)
             scored.append(scorer(Block(block.batch.slice(0, here), span.number, block.path, block.first)))
@@ -228,7 +225,7 @@ def _score_span(scorer: Scorer, span: _Span, rows: int) -> Scored:
 
 def _score_block(scorer: Scorer, block: Block, rows: int) -> Scored:
     """Score rows that were read elsewhere; runs on a worker."""
-    with _one_thread(scorer.backend):
+    with _one_thread(scorer.options.engine.name):
         return scorer(block)
 
 

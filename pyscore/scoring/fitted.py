@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,13 @@ from pyscore._core.checks import Array
 from pyscore._core.files import atomic_write, pack_tensors, read_tensors, unpack_tensors
 from pyscore._core.net import netted
 from pyscore._core.text import one_line, printable
-from pyscore.backends import Backend, get_backend
 from pyscore.convention import Convention
 from pyscore.data.preprocessing import LARGEST, Imputer, Standardiser
 from pyscore.data.tables import features
 from pyscore.errors import InvalidInput, ModelFileError, PyscoreError
 from pyscore.reference.model import SVAE
 from pyscore.scoring import scores as scoring
+from pyscore.scoring.options import EngineKeywords, EngineOptions, ScoreKeywords, ScoreOptions
 
 if TYPE_CHECKING:  # training loads torch, which scoring can do without
     from pyscore.training.config import Callback, TrainConfig
@@ -119,11 +119,8 @@ class FittedModel:
         table: Any,
         names: Iterable[str] | None = None,
         *,
-        sigma2: ArrayLike | Literal["residual"] = 1.0,
-        convention: Convention | None = None,
-        backend: str | Backend = "numpy",
-        seed: int = 0,
         impute: Impute | None = None,
+        **options: Unpack[ScoreKeywords],
     ) -> pd.DataFrame:
         """Log-densities (nats, higher = more normal) of raw rows, a DataFrame or array; see `score_table`.
 
@@ -133,39 +130,30 @@ class FittedModel:
         ----------
         table : DataFrame, or array of (n, d)
             Columns of a frame are found by name, in any order; others are left aside.
-        sigma2 : float, (d,) array or "residual"
-            Variance of the noise in standardised units; ``"residual"`` is that of the training residuals.
-        names, convention, backend, seed
+        names
             See `score_table`.
         impute : {"median"}, optional
             Fill missing values with the medians learnt at fit; by default they are an error.
+        **options
+            Fields of `ScoreOptions`: ``sigma2``, ``convention``, ``backend``, ``dtype``, ``seed``.
         """
-        convention = convention or self.convention
-        names = scoring.check_names(names, convention)
-        x = self._raw(table, impute)
-        terms = self.terms(x, names, sigma2=sigma2, convention=convention, backend=backend, seed=seed)
-        return pd.DataFrame(scoring.sums(terms, names))
+        given = ScoreOptions(**options).by(self.convention)
+        names = scoring.check_names(names, given.chosen)
+        return pd.DataFrame(scoring.sums(self._terms(self._raw(table, impute), names, given), names))
 
-    def terms(
-        self,
-        x: Array,
-        names: Sequence[str],
-        *,
-        sigma2: ArrayLike | Literal["residual"] = 1.0,
-        convention: Convention | None = None,
-        backend: str | Backend = "numpy",
-        seed: int = 0,
-    ) -> dict[str, Array]:
+    def terms(self, x: Array, names: Sequence[str], **options: Unpack[ScoreKeywords]) -> dict[str, Array]:
         """Terms (n,) by name of the scores of raw rows x (n, d), float64 and complete; see `score_terms`.
 
         With the numba backend the rows are standardised in compiled code, and rounded once to its type.
         """
-        engine = get_backend(backend)
-        convention = convention or self.convention
-        once = engine.name == "numba" and scoring.passes_once(names, engine, convention)
+        return self._terms(x, names, ScoreOptions(**options).by(self.convention))
+
+    def _terms(self, x: Array, names: Sequence[str], options: ScoreOptions) -> dict[str, Array]:
+        engine = options.engine
+        once = engine.name == "numba" and scoring.passes_once(names, options)
         x = self.standardiser.for_scores(x, engine.dtype if once else np.float64, compiled=once)
-        variance = self.noise_variance(sigma2)
-        return scoring.terms_checked(self.model, x, names, engine, convention, seed, variance)
+        options = replace(options, sigma2=self.noise_variance(options.sigma2))
+        return scoring.terms_checked(self.model, x, names, options)
 
     def _raw(self, table: Any, impute: Impute | None) -> Array:
         """Rows (n, d) as they came, or with their gaps filled."""
@@ -183,8 +171,6 @@ class FittedModel:
         """
         if not isinstance(sigma2, str):
             return sigma2
-        if sigma2 != "residual":
-            raise InvalidInput(f"`sigma2` must be a number, one a feature, or 'residual'; got {sigma2!r}.")
         if self.residual_variance is None:
             raise InvalidInput(
                 "`sigma2` can't be 'residual': this model holds no variance of its training residuals. "
@@ -194,11 +180,12 @@ class FittedModel:
 
     @netted
     def projection_report(
-        self, table: Any, *, convention: Convention | None = None, impute: Impute | None = None
+        self, table: Any, *, impute: Impute | None = None, **options: Unpack[EngineKeywords]
     ) -> pd.DataFrame:
         """How well each raw row was projected onto the manifold; see `scores.projection_report`."""
+        given = EngineOptions(**options).by(self.convention)
         x = self.standardiser.for_scores(self._raw(table, impute))
-        return scoring.projection_report(self.model, x, convention=convention or self.convention)
+        return scoring.projection_report(self.model, x, **given.keywords())
 
     def require_imputer(self, impute: Impute | None) -> Imputer | None:
         """Return the imputer asked for, or raise if the model has none."""

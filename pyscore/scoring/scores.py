@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,14 @@ from pyscore import reference
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore._core.net import netted
-from pyscore.backends import Backend, get_backend
+from pyscore.backends import Backend
 from pyscore.backends._iterations import IMPORTANCE_DRAWS
 from pyscore.convention import EXACT, Convention, get_convention
 from pyscore.data.dataframes import rows_without_names
-from pyscore.errors import BackendUnavailable, InvalidInput
+from pyscore.errors import InvalidInput
 from pyscore.reference.model import SVAE
 from pyscore.reference.sampling import VMFDraws
+from pyscore.scoring.options import EngineKeywords, EngineOptions, ScoreKeywords, ScoreOptions
 
 __all__ = [
     "IMPORTANCE_DRAWS",
@@ -126,11 +128,8 @@ def score(
     x: ArrayLike,
     name: str = "proposed",
     *,
-    sigma2: ArrayLike = 1.0,
-    convention: Convention | str = EXACT,
-    backend: str | Backend = "numpy",
-    seed: int = 0,
     draws: VMFDraws | None = None,
+    **options: Unpack[ScoreKeywords],
 ) -> Array:
     """Log-density of each row under one score, Σ of its terms; see `score_table`.
 
@@ -141,10 +140,7 @@ def score(
     >>> pyscore.score(model, x, "proposed").shape
     (4,)
     """
-    table = score_table(
-        model, x, [name], sigma2=sigma2, convention=convention, backend=backend, seed=seed, draws=draws
-    )
-    return table[name].to_numpy()
+    return _sums(model, x, [name], draws, ScoreOptions(**options))[name]
 
 
 @netted
@@ -153,11 +149,8 @@ def score_table(
     x: ArrayLike,
     names: Iterable[str] | None = None,
     *,
-    sigma2: ArrayLike = 1.0,
-    convention: Convention | str = EXACT,
-    backend: str | Backend = "numpy",
-    seed: int = 0,
     draws: VMFDraws | None = None,
+    **options: Unpack[ScoreKeywords],
 ) -> pd.DataFrame:
     """Log-densities of each row: one column a score, each the sum of its terms.
 
@@ -166,12 +159,10 @@ def score_table(
     model : SVAE
     x : (n, d) array, standardised as the training data were
     names : names out of `SCORES`, or one name; by default all that the convention defines
-    sigma2 : float or (d,) array, variance of the noise
-    convention : Convention, or ``"exact"`` or ``"original"``
-    backend : str or Backend
-    seed : int, of the draws of `importance`
     draws : VMFDraws, optional
         Injected draws of `importance`: epsilon (n·s,), v (n·s, k−1), the s draws of a row together.
+    **options
+        Fields of `ScoreOptions`: ``sigma2``, ``convention``, ``backend``, ``dtype``, ``seed``.
 
     Returns
     -------
@@ -196,37 +187,31 @@ def score_table(
     >>> list(table.columns), len(table)
     (['reconstruction', 'proposed'], 4)
     """
-    convention = get_convention(convention)
-    names = _names(names, convention)
-    terms = score_terms(
-        model, x, names, sigma2=sigma2, convention=convention, backend=backend, seed=seed, draws=draws
-    )
-    return pd.DataFrame(sums({str(term): terms[term].to_numpy() for term in terms}, names))
+    return pd.DataFrame(_sums(model, x, names, draws, ScoreOptions(**options)))
 
 
-def terms_checked(
-    model: SVAE,
-    x: Array,
-    names: Sequence[str],
-    engine: Backend,
-    convention: Convention,
-    seed: int,
-    sigma2: ArrayLike = 1.0,
+def _sums(
+    model: SVAE, x: ArrayLike, names: Iterable[str] | None, draws: VMFDraws | None, options: ScoreOptions
 ) -> dict[str, Array]:
+    names, terms = _checked_terms(model, x, names, draws, options)
+    return sums(terms, names)
+
+
+def terms_checked(model: SVAE, x: Array, names: Sequence[str], options: ScoreOptions) -> dict[str, Array]:
     """`score_terms` without its checks and frames, for streams: the rows x are finite, the names known.
 
     The rows may have the type of the engine if `passes_once` says so, float64 if not.
     """
-    return _terms(model, x, _wanted(names), engine, sigma2, convention, seed, None)
+    return _terms(model, x, _wanted(names), None, options)
 
 
-def passes_once(names: Iterable[str], engine: Backend, convention: Convention) -> bool:
+def passes_once(names: Iterable[str], options: ScoreOptions) -> bool:
     """Whether a backend computes scores in its own type, each row on its own, and as many at once as there are.
 
     The original's projection is not such a one: a row's ADAM steps depend on how many rows there are.
     """
     terms = set(_wanted(names))
-    if engine.name in _ITERATES and convention.projection == "minimum":
+    if options.engine.name in _ITERATES and options.chosen.projection == "minimum":
         terms -= _ITERATED
     return terms <= _ENCODED
 
@@ -266,11 +251,8 @@ def score_terms(
     x: ArrayLike,
     names: Iterable[str] | None = None,
     *,
-    sigma2: ArrayLike = 1.0,
-    convention: Convention | str = EXACT,
-    backend: str | Backend = "numpy",
-    seed: int = 0,
     draws: VMFDraws | None = None,
+    **options: Unpack[ScoreKeywords],
 ) -> pd.DataFrame:
     """Terms of the scores asked for, signed and weighted so that a score is the sum of its columns.
 
@@ -287,17 +269,34 @@ def score_terms(
     >>> bool(np.allclose(terms.sum(axis=1), pyscore.score(model, x, "proposed")))
     True
     """
+    return pd.DataFrame(_checked_terms(model, x, names, draws, ScoreOptions(**options))[1])
+
+
+def _checked_terms(
+    model: SVAE, x: ArrayLike, names: Iterable[str] | None, draws: VMFDraws | None, options: ScoreOptions
+) -> tuple[list[str], dict[str, Array]]:
+    """Names of the scores asked for, and their terms."""
     if not hasattr(model, "input_dim"):
         raise InvalidInput(
             f"`model` must be an SVAE; got {type(model).__name__}. A FittedModel scores raw rows by its method "
             "`scores`."
         )
-    engine = get_backend(backend)
-    convention = get_convention(convention)
-    names = check_names(names, convention)
+    if isinstance(options.sigma2, str):
+        raise InvalidInput(
+            "`sigma2` can't be 'residual' for an SVAE, which does not know the residuals of its training rows. "
+            "Give a number (`pyscore.scoring.scores.residual_variance` estimates it), or use FittedModel.scores."
+        )
+    options = options.by(EXACT)
+    names = check_names(names, options.chosen)
+    x = _rows(model, x)
+    return names, _terms(model, x, _wanted(names), draws, options)
+
+
+def _rows(model: SVAE, x: ArrayLike) -> Array:
+    """Standardised rows (n, d) of the width of the model, whose squares do not overflow."""
     x = rows_without_names("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
     check.finite("x", x, limit=LARGEST)
-    return pd.DataFrame(_terms(model, x, _wanted(names), engine, sigma2, convention, seed, draws))
+    return x
 
 
 def check_names(names: Iterable[str] | None, convention: Convention) -> list[str]:
@@ -318,39 +317,20 @@ def _wanted(names: Iterable[str]) -> list[str]:
 
 
 def _terms(
-    model: SVAE,
-    x: Array,
-    wanted: Sequence[str],
-    engine: Backend,
-    sigma2: ArrayLike,
-    convention: Convention,
-    seed: int,
-    draws: VMFDraws | None,
+    model: SVAE, x: Array, wanted: Sequence[str], draws: VMFDraws | None, options: ScoreOptions
 ) -> dict[str, Array]:
     """Terms by name, in the order wanted; what overflows is infinite or NaN, which `sums` ranks."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return _terms_by_name(model, x, wanted, engine, sigma2, convention, seed, draws)
-
-
-def _terms_by_name(
-    model: SVAE,
-    x: Array,
-    wanted: Sequence[str],
-    engine: Backend,
-    sigma2: ArrayLike,
-    convention: Convention,
-    seed: int,
-    draws: VMFDraws | None,
-) -> dict[str, Array]:
+    engine, convention, sigma2 = options.engine, options.chosen, options.sigma2
     table: dict[str, Array] = {}
-    if encoded := frozenset(_PASS_NAMES.get(t, t) for t in wanted if t in _ENCODED):
-        run = engine.run_pass(model, x, encoded, sigma2=sigma2, convention=convention)
-        table |= _signed(run, convention)
-    if "importance" in wanted:
-        estimate = engine.importance(model, x, sigma2, seed=seed, draws=draws, convention=convention)
-        table["importance"] = np.asarray(estimate, np.float64)
-    if any(term.startswith("projected") or term in ("corrected", "laplace") for term in wanted):
-        table |= _at_projection(model, x, frozenset(wanted), engine, sigma2, convention)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if encoded := frozenset(_PASS_NAMES.get(t, t) for t in wanted if t in _ENCODED):
+            run = engine.run_pass(model, x, encoded, sigma2=sigma2, convention=convention)
+            table |= _signed(run, convention)
+        if "importance" in wanted:
+            estimate = engine.importance(model, x, sigma2, seed=options.seed, draws=draws, convention=convention)
+            table["importance"] = np.asarray(estimate, np.float64)
+        if any(term.startswith("projected") or term in ("corrected", "laplace") for term in wanted):
+            table |= _at_projection(model, x, frozenset(wanted), engine, sigma2, convention)
     return {term: table[term] for term in wanted}
 
 
@@ -377,8 +357,7 @@ def project(
     x: ArrayLike,
     *,
     steps: int = 100,
-    convention: Convention | str = EXACT,
-    backend: str | Backend = "numpy",
+    **options: Unpack[EngineKeywords],
 ) -> reference.Projection:
     """Nearest points of the manifold: argmin_z ‖x − decode(z)‖² on the sphere, from the encoder's codes.
 
@@ -387,9 +366,9 @@ def project(
     model : SVAE
     x : (n, d) array, standardised as the training data were
     steps : int, at most so many Newton steps
-    convention : Convention, or ``"exact"`` or ``"original"`` (100 ADAM steps off the sphere)
-    backend : str or Backend
-        Whose precision decides how near the minimum is: in float32 the objective is that of rounded rows.
+    **options
+        Fields of `EngineOptions`: ``convention`` (ORIGINAL: 100 ADAM steps off the sphere), ``backend``,
+        ``dtype``. The precision decides how near the minimum is: in float32 the objective is that of rounded rows.
 
     Returns
     -------
@@ -405,15 +384,13 @@ def project(
     --------
     >>> model = pyscore.SVAE.initialise(5, latent_dim=3, hidden_dim=8)
     >>> x = np.random.default_rng(0).standard_normal((4, 5))
-    >>> found = pyscore.scoring.scores.project(model, x)
+    >>> found = pyscore.scoring.scores.project(model, x, backend="numpy")
     >>> found.z.shape, bool(np.allclose(np.linalg.norm(found.z, axis=1), 1.0))
     ((4, 3), True)
     """
-    convention = get_convention(convention)
-    x = rows_without_names("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
-    check.finite("x", x, limit=LARGEST)
+    given = EngineOptions(**options).by(EXACT)
     check.integer("steps", steps, at_least=0)
-    return get_backend(backend).project(model, x, steps=steps, convention=convention)
+    return given.engine.project(model, _rows(model, x), steps=steps, convention=given.chosen)
 
 
 PROJECTION_COLUMNS = ("encoder_distance", "distance", "gradient_norm", "iterations")
@@ -425,8 +402,7 @@ def projection_report(
     x: ArrayLike,
     *,
     steps: int = 100,
-    convention: Convention | str = EXACT,
-    backend: str | Backend = "numpy",
+    **options: Unpack[EngineKeywords],
 ) -> pd.DataFrame:
     """How well each row was projected; arguments as in `project`.
 
@@ -440,14 +416,13 @@ def projection_report(
     --------
     >>> model = pyscore.SVAE.initialise(5, latent_dim=3, hidden_dim=8)
     >>> x = np.random.default_rng(0).standard_normal((4, 5))
-    >>> report = pyscore.scoring.scores.projection_report(model, x)
+    >>> report = pyscore.scoring.scores.projection_report(model, x, backend="numpy")
     >>> bool((report["distance"] <= report["encoder_distance"] * (1 + 1e-12)).all())
     True
     """
-    convention = get_convention(convention)
-    x = rows_without_names("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
-    found = project(model, x, steps=steps, convention=convention, backend=backend)
-    encoded, _ = model.encode(x, convention=convention)
+    x = _rows(model, x)
+    found = project(model, x, steps=steps, **options)
+    encoded, _ = model.encode(x, convention=EngineOptions(**options).by(EXACT).chosen)
     return pd.DataFrame(
         {
             "encoder_distance": np.linalg.norm(x - model.decode(encoded), axis=1),
@@ -461,14 +436,12 @@ def projection_report(
 RESIDUAL_ROWS = 1000
 
 
-def residual_variance(
-    model: SVAE, x: ArrayLike, *, convention: Convention | str = EXACT, backend: str | Backend | None = None
-) -> float:
+def residual_variance(model: SVAE, x: ArrayLike, **options: Unpack[EngineKeywords]) -> float:
     """σ² of rows x (n, d): mean squared distance to the manifold over the d−k+1 normal dimensions.
 
     At most `RESIDUAL_ROWS` rows, evenly spaced, are projected: a relative standard error of
-    √(2/(1000·(d−k+1))), below 5 %. See `reference.residual_variance`. By default the projection is compiled
-    (numba, in float64) where it can be, which takes a hundredth of the reference's time.
+    √(2/(1000·(d−k+1))), below 5 %. See `reference.residual_variance`; the options are those of `project`, but the
+    arithmetic is float64 by default.
 
     Examples
     --------
@@ -479,12 +452,9 @@ def residual_variance(
     """
     x = check.matrix("x", x, model.input_dim, why=f"The model has {model.input_dim} features.")
     x = residual_rows(x)
-    if backend is None:
-        try:
-            backend = get_backend("numba", dtype=np.float64)
-        except BackendUnavailable:
-            backend = get_backend("numpy")
-    x_hat = model.decode(project(model, x, convention=convention, backend=backend).z)
+    if not isinstance(options.get("backend"), Backend):
+        options = {"dtype": np.float64, **options}
+    x_hat = model.decode(project(model, x, **options).z)
     return reference.residual_variance(x, x_hat, model.latent_dim)
 
 

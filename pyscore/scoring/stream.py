@@ -14,9 +14,9 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +26,6 @@ from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore._core.waiting import result_of
 from pyscore._core.waiting import start as start_in
-from pyscore.backends import get_backend
-from pyscore.convention import Convention
 from pyscore.data.kept_columns import check_writable
 from pyscore.data.own_results import without_results
 from pyscore.data.read_options import ReadOptions
@@ -46,6 +44,7 @@ from pyscore.data.table_files import (
 from pyscore.errors import InvalidInput, NumericalWarning
 from pyscore.scoring import scores as scoring
 from pyscore.scoring.fitted import FittedModel, Impute
+from pyscore.scoring.options import ScoreKeywords, ScoreOptions
 from pyscore.scoring.prepared_rows import RowBuffer, standardised_rows
 from pyscore.scoring.resumable_output import Parts, check_target, open_parts
 
@@ -87,23 +86,22 @@ class Scorer:
 
     fitted: FittedModel
     names: tuple[str, ...]
-    convention: Convention
-    backend: str = "numba"
-    seed: int = 0
+    options: ScoreOptions = field(default_factory=ScoreOptions)
     impute: Impute | None = None
     keep: tuple[str, ...] = ()
-    sigma2: float | Literal["residual"] = 1.0
     projection: bool = False
     """Whether the columns of `projection_report` are written, too."""
 
     def __post_init__(self) -> None:
-        names = scoring.check_names(self.names or None, self.convention)
+        options = self.options.by(self.fitted.convention)
+        engine = options.engine  # by name, so that another process finds its own
+        variance = self.fitted.noise_variance(options.sigma2)
+        options = replace(options, backend=engine.name, dtype=engine.dtype, sigma2=variance)
+        object.__setattr__(self, "options", options)
+        names = scoring.check_names(self.names or None, options.chosen)
         object.__setattr__(self, "names", tuple(dict.fromkeys(names)))
         object.__setattr__(self, "keep", tuple(dict.fromkeys(self.keep)))
         self.fitted.require_imputer(self.impute)
-        check.integer("seed", self.seed, at_least=0)
-        get_backend(self.backend)
-        self.fitted.noise_variance(self.sigma2)
         if clash := [name for name in self.keep if name in self.written]:
             raise InvalidInput(f"`keep` has a column {clash[0]!r}, which is the name of a result, too. Rename it.")
 
@@ -120,8 +118,7 @@ class Scorer:
     @property
     def once(self) -> bool:
         """Whether each row is scored on its own, so that its bits depend on no others."""
-        engine = get_backend(self.backend)
-        return scoring.passes_once(self.names, engine, self.convention) and not self.projection
+        return scoring.passes_once(self.names, self.options) and not self.projection
 
     def identity(self) -> dict[str, Any]:
         """What decides the scores, besides the rows."""
@@ -130,35 +127,32 @@ class Scorer:
         return {
             "model": self.fitted.digest(),
             "scores": list(self.names),
-            "convention": self.convention.to_dict(),
-            "backend": [self.backend, str(get_backend(self.backend).dtype)],
-            "seed": self.seed,
+            "convention": self.options.chosen.to_dict(),
+            "backend": [self.options.engine.name, str(self.options.engine.dtype)],
+            "seed": self.options.seed,
             "impute": self.impute,
             "keep": list(self.keep),
-            "sigma2": float(np.asarray(self.fitted.noise_variance(self.sigma2))),
+            "sigma2": np.asarray(self.options.sigma2, np.float64).tolist(),
             "projection": self.projection,
             "pyscore version": __version__,
         }
 
     def __call__(self, block: Block) -> Scored:
         """Score a block."""
-        engine, names = get_backend(self.backend), self.names
-        once = self.once
+        engine, names, once = self.options.engine, self.names, self.once
         imputer = self.fitted.require_imputer(self.impute)
         dtype = engine.dtype if once else np.dtype(np.float64)
-        x = standardised_rows(block, self.fitted, imputer, dtype, _rows, compiled=self.backend == "numba")
-        model, variance = self.fitted.model, self.fitted.noise_variance(self.sigma2)
+        x = standardised_rows(block, self.fitted, imputer, dtype, _rows, compiled=engine.name == "numba")
+        model = self.fitted.model
         step = len(x) if once else CHUNK
         pieces, singular = [], []
         for start in range(0, len(x), step):
             with reference.singular_rows() as rows:
-                terms = scoring.terms_checked(
-                    model, x[start : start + step], names, engine, self.convention, self.seed, variance
-                )
+                terms = scoring.terms_checked(model, x[start : start + step], names, self.options)
                 piece = scoring.sums(terms, names)
             if self.projection:
                 report = scoring.projection_report(
-                    model, x[start : start + step], convention=self.convention, backend=engine
+                    model, x[start : start + step], convention=self.options.convention, backend=engine
                 )
                 piece |= {name: report[name].to_numpy() for name in scoring.PROJECTION_COLUMNS}
             pieces.append(piece)
@@ -219,18 +213,15 @@ def score_files(
     target: str | os.PathLike[str],
     names: Iterable[str] | str | None = ("proposed",),
     *,
-    convention: Convention | None = None,
-    backend: str = "numba",
-    seed: int = 0,
     impute: Impute | None = None,
     reading: ReadOptions | None = None,
     keep: Sequence[str] = (),
-    sigma2: float | Literal["residual"] = 1.0,
     projection: bool = False,
     threads: int | None = None,
     block_rows: int | None = None,
     scheduler: str | None = None,
     progress: Progress | None = None,
+    **options: Unpack[ScoreKeywords],
 ) -> StreamResult:
     """Score the rows of tables on disk, in bounded memory.
 
@@ -243,15 +234,11 @@ def score_files(
     target : path
         A .parquet, .csv or .arrow file; or a folder, which gets the parts as they are written.
     names : names of scores, one name, or None for all that the convention defines
-    convention, backend, seed
-        See `score_table`; the convention is the model's by default.
     impute : {"median"}, optional
         Fill missing values with the medians learnt at fit; by default they are an error.
     reading : ReadOptions, optional
         How tables of text are read: delimiter, decimal mark, encoding, …
     keep : names of columns to carry along, identifiers say
-    sigma2 : float or "residual"
-        See `FittedModel.scores`.
     projection : bool
         Whether to write the columns of `scores.projection_report`, too.
     threads : int, optional
@@ -261,6 +248,8 @@ def score_files(
     scheduler : str, optional
         Address of a Dask scheduler whose workers score, and read what is Parquet: they must see the same paths.
     progress : callable (rows, total), optional
+    **options
+        Fields of `ScoreOptions`: ``sigma2``, ``convention``, ``backend``, ``dtype``, ``seed``.
 
     Returns
     -------
@@ -291,9 +280,7 @@ def score_files(
     paths = input_files(source, fitted)
     check_target(target, paths)
     names = (names,) if isinstance(names, str) else tuple(names or ())
-    scorer = Scorer(
-        fitted, names, convention or fitted.convention, backend, seed, impute, tuple(keep), sigma2, projection
-    )
+    scorer = Scorer(fitted, names, ScoreOptions(**options), impute, tuple(keep), projection)
     files = _inspected(paths, source, scorer, reading)
     if files[0].kept:
         check_writable(files[0].kept, _suffix(target))
@@ -379,13 +366,15 @@ def scored_blocks(
 
         yield from scored_on_cluster(scorer, files, start, rows, scheduler)
         return
-    workers = _workers(scorer.backend, threads)
+    workers = _workers(scorer.options.engine.name, threads)
     blocks = _ahead(read_blocks(files, scorer.columns, rows, start=start, threads=workers > 1), READ_AHEAD)
     first = next(blocks, None)
     if first is None:
         return
     yield scorer(first)  # alone: kernels are compiled and weights packed once, before threads share them
-    pool = ThreadPoolExecutor(workers, "pyscore-score", initializer=_one_thread_each, initargs=(scorer.backend,))
+    pool = ThreadPoolExecutor(
+        workers, "pyscore-score", initializer=_one_thread_each, initargs=(scorer.options.engine.name,)
+    )
     try:
         waiting: deque[Any] = deque()
         for block in blocks:

@@ -111,7 +111,7 @@ def _of_model(manifold: Ellipsoid, x: Array, sigma2: float, names: tuple[str, ..
     model = manifold.svae()
     wanted = {"exact": ("corrected", EXACT), "laplace": ("laplace", EXACT), "original": ("proposed", ORIGINAL)}
     return {
-        name: score(model, x, wanted[name][0], sigma2=sigma2, convention=wanted[name][1])
+        name: score(model, x, wanted[name][0], sigma2=sigma2, convention=wanted[name][1], backend="numpy")
         for name in names
         if name in wanted
     }
@@ -215,7 +215,7 @@ def quirk_masses(manifold: Ellipsoid, sigma: float) -> dict[str, float]:
 
     def mass(convention: Convention) -> float:
         def log_density(x: Array) -> Array:
-            values = score(model, x, "projected", sigma2=sigma**2, convention=convention)
+            values = score(model, x, "projected", sigma2=sigma**2, convention=convention, backend="numpy")
             return values + 0.5 * extra * np.log(2 * np.pi * sigma**2)  # `projected` counts all d dimensions
 
         return total_mass(manifold, sigma, log_density)
@@ -259,7 +259,8 @@ def train_and_score(
     x = manifold.sample(n, sigma, config.seed + 1_000_000)
     volume = float(np.sum(np.log(fitted.standardiser.deviation)))
     scored = {
-        label: fitted.scores(x, [name], sigma2=sigma2, convention=convention)[name].to_numpy() - volume
+        label: fitted.scores(x, [name], sigma2=sigma2, convention=convention, backend="numpy")[name].to_numpy()
+        - volume
         for label, (name, convention, sigma2) in TRAINED.items()
     }
     variance = float(np.asarray(fitted.noise_variance("residual")))

@@ -20,10 +20,9 @@ from pyscore._core.output_guard import check_output
 from pyscore.errors import InvalidInput, ModelFileError, TrainingDiverged
 from pyscore.reference.model import SVAE
 from pyscore.training.config import Callback, TrainConfig, Trained
+from pyscore.training.saved_models import CHECKPOINT_VERSION, MODEL
 
 __all__ = ["TrainingRun"]
-
-CHECKPOINT_VERSION = 2
 
 
 class TrainingRun(abc.ABC):
@@ -152,10 +151,13 @@ class TrainingRun(abc.ABC):
         }
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Write parameters, moments, step count and history."""
+        """Write parameters, moments, step count and history; the model itself, too, for `load_model`."""
         history = np.array(self._history, dtype=np.float64).reshape(-1, 3)
         header = {"step": self.step_count, **self._identity()}
-        write_tensors(path, "checkpoint", CHECKPOINT_VERSION, header, {**self._state(), "history": history})
+        model = {f"{MODEL}/{name}": value for name, value in self.model().parameters().items()}
+        write_tensors(
+            path, "checkpoint", CHECKPOINT_VERSION, header, {**self._state(), **model, "history": history}
+        )
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Take over the state of a checkpoint of the same configuration, data and engine.

@@ -90,12 +90,12 @@ class Reproduce:
         assert len(self.expected) == 3
 
     def check(self):
-        from pyscore.experiment.store import Store, load_models
+        from pyscore.experiment.store import Store, load_stack
 
         rows = self.rows()
         for name, frame in rows.items():
             assert frame.equals(self.expected[name]), name
-            load_models(self.out / "run" / "models" / f"{name.removesuffix('.parquet')}.safetensors")
+            load_stack(self.out / "run" / "models" / f"{name.removesuffix('.parquet')}.safetensors")
         if (self.out / "run").exists():
             Store(self.out / "run").runs()  # the manifest is whole
         return len(rows) == 3

@@ -129,9 +129,9 @@ def density_scores(
 
 def _svae_scores(model: SVAE, x: ArrayLike, sigma2: float) -> pd.DataFrame:
     names = ["reconstruction", "joint", "proposed", "projected", "laplace"]
-    table = scores.score_table(model, x, names, sigma2=sigma2, convention=EXACT)
+    table = scores.score_table(model, x, names, sigma2=sigma2, convention=EXACT, backend="numpy")
     table = table.rename(columns={"proposed": "proposed EXACT"})
-    original = scores.score(model, x, "proposed", sigma2=sigma2, convention=ORIGINAL)
+    original = scores.score(model, x, "proposed", sigma2=sigma2, convention=ORIGINAL, backend="numpy")
     return table.assign(**{"proposed ORIGINAL": original})[list(DENSITIES)]
 
 
