@@ -1,4 +1,4 @@
-"""Names of a package that are loaded when they are first asked for, so that importing pyscore stays light."""
+"""Names of a package, and modules, that are loaded when they are first asked for: `import pyscore` stays light."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["attach"]
+__all__ = ["LazyModule", "attach"]
 
 
 def attach(
@@ -45,3 +45,13 @@ def attach(
         return sorted({*vars(sys.modules[package]), *public, *modules()})
 
     return load, names_of
+
+
+class LazyModule:
+    """A module that is imported when something of it is first asked for: ``pd = LazyModule("pandas")``."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)

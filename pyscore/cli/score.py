@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import pyarrow as pa
 from cyclopts import Parameter
 
@@ -110,7 +109,8 @@ def _print(
                 head.append(block.table if json else block.table.slice(0, SHOWN - rows))
             rows += block.table.num_rows
             progress(rows, None)
-    frame = pa.Table.from_batches(head).to_pandas() if head else pd.DataFrame(columns=list(scorer.written))
+    schema = pa.schema([(name, pa.float64()) for name in scorer.written])
+    frame = (pa.Table.from_batches(head) if head else schema.empty_table()).to_pandas()
     if json:
         emit({**facts, "rows": frame.to_dict("records")}, json=True)
         return

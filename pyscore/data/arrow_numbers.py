@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from pyscore._core.checks import Array
 
-__all__ = ["is_number", "numbers", "plain_type"]
+__all__ = ["arrow_column", "is_number", "numbers", "plain_type"]
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -38,7 +38,7 @@ def numbers(column: pa.Array) -> Array:
     """
     kind = column.type
     if not column.null_count and kind in (pa.float32(), pa.float64()):
-        return column.to_numpy()
+        return _values(column)
     if pa.types.is_run_end_encoded(kind):
         column = pc.run_end_decode(column)
     if pa.types.is_dictionary(column.type):
@@ -48,4 +48,18 @@ def numbers(column: pa.Array) -> Array:
     column = column.cast(pa.float64(), safe=False)
     if column.null_count:
         column = pc.fill_null(column, np.nan)
-    return np.ascontiguousarray(column.to_numpy(zero_copy_only=False))
+    return _values(column)
+
+
+def _values(column: pa.Array) -> Array:
+    """The numbers of a column of floats without nulls, not copied; `column.to_numpy()` would load pandas."""
+    dtype = np.dtype(np.float32 if column.type == pa.float32() else np.float64)
+    if not len(column):
+        return np.empty(0, dtype)
+    return np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * dtype.itemsize)
+
+
+def arrow_column(values: Array) -> pa.Array:
+    """Numbers (n,) as a column of their type without nulls, not copied; `pa.array` would load pandas."""
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])

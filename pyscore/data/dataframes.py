@@ -12,17 +12,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore._core.lazy import LazyModule
 from pyscore.data.arrow_numbers import is_number, numbers
 from pyscore.errors import InvalidInput, ShapeError
+
+if TYPE_CHECKING:
+    import narwhals.stable.v2 as nw
+    import pandas as pd
+else:
+    nw = LazyModule("narwhals.stable.v2")
+    pd = LazyModule("pandas")  # loading it takes longer than scoring a thousand rows
 
 __all__ = ["Frame", "check_numeric", "index_of", "like", "open_frame", "rows_of", "rows_without_names"]
 

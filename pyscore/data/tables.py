@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from pyscore._core.checks import Array
+from pyscore._core.lazy import LazyModule
 from pyscore.data.arrow_numbers import numbers
 from pyscore.data.bad_values import bad_value
 from pyscore.data.dataframes import rows_of
@@ -29,6 +29,11 @@ from pyscore.data.table_files import (
     tell_notes,
 )
 from pyscore.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")  # loading it takes longer than scoring a thousand rows
 
 __all__ = [
     "WRITTEN",

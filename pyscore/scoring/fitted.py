@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore._core.files import atomic_write, pack_tensors, read_tensors, unpack_tensors
+from pyscore._core.lazy import LazyModule
 from pyscore._core.net import netted
 from pyscore._core.text import one_line, printable
 from pyscore.convention import Convention
@@ -27,7 +27,11 @@ from pyscore.scoring import scores as scoring
 from pyscore.scoring.options import EngineKeywords, EngineOptions, ScoreKeywords, ScoreOptions
 
 if TYPE_CHECKING:  # training loads torch, which scoring can do without
+    import pandas as pd
+
     from pyscore.training.config import Callback, TrainConfig
+else:
+    pd = LazyModule("pandas")  # loading it takes longer than scoring a thousand rows
 
 __all__ = ["FittedModel", "Impute", "PendingVariance", "check_names", "fit"]
 

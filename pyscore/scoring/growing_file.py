@@ -33,7 +33,7 @@ class Joined:
     ) -> None:
         """Begin with the tables of some Parquet files; the permissions are those of another file, if it exists."""
         self._schema = schema
-        self._held = schema.empty_table()
+        self._held = pa.Table.from_batches([], schema)  # `empty_table` would load pandas
         with contextlib.ExitStack() as stack:
             self._out = stack.enter_context(create_file(path, like=permissions_of))
             self._writer = stack.enter_context(contextlib.ExitStack())  # closed before the file is

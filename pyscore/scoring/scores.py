@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from pyscore import reference
 from pyscore._core import checks as check
 from pyscore._core.checks import Array
+from pyscore._core.lazy import LazyModule
 from pyscore._core.net import netted
 from pyscore.backends import Backend
 from pyscore.backends._iterations import IMPORTANCE_DRAWS
@@ -27,6 +27,11 @@ from pyscore.errors import InvalidInput
 from pyscore.reference.model import SVAE
 from pyscore.reference.sampling import VMFDraws
 from pyscore.scoring.options import EngineKeywords, EngineOptions, ScoreKeywords, ScoreOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")  # loading it takes longer than scoring a thousand rows
 
 __all__ = [
     "IMPORTANCE_DRAWS",

@@ -26,6 +26,7 @@ from pyscore._core import checks as check
 from pyscore._core.checks import Array
 from pyscore._core.waiting import result_of
 from pyscore._core.waiting import start as start_in
+from pyscore.data.arrow_numbers import arrow_column
 from pyscore.data.kept_columns import check_writable
 from pyscore.data.own_results import without_results
 from pyscore.data.read_options import ReadOptions
@@ -158,7 +159,7 @@ class Scorer:
             pieces.append(piece)
             singular += [block.first + start + r for r in rows]
         columns = [block.batch.column(name) for name in self.keep]
-        columns += [pa.array(np.concatenate([p[name] for p in pieces])) for name in self.written]
+        columns += [arrow_column(np.concatenate([p[name] for p in pieces])) for name in self.written]
         table = pa.RecordBatch.from_arrays(columns, names=[*self.keep, *self.written])
         bad = np.unique(np.concatenate(singular)) if singular else np.empty(0, np.int64)
         return Scored(table, block.file, block.first + len(x), block.share, bad)
