@@ -52,6 +52,12 @@ class EngineOptions:
     ------
     InvalidInput
         If one of them is unknown, or `backend` is an object of another type than `dtype`.
+
+    Examples
+    --------
+    >>> from pyscore.scoring.options import EngineOptions
+    >>> EngineOptions(backend="numpy", convention="original").engine.name
+    'numpy'
     """
 
     convention: Convention | str | None = None
