@@ -30,9 +30,18 @@ from pyscore._core import constants
 from pyscore._core.cache_folders import KernelFolders, kernel_folders
 from pyscore._core.files import atomic_write
 from pyscore._core.version import __version__
+from pyscore.errors import OutOfMemory
 
-__all__ = ["KernelCache"]
+try:
+    import resource
+except ModuleNotFoundError:  # Windows has no such limits
+    resource = None
 
+__all__ = ["COMPILER_BYTES", "KernelCache"]
+
+COMPILER_BYTES = 400_000_000
+"""Address space that must be free before a kernel is compiled: twice what the largest one (training) took, 190 MB
+with Numba 0.68 for AVX2."""
 _OPTIONS = (
     "OPT",
     "BOUNDSCHECK",
@@ -109,6 +118,7 @@ class KernelCache(NullCache):
             payload = _read(folder / self._file(sig, target_context.codegen()))
             if payload is not None:
                 return CompileResult._rebuild(target_context, *pickle.loads(payload))
+        _check_address_space()
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -130,6 +140,22 @@ class KernelCache(NullCache):
         """Name of the file of a signature: its hash holds types, target and settings."""
         key = (str(sig), codegen.magic_tuple(), [getattr(config, name, None) for name in _OPTIONS])
         return f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.kernel"
+
+
+def _check_address_space() -> None:
+    """Raise where a limit (`ulimit -v`) leaves too little to compile in: LLVM would end the whole process."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else -1
+    if not resource or limit == resource.RLIM_INFINITY:
+        return
+    try:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:  # not Linux: nobody says how much is used
+        used = 0
+    if limit - used < COMPILER_BYTES:
+        raise OutOfMemory(
+            f"the compiler of the kernels needs {COMPILER_BYTES / 1e6:.0f} MB of address space; the limit of this "
+            f"process (ulimit -v) leaves {max(0, limit - used) / 1e6:.0f} MB. Raise it, or use the numpy backend."
+        )
 
 
 def _read(path: Path) -> bytes | None:

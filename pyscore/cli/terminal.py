@@ -113,8 +113,11 @@ def escape(text: object) -> str:
 
 
 def print_error(text: str) -> None:
-    """Print one error on stderr."""
-    console(stderr=True).print(f"[bold red]error:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
+    """Print one error on stderr, without colours where there is no memory left for rich."""
+    try:
+        console(stderr=True).print(f"[bold red]error:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
+    except (MemoryError, SystemError):  # CPython says "error return without exception set" where memory ends
+        write_error(f"error: {text}")
 
 
 def print_note(text: str) -> None:

@@ -174,6 +174,28 @@ def test_numba_that_is_switched_off_compiles_ours_alone(warm):
     )
 
 
+LIMIT = """
+import resource
+import numpy as np
+from pyscore.errors import OutOfMemory
+from pyscore.kernels.cpu import _kernel_cache, log_prior
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + _kernel_cache.COMPILER_BYTES // 2,) * 2)
+try:
+    log_prior(np.eye(3), np.eye(3), np.ones(3), np.ones(3))
+except OutOfMemory as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux says how much address space is used")
+def test_a_limit_on_memory_is_an_error_and_no_abort_of_the_compiler(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", LIMIT], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "needs 400 MB of address space; the limit of this process (ulimit -v) leaves" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     """The package as an installation has it."""
