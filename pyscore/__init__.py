@@ -18,9 +18,12 @@ from pyscore.errors import PyscoreError
 if TYPE_CHECKING:
     from pyscore.backends import available_backends, get_backend
     from pyscore.data.datasets import load_dataset
+    from pyscore.detectors.expert_ensemble import ExpertEnsemble
     from pyscore.detectors.load import load_model
     from pyscore.detectors.manifold import ManifoldScorer
+    from pyscore.detectors.recommended import Detector
     from pyscore.detectors.svae import SVAEDetector
+    from pyscore.detectors.svae_ensemble import SVAEEnsemble
     from pyscore.reference.model import SVAE
     from pyscore.scoring.fitted import FittedModel, fit
     from pyscore.scoring.scores import SCORES, score, score_table, score_terms
@@ -34,10 +37,13 @@ __all__ = [
     "SCORES",
     "SVAE",
     "Convention",
+    "Detector",
+    "ExpertEnsemble",
     "FittedModel",
     "ManifoldScorer",
     "PyscoreError",
     "SVAEDetector",
+    "SVAEEnsemble",
     "TrainConfig",
     "available_backends",
     "fit",
@@ -57,6 +63,9 @@ _load, _names = attach(
         "SCORES": "scoring.scores",
         "SVAE": "reference.model",
         "SVAEDetector": "detectors.svae",
+        "SVAEEnsemble": "detectors.svae_ensemble",
+        "Detector": "detectors.recommended",
+        "ExpertEnsemble": "detectors.expert_ensemble",
         "FittedModel": "scoring.fitted",
         "ManifoldScorer": "detectors.manifold",
         "TrainConfig": "training.config",

@@ -29,7 +29,9 @@ def table(tmp_path):
 @pytest.fixture
 def model(table, tmp_path, capsys):
     path = tmp_path / "m.safetensors"
-    status, out, err = run(capsys, "fit", table, "-o", path, "--label", "y", "--steps", 60, "--json")
+    status, out, err = run(
+        capsys, "fit", table, "-o", path, "--label", "y", "--detector", "model", "--steps", 60, "--json"
+    )
     assert status == 0, err
     assert json.loads(out) == {"model": str(path), "rows": 120, "columns": 4, "steps": 60}
     return path
@@ -58,7 +60,7 @@ def test_score_prints_and_writes(model, table, tmp_path, capsys):
         written = pd.read_csv(target) if suffix == "csv" else pd.read_parquet(target)
         np.testing.assert_allclose(written["proposed"], [row["proposed"] for row in shown["rows"]], rtol=1e-12)
     status, out, _ = run(capsys, "score", model, table)
-    assert "first 20 of 120 rows, nats, EXACT" in out
+    assert "20 most anomalous of 120 rows by proposed, nats, EXACT" in out
 
 
 def test_evaluate_a_saved_model(model, table, capsys):
@@ -146,7 +148,7 @@ def test_an_interrupt_is_status_130_and_leaves_nothing(table, tmp_path, capsys, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fitted, "fit", interrupted)
-    status, _, err = run(capsys, "fit", table, "-o", tmp_path / "m.safetensors")
+    status, _, err = run(capsys, "fit", table, "-o", tmp_path / "m.safetensors", "--detector", "model")
     assert status == 130
     assert "interrupted" in err
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]

@@ -101,8 +101,8 @@ def is_cheap(arguments):
 
 
 def few_steps(arguments):
-    """`fit` with few steps, whatever the line says."""
-    if arguments[0] != "fit":
+    """`fit` of a model with few steps, whatever the line says."""
+    if arguments[0] != "fit" or "--detector" not in arguments:
         return arguments
     if "--steps" in arguments:
         place = arguments.index("--steps")

@@ -5,7 +5,7 @@ import pytest
 
 from pyscore.detectors import ensemble
 from pyscore.detectors.baselines import baseline
-from pyscore.detectors.ensemble import Member, StackEnsemble, tail
+from pyscore.detectors.ensemble import Member, StackEnsemble, fit_members, mean_surprise, tail
 from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.reference import roc_auc
 from pyscore.reference.model import SVAE
@@ -26,7 +26,7 @@ def x():
 
 @pytest.fixture(scope="module")
 def fitted(x):
-    return StackEnsemble.fit(x, QUICK, **SMALL, trim=0)
+    return fit_members(x, QUICK, **SMALL, trim=0)
 
 
 def test_tail_is_a_conformal_p_value():
@@ -52,43 +52,41 @@ def test_the_score_is_what_it_says(fitted, x):
                 for part in (x, rows)
             )
             expected += -np.log((1 + (train <= new[:, None]).sum(axis=1)) / (len(x) + 1)) / len(fitted.members)
-    np.testing.assert_allclose(fitted.decision_function(rows), expected, rtol=1e-12)
+    np.testing.assert_allclose(mean_surprise(fitted.members, rows), expected, rtol=1e-12)
 
 
 def test_a_row_is_scored_alone_and_anomalies_are_higher(fitted, x):
     far = np.vstack([x, x[:20] * 3])
-    scores = fitted.decision_function(far)
-    np.testing.assert_array_equal(fitted.decision_function(far[5:6]), scores[5:6])
+    scores = mean_surprise(fitted.members, far)
+    np.testing.assert_array_equal(mean_surprise(fitted.members, far[5:6]), scores[5:6])
     assert roc_auc(scores, np.repeat([0, 1], [200, 20])) > 0.95
 
 
 def test_same_seed_same_bits_whatever_the_threads(fitted, x):
-    again = StackEnsemble.fit(x, QUICK, **SMALL, trim=0, threads=1)
-    np.testing.assert_array_equal(again.decision_function(x), fitted.decision_function(x))
+    again = fit_members(x, QUICK, **SMALL, trim=0, threads=1)
+    np.testing.assert_array_equal(mean_surprise(again.members, x), mean_surprise(fitted.members, x))
     assert len({member.model.digest() for member in fitted.members}) == 2
 
 
 def test_grid_progress_and_bounds(x):
     seen = []
     options = {**SMALL, "grid": {**GRID, "latent_dims": (2, 8), "betas": (1.0,)}}
-    both = StackEnsemble.fit(x, TrainConfig(steps=10), **options, callback=lambda *now: seen.append(now))
+    both = fit_members(x, TrainConfig(steps=10), **options, callback=lambda *now: seen.append(now), trim=0.1)
     assert [member.model.latent_dim for member in both.members] == [2, 3]
     assert seen[-1] == (40, 40)  # two stacks of one model, twice
     assert all(now <= total == 40 for now, total in seen)
     assert seen == sorted(seen)
     with pytest.raises(InvalidInput, match="each entry of `grid` must hold at least one value"):
-        StackEnsemble.fit(x, QUICK, grid={**GRID, "betas": ()})
-    with pytest.raises(InvalidInput, match="NaN at row 0, column 1"):
-        both.decision_function(np.array([[0.0, np.nan, 1.0]]))
+        fit_members(x, QUICK, grid={**GRID, "betas": ()})
 
 
 def test_suspicious_rows_are_set_aside(x, fitted):
     dirty = np.vstack([x, 3 * x[:20]])
-    trimmed = StackEnsemble.fit(dirty, QUICK, **SMALL)
+    trimmed = fit_members(dirty, QUICK, **SMALL, trim=0.1)
     assert 198 <= trimmed.kept.sum() <= 198 + 2  # nine tenths of 220 rows, and ties
     assert (~trimmed.kept)[200:].mean() > 0.7  # most of what was planted
-    again = StackEnsemble.fit(dirty[trimmed.kept], QUICK, **SMALL, trim=0)
-    np.testing.assert_array_equal(trimmed.decision_function(dirty), again.decision_function(dirty))
+    again = fit_members(dirty[trimmed.kept], QUICK, **SMALL, trim=0)
+    np.testing.assert_array_equal(mean_surprise(trimmed.members, dirty), mean_surprise(again.members, dirty))
     assert fitted.kept.all()
     assert len(fitted.kept) == 200
 
@@ -96,7 +94,7 @@ def test_suspicious_rows_are_set_aside(x, fitted):
 @pytest.mark.parametrize("trim", [-0.1, 1.0, np.nan])
 def test_a_share_to_trim_is_checked(x, trim):
     with pytest.raises(InvalidInput, match="`trim` must be"):
-        StackEnsemble.fit(x, QUICK, **SMALL, trim=trim)
+        fit_members(x, QUICK, **SMALL, trim=trim)
 
 
 def test_models_without_a_density_do_not_vote(x, monkeypatch):
@@ -106,7 +104,7 @@ def test_models_without_a_density_do_not_vote(x, monkeypatch):
         classmethod(lambda cls, model, rows: cls(model, np.ones(3), np.array([-np.inf]), np.zeros(1))),
     )
     with pytest.raises(TrainingDiverged, match="none of the 2 models has a finite density"):
-        StackEnsemble.fit(x, QUICK, **SMALL)
+        fit_members(x, QUICK, **SMALL)
 
 
 def test_a_feature_that_is_reconstructed_exactly_does_not_decide(x):
@@ -117,4 +115,14 @@ def test_a_feature_that_is_reconstructed_exactly_does_not_decide(x):
 def test_as_a_baseline(x, monkeypatch):
     monkeypatch.setattr(ensemble, "GRID", GRID)
     score = baseline("SVAE ensemble").fit(x, 3)
-    np.testing.assert_array_equal(score(x[:5]), StackEnsemble.fit(x, TrainConfig(seed=3)).decision_function(x[:5]))
+    np.testing.assert_array_equal(
+        score(x[:5]), mean_surprise(fit_members(x, TrainConfig(seed=3), trim=0.1).members, x[:5])
+    )
+
+
+def test_the_former_name_still_works_and_says_so(x, fitted):
+    with pytest.warns(DeprecationWarning, match="StackEnsemble is now pyscore.SVAEEnsemble"):
+        former = StackEnsemble.fit(x, QUICK, **SMALL, trim=0)
+    np.testing.assert_array_equal(former.decision_function(x), mean_surprise(fitted.members, x))
+    with pytest.raises(InvalidInput, match="NaN at row 0, column 1"):
+        former.decision_function(np.array([[0.0, np.nan, 1.0]]))

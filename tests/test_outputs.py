@@ -86,7 +86,18 @@ def test_fit_and_explain_do_not_replace_their_input(place, capsys, output, monke
     (place / "link.csv").symlink_to(place / "in" / "t.csv")
     os.link(place / "in" / "t.csv", place / "hard.csv")
     for more in (["-o", output], ["--checkpoint", output]):
-        refuses(capsys, place, "fit", "in/t.csv", "--steps", 2, *more, says=f"the output '{output}' is the input")
+        refuses(
+            capsys,
+            place,
+            "fit",
+            "in/t.csv",
+            "--detector",
+            "model",
+            "--steps",
+            2,
+            *more,
+            says=f"the output '{output}' is the input",
+        )
     explain = ["explain", "m.safetensors", "in/t.csv", "--row", 0, "-o", output]
     refuses(capsys, place, *explain, says=f"the output '{output}' is the input")
 
@@ -116,7 +127,7 @@ def test_the_other_commands(place, capsys, monkeypatch):
         capsys, place, "results", "run", "-o", "p.md", "--tables", "run/results", says="must not go into the run"
     )
     refuses(capsys, place, "results", "run", "-o", "p.txt", "--tables", "t", says="must end in .md")
-    same = ["fit", "in/t.csv", "-o", "x.safetensors", "--checkpoint", "./x.safetensors"]
+    same = ["fit", "in/t.csv", "--detector", "model", "-o", "x.safetensors", "--checkpoint", "./x.safetensors"]
     refuses(capsys, place, *same, says="the model and the checkpoint must be two files")
 
 
@@ -274,7 +285,22 @@ def test_private_outputs_stay_private(place, capsys, monkeypatch):
         (place / name).chmod(0o600)
     for name in ("e.csv", "e.svg"):
         assert run(capsys, "explain", "m.safetensors", "in/t.csv", "--row", 0, "-o", name)[0] == 0
-    assert run(capsys, "fit", "in/t.csv", "--steps", 2, "-o", "n.safetensors", "--hidden-dim", 4)[0] == 0
+    assert (
+        run(
+            capsys,
+            "fit",
+            "in/t.csv",
+            "--detector",
+            "model",
+            "--steps",
+            2,
+            "-o",
+            "n.safetensors",
+            "--hidden-dim",
+            4,
+        )[0]
+        == 0
+    )
     for name in ("e.csv", "e.svg", "n.safetensors"):
         assert (place / name).stat().st_size > 0
         assert stat.S_IMODE((place / name).stat().st_mode) == 0o600

@@ -647,7 +647,7 @@ def test_every_command_has_the_same_options(model, write, tmp_path, capsys):
     backend = ["--backend", "numpy"]
     m = tmp_path / "m.safetensors"
     commands = {
-        "fit": [path, "--label", "y", "--steps", 2, "-o", tmp_path / "new.safetensors"],
+        "fit": [path, "--label", "y", "--detector", "model", "--steps", 2, "-o", tmp_path / "new.safetensors"],
         "score": [m, path, "-o", tmp_path / "o.csv", *backend],
         "evaluate": [path, "--model", m, "--label", "y", "--scores", "proposed", *backend],
         "explain": [m, path, "--row", 4, *backend],
@@ -667,7 +667,9 @@ def test_fit_takes_a_folder_and_several_files(write, tmp_path, capsys):
     write(text(ROWS[:60]), "in/1.csv")
     write(text(ROWS[60:], end=","), "in/2.csv")
     for tables in ([tmp_path / "in"], [tmp_path / "in/1.csv", tmp_path / "in/2.csv"]):
-        status, out, err = run(capsys, "fit", *tables, "-o", tmp_path / "m.safetensors", "--steps", 2, "--json")
+        status, out, err = run(
+            capsys, "fit", *tables, "-o", tmp_path / "m.safetensors", "--detector", "model", "--steps", 2, "--json"
+        )
         assert status == 0, err
         assert '"rows": 120' in out
         assert "note: the last column of" in err

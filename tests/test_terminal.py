@@ -93,7 +93,7 @@ def hostile_table(tmp_path, rng):
 @pytest.mark.parametrize("json_", [[], ["--json"]])
 def test_names_of_columns_never_reach_the_terminal(hostile_table, tmp_path, capsys, json_):
     t, m = hostile_table, tmp_path / "m.safetensors"
-    said = [run(capsys, "fit", t, "--label", "y", "--steps", "2", "-o", m, *json_)]
+    said = [run(capsys, "fit", t, "--label", "y", "--detector", "model", "--steps", "2", "-o", m, *json_)]
     other = tmp_path / "other.parquet"
     pd.DataFrame({"a": [1.0]}).to_parquet(other)
     for arguments in (["score", m, t], ["score", m, t, "--keep", NAMES[0]], ["explain", m, t, "--row", "3"], ["score", m, other],

@@ -27,6 +27,7 @@ __all__ = [
     "create_file",
     "finish_file",
     "hidden_name",
+    "is_kind",
     "pack_tensors",
     "read_tensors",
     "real_path",
@@ -257,6 +258,14 @@ def read_tensors(
             raise
         why = getattr(error, "strerror", None) or error
         raise ModelFileError(f"cannot read {str(path)!r}: {why}.") from None
+
+
+def is_kind(path: str | os.PathLike[str], kind: str) -> bool:
+    """Whether a file says that it is of a kind, "detector" say; False for a file that cannot be read."""
+    try:
+        return tensor_kind(path) == kind
+    except ModelFileError:
+        return False
 
 
 def check_tensors(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pyscore.cli.detect import open_model
 from pyscore.cli.options import (
     DEFAULT_MODEL,
     DEFAULT_READING,
@@ -23,6 +24,9 @@ from pyscore.convention import EXACT
 from pyscore.data import datasets as data
 from pyscore.data.tables import read_rows
 from pyscore.detectors import evaluation
+from pyscore.detectors.standardised import StandardisedDetector
+from pyscore.detectors.streamed import DetectorScorer
+from pyscore.detectors.svae import SVAEDetector
 from pyscore.errors import InvalidInput, TrainingDiverged
 from pyscore.scoring.fitted import FittedModel
 from pyscore.scoring.scores import residual_variance
@@ -83,10 +87,42 @@ def saved_model(
     json: bool,
 ) -> None:
     """Print the AUCs of a saved model on a labelled table."""
-    fitted = FittedModel.load(model)
-    given = scoring.by(fitted.convention).keywords() | {"sigma2": fitted.noise_variance(scoring.sigma2)}
+    loaded = open_model(model)
     if label is None:
         raise InvalidInput("`--label` must name the column that is 0 for normal and 1 for anomalous rows.")
+    if not isinstance(loaded, FittedModel):
+        rows = _of_detector(loaded, tables, label, reading)
+        if isinstance(loaded, SVAEDetector):
+            more = _of_model(loaded.model_, tables, label, names, scoring, reading)
+            rows = pd.concat([rows, more], ignore_index=True)
+    else:
+        rows = _of_model(loaded, tables, label, names, scoring, reading)
+    _show(rows, f"{', '.join(tables)}: model {model.name}; low, high: 95 % interval of the AUC", json)
+
+
+def _of_detector(
+    detector: StandardisedDetector | SVAEDetector, tables: Sequence[str], label: str, reading: TableOptions
+) -> pd.DataFrame:
+    """One line: how well the detector's own score finds the anomalies of labelled tables."""
+    columns = DetectorScorer(detector).features
+    gaps = detector.impute is not None
+    with score_progress("reading") as tell:
+        table = read_rows(tables, columns, keep=(label,), missing=gaps, options=reading, progress=tell)
+    rows = table.frame[list(columns)] if hasattr(detector, "feature_names_in_") else table.x
+    measured = evaluation.detection_measures(detector.decision_function(rows), table.labels(label))
+    return pd.DataFrame([{"score": "detector", **measured}])
+
+
+def _of_model(
+    fitted: FittedModel,
+    tables: Sequence[str],
+    label: str,
+    names: list[str] | None,
+    scoring: ScoringOptions,
+    reading: TableOptions,
+) -> pd.DataFrame:
+    """One line a score of a model: how well it finds the anomalies of labelled tables."""
+    given = scoring.by(fitted.convention).keywords() | {"sigma2": fitted.noise_variance(scoring.sigma2)}
     imputer = fitted.require_imputer(reading.impute)
     columns = fitted.standardiser.columns
     with score_progress("reading") as tell:
@@ -95,8 +131,7 @@ def saved_model(
         )
     labels = table.labels(label)
     x = fitted.standardiser.transform(table.x if imputer is None else imputer.transform(table.x))
-    rows = evaluation.auc_rows(fitted.model, x, labels, names, **given)
-    _show(rows, f"{', '.join(tables)}: {len(x)} rows, model {model.name}", json)
+    return evaluation.auc_rows(fitted.model, x, labels, names, **given)
 
 
 def dataset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -77,6 +77,10 @@ class ModelOptions:
             beta=self.beta, c=self.c, steps=self.steps, learning_rate=self.learning_rate,
             batch_size=self.batch_size, seed=seed, convention=get_convention(convention),
         )  # fmt: skip
+
+    def given(self) -> dict[str, Any]:
+        """Return what differs from the defaults."""
+        return {name: value for name, value in asdict(self).items() if value != getattr(DEFAULT_MODEL, name)}
 
     def sizes(self) -> dict[str, Any]:
         """Return the sizes of the model, as arguments of `pyscore.fit`."""

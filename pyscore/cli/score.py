@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import pyarrow as pa
 from cyclopts import Parameter
 
+from pyscore._core.files import is_kind
 from pyscore.cli.options import (
     DEFAULT_READING,
     DEFAULT_SCORING,
@@ -21,13 +21,12 @@ from pyscore.cli.output import emit, print_frame
 from pyscore.cli.progress import score_progress
 from pyscore.cli.terminal import print_note
 from pyscore.data.table_files import InputFile
+from pyscore.errors import InvalidInput
 from pyscore.scoring.fitted import FittedModel
 from pyscore.scoring.resumable_output import check_target
 from pyscore.scoring.stream import Scorer, open_input, score_files, scored_blocks
 
 __all__ = ["score"]
-
-SHOWN = 20
 
 
 def score(
@@ -36,7 +35,9 @@ def score(
     /,
     *,
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
-    scores: str = "proposed",
+    scores: str | None = None,
+    top: int = 20,
+    fdr: float | None = None,
     scoring: ScoringOptions = DEFAULT_SCORING,
     projection: Annotated[bool, Parameter(negative="")] = False,
     keep: str = "",
@@ -56,9 +57,15 @@ def score(
         They must have the columns that the model was trained on, in any order.
     output
         A .parquet, .csv or .arrow file for the scores, or a folder (with a slash at its end) for parts; by default
-        the first rows are printed.
+        the most anomalous rows are printed.
     scores
-        Names separated by commas, or "all".
+        Of a model, or of the model in a detector: names separated by commas, or "all". By default a detector
+        writes its own score (higher = more anomalous), p-value and label, and a model writes proposed.
+    top
+        How many rows to print, the most anomalous first; with --json all rows are printed in their order.
+    fdr
+        Call the rows anomalies that Benjamini and Hochberg's procedure selects at this false discovery rate, 0.1
+        say, instead of those above the threshold; it goes over the table twice.
     projection
         Add how the rows were projected onto the manifold: distance from the encoder's point and from the nearest
         one, the norm of the gradient there, and the number of iterations.
@@ -69,15 +76,37 @@ def score(
     scheduler
         Address of a Dask scheduler, tcp://…, whose workers do the work; they must see the same paths.
     """
-    names, kept = names_of(scores), split_names(keep)
+    kept = split_names(keep)
     if output is not None:
         check_target(output, [model])
-    fitted = FittedModel.load(model)
+    fitted = None if is_kind(model, "detector") else FittedModel.load(model)
+    if fitted is None or (fitted.detector and scores is None):
+        from pyscore.cli.detect import detect_with
+
+        engine = scoring.convention, scoring.backend, scoring.dtype
+        if scores is not None or projection or engine != (None, None, None) or scoring.sigma2 != 1.0:
+            raise InvalidInput(
+                "`--scores`, `--projection`, `--convention`, `--backend`, `--dtype` and `--sigma2` belong to a "
+                "single model; a detector scores as it was fitted. Leave them out, or fit with --detector model."
+                if fitted is None
+                else "`--projection`, `--convention`, `--backend`, `--dtype` and `--sigma2` belong to `--scores`; "
+                "a detector scores as it was fitted. Leave them out, or name scores."
+            )
+        detect_with(
+            model, tables, output, reading, top=top, fdr=fdr, keep=tuple(kept), threads=threads,
+            scheduler=scheduler, json=json,
+        )  # fmt: skip
+        return
+    if fdr is not None:
+        raise InvalidInput(
+            "`--fdr` needs a detector with p-values: fit one with `pyscore fit`, without --detector model."
+        )
+    names = names_of(scores or "proposed")
     given = scoring.by(fitted.convention)
     facts: dict[str, Any] = {"convention": given.chosen.name, "backend": given.engine.name}
     if output is None:
         scorer = Scorer(fitted, tuple(names or ()), given, reading.impute, tuple(kept), projection)
-        _print(scorer, open_input(tables, scorer, reading), facts, threads, scheduler, json=json)
+        _print(scorer, open_input(tables, scorer, reading), facts, top, threads, scheduler, json=json)
         return
     with score_progress("scoring") as progress:
         result = score_files(
@@ -95,23 +124,24 @@ def _print(
     scorer: Scorer,
     files: list[InputFile],
     facts: dict[str, Any],
+    top: int,
     threads: int | None,
     scheduler: str | None,
     *,
     json: bool,
 ) -> None:
-    """Print the first rows as a table, or all of them as JSON."""
-    head: list[pa.RecordBatch] = []
-    rows = 0
+    """Print the rows of the lowest density as a table, or all rows as JSON."""
+    from pyscore.cli.detect import NUMBER, MostAnomalous
+
+    name = scorer.names[0]
+    found = MostAnomalous(top, name, lowest=True, everything=json)
     with score_progress("scoring") as progress:
         for block in scored_blocks(scorer, files, threads=threads, scheduler=scheduler):
-            if json or rows < SHOWN:
-                head.append(block.table if json else block.table.slice(0, SHOWN - rows))
-            rows += block.table.num_rows
-            progress(rows, None)
-    schema = pa.schema([(name, pa.float64()) for name in scorer.written])
-    frame = (pa.Table.from_batches(head) if head else schema.empty_table()).to_pandas()
+            found.see(block.table)
+            progress(found.rows, None)
+    frame = found.frame(list(scorer.written))
     if json:
-        emit({**facts, "rows": frame.to_dict("records")}, json=True)
+        emit({**facts, "rows": frame.drop(columns=NUMBER).to_dict("records")}, json=True)
         return
-    print_frame(frame, title=f"first {len(frame)} of {rows} rows, nats, {facts['convention']}")
+    title = f"{len(frame)} most anomalous of {found.rows} rows by {name}, nats, {facts['convention']}"
+    print_frame(frame, title=title)

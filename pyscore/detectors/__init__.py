@@ -4,5 +4,13 @@ from pyscore._core.lazy import attach
 
 __getattr__, __dir__ = attach(
     __name__,
-    {"ManifoldScorer": "manifold", "SVAEDetector": "svae", "StackEnsemble": "ensemble", "load_model": "load"},
+    {
+        "Detector": "recommended",
+        "ExpertEnsemble": "expert_ensemble",
+        "ManifoldScorer": "manifold",
+        "SVAEDetector": "svae",
+        "SVAEEnsemble": "svae_ensemble",
+        "StackEnsemble": "ensemble",
+        "load_model": "load",
+    },
 )

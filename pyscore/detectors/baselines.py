@@ -261,10 +261,11 @@ def pyod_deep_svdd(train: Array, seed: int) -> Scorer:
 
 def stack_ensemble(train: Array, seed: int, *, trim: float = 0.1) -> Scorer:
     """36 models of three latent dimensions that vote, without a tenth of the rows; see `detectors.ensemble`."""
-    from pyscore.detectors.ensemble import StackEnsemble
+    from pyscore.detectors.ensemble import fit_members, mean_surprise
     from pyscore.training.config import TrainConfig
 
-    return StackEnsemble.fit(train, TrainConfig(seed=seed), trim=trim).decision_function
+    members = fit_members(train, TrainConfig(seed=seed), trim=trim).members
+    return lambda x: mean_surprise(members, x)
 
 
 HEAVY: dict[str, Baseline] = {

@@ -5,8 +5,10 @@ whose density on the manifold, p(z) / vol J_f(z), is as low. The score is Fisher
 over the models. It depends on the ranks of each term alone, so that no term can drown another by its spread, and
 neither σ² nor the convention's weights matter.
 
-Training rows are not all normal. So the ensemble is fitted twice: the tenth of the rows that surprises the first
-stack most is set aside (`trim`), and a second stack, of the same seeds, sees and is compared with the others only.
+Training rows are not all normal. With `trim` the ensemble is fitted twice: the share of the rows that surprises
+the first stack most is set aside, and a second stack, of the same seeds, sees and is compared with the rest only.
+On fifteen tables that played no part in the development this did not help (mean AUC 0.697, untrimmed 0.709), so
+that `SVAEEnsemble` does not trim unless it is told to.
 
 How it came about: on twenty public tables that are not the paper's (split as its experiment splits, 36 models of
 3,000 steps), out of ten forms of density and eight ways to combine models, this had the highest mean AUC, 0.764
@@ -22,8 +24,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,7 +44,7 @@ from pyscore.scoring.scores import score_terms, total
 from pyscore.training.config import Progress, TrainConfig, part_of
 from pyscore.training.stack import train_stack
 
-__all__ = ["GRID", "Member", "StackEnsemble", "tail"]
+__all__ = ["GRID", "Fitted", "Member", "StackEnsemble", "check_trim", "fit_members", "mean_surprise", "tail"]
 
 GRID: dict[str, tuple[float, ...]] = {
     "latent_dims": (2, 4, 8),
@@ -77,19 +81,72 @@ class Member:
         return tail(self.error, error) + tail(self.density, density)
 
 
+class Fitted(NamedTuple):
+    """The members of a fitted stack."""
+
+    members: tuple[Member, ...]
+    kept: Array
+    """(n,) whether a row was trained on; the others were set aside as suspicious."""
+
+
+def fit_members(
+    x: Array,
+    config: TrainConfig | None = None,
+    *,
+    grid: dict[str, tuple[float, ...]] | None = None,
+    trim: float = 0.0,
+    hidden_dim: int = 32,
+    n_components: int = 4,
+    threads: int | None = None,
+    callback: Progress | None = None,
+) -> Fitted:
+    """Train a model for every point of a grid on rows x (n, d), standardised; twice where rows are trimmed.
+
+    Parameters
+    ----------
+    x : (n, d) array
+    config : TrainConfig, all but β and c; each member has a seed of its own, counted from the configuration's
+    grid : dict of `latent_dims`, `betas` and `cs`, by default `GRID`
+    trim : float in [0, 1), share of the rows to set aside after a first fit; 0 fits once, on all rows
+    hidden_dim, n_components, threads : see `train_stack`
+    callback : callable, optional, with model-steps done and in all
+
+    Raises
+    ------
+    InvalidInput, ShapeError
+        If the data, a size or `trim` cannot be used.
+    TrainingDiverged
+        If no member has a finite density at all rows.
+    """
+    x = check.matrix("x", x)
+    config, grid = config or TrainConfig(), grid or GRID
+    trim = check_trim(trim)
+    stacks = _stacks(grid, config, x.shape[1])
+    sizes: dict[str, Any] = {"hidden_dim": hidden_dim, "n_components": n_components, "threads": threads}
+    rounds = 2 if trim else 1
+    first = _trained(x, stacks, part_of(callback, 0, rounds), **sizes)
+    if not trim:
+        return Fitted(first, np.ones(len(x), dtype=bool))
+    surprise = mean_surprise(first, x)
+    kept = surprise <= np.quantile(surprise, 1.0 - trim)
+    return Fitted(_trained(x[kept], stacks, part_of(callback, 1, rounds), **sizes), kept)
+
+
+def check_trim(trim: float) -> float:
+    """Return a share of rows in [0, 1), or raise."""
+    if not 0.0 <= check.real("trim", trim) < 1.0:
+        raise InvalidInput(f"`trim` must be a share of the rows in [0, 1); got {trim!r}. 0 keeps all of them.")
+    return float(trim)
+
+
+def mean_surprise(members: Sequence[Member], x: Array) -> Array:
+    """Anomaly scores (n,) of rows x (n, d): the mean surprise of the members, **higher = more anomalous**."""
+    return np.asarray(np.mean([member.surprise(x) for member in members], axis=0))
+
+
 @dataclass(frozen=True, eq=False)
 class StackEnsemble:
-    """The members of a fitted ensemble.
-
-    Examples
-    --------
-    >>> x = np.random.default_rng(0).standard_normal((60, 3))
-    >>> grid = {"latent_dims": (2,), "betas": (0.1, 1.0), "cs": (0.1,)}
-    >>> config = pyscore.TrainConfig(steps=5)
-    >>> ensemble = pyscore.detectors.StackEnsemble.fit(x, config, grid=grid, trim=0.0, hidden_dim=8)
-    >>> len(ensemble.members), ensemble.decision_function(x).shape
-    (2, (60,))
-    """
+    """The former name of `SVAEEnsemble`, for rows that are standardised already; goes with the next release."""
 
     members: tuple[Member, ...]
     kept: Array
@@ -97,56 +154,22 @@ class StackEnsemble:
 
     @classmethod
     @netted
-    def fit(
-        cls,
-        x: ArrayLike,
-        config: TrainConfig | None = None,
-        *,
-        grid: dict[str, tuple[float, ...]] | None = None,
-        trim: float = 0.1,
-        hidden_dim: int = 32,
-        n_components: int = 4,
-        threads: int | None = None,
-        callback: Progress | None = None,
-    ) -> StackEnsemble:
-        """Train a model for every point of a grid on rows x (n, d), standardised; twice where rows are trimmed.
-
-        Parameters
-        ----------
-        x : (n, d) array
-        config : TrainConfig, all but β and c; each member has a seed of its own, counted from the configuration's
-        grid : dict of `latent_dims`, `betas` and `cs`, by default `GRID`
-        trim : float in [0, 1), share of the rows to set aside after a first fit; 0 fits once, on all rows
-        hidden_dim, n_components, threads : see `train_stack`
-        callback : callable, optional, with model-steps done and in all
-
-        Raises
-        ------
-        InvalidInput, ShapeError
-            If the data, a size or `trim` cannot be used.
-        TrainingDiverged
-            If no member has a finite density at all rows.
-        """
-        x = check.matrix("x", x)
-        config, grid = config or TrainConfig(), grid or GRID
-        if not 0.0 <= check.real("trim", trim) < 1.0:
-            raise InvalidInput(f"`trim` must be a share of the rows in [0, 1); got {trim!r}. 0 keeps all of them.")
-        stacks = _stacks(grid, config, x.shape[1])
-        sizes: dict[str, Any] = {"hidden_dim": hidden_dim, "n_components": n_components, "threads": threads}
-        rounds = 2 if trim else 1
-        first = cls(_trained(x, stacks, part_of(callback, 0, rounds), **sizes), np.ones(len(x), dtype=bool))
-        if not trim:
-            return first
-        surprise = first.decision_function(x)
-        kept = surprise <= np.quantile(surprise, 1.0 - trim)
-        return cls(_trained(x[kept], stacks, part_of(callback, 1, rounds), **sizes), kept)
+    def fit(cls, x: ArrayLike, config: TrainConfig | None = None, *, trim: float = 0.1, **options: Any) -> Self:
+        """See `fit_members`."""
+        warnings.warn(
+            "StackEnsemble is now pyscore.SVAEEnsemble, an estimator that standardises the rows itself; the old "
+            "name goes with the next release.",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        return cls(*fit_members(check.matrix("x", x), config, trim=trim, **options))
 
     @netted
     def decision_function(self, x: ArrayLike) -> Array:
-        """Anomaly scores (n,) of rows x (n, d): the mean surprise of the members, **higher = more anomalous**."""
+        """Anomaly scores (n,) of standardised rows x (n, d), **higher = more anomalous**."""
         x = check.matrix("x", x, self.members[0].model.input_dim)
         check.finite("x", x, limit=check.LARGEST)
-        return np.mean([member.surprise(x) for member in self.members], axis=0)
+        return mean_surprise(self.members, x)
 
 
 def _stacks(

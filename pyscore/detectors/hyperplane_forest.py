@@ -18,7 +18,7 @@ TREES, SAMPLE = 100, 256
 
 
 def average_path(n: Any) -> Any:
-    """Mean path length of an unsuccessful search in a binary tree of n rows: 2·H(n−1) − 2(n−1)/n; 0, 1 for n = 1, 2."""
+    """Mean path length 2·H(n−1) − 2(n−1)/n of a search in vain in a binary tree of n rows; 0, 1 for n = 1, 2."""
     n = np.asarray(n, np.float64)
     many = np.maximum(n, 3.0)
     path = 2.0 * (np.log(many - 1.0) + np.euler_gamma) - 2.0 * (many - 1.0) / many
@@ -56,9 +56,14 @@ class Forest:
     def arrays(self) -> dict[str, Array]:
         """What a file holds of it."""
         return {
-            "feature": self.feature, "weight": self.weight, "threshold": self.threshold, "child": self.child,
-            "length": self.length, "roots": self.roots, "sample": np.array([self.sample], np.int64),
-        }  # fmt: skip
+            "feature": self.feature.astype(np.int64),
+            "weight": self.weight,
+            "threshold": self.threshold,
+            "child": self.child.astype(np.int64),
+            "length": self.length,
+            "roots": self.roots.astype(np.int64),
+            "sample": np.array([self.sample], np.int64),
+        }
 
     @classmethod
     def of_arrays(cls, arrays: dict[str, Array], d: int) -> Forest:

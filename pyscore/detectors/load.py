@@ -6,6 +6,7 @@ import os
 
 from pyscore._core.files import read_tensors, tensor_kind
 from pyscore.detectors.model_file import restore
+from pyscore.detectors.standardised import StandardisedDetector
 from pyscore.detectors.svae import SVAEDetector
 from pyscore.errors import ModelFileError, PyscoreError
 from pyscore.reference.model import SVAE
@@ -15,7 +16,9 @@ from pyscore.training.saved_models import load_stack, model_of_checkpoint
 __all__ = ["load_model"]
 
 
-def load_model(path: str | os.PathLike[str]) -> FittedModel | SVAEDetector | SVAE | list[SVAE | None]:
+def load_model(
+    path: str | os.PathLike[str],
+) -> FittedModel | SVAEDetector | StandardisedDetector | SVAE | list[SVAE | None]:
     """Read a file of models that pyscore wrote, whatever it holds.
 
     Parameters
@@ -24,8 +27,8 @@ def load_model(path: str | os.PathLike[str]) -> FittedModel | SVAEDetector | SVA
 
     Returns
     -------
-    SVAEDetector
-        Of `SVAEDetector.save`: it has a threshold and the scores of its training rows.
+    SVAEDetector, SVAEEnsemble, ExpertEnsemble
+        Of the `save` of a detector: it has a threshold and the scores of its training rows.
     FittedModel
         Of `pyscore fit` and `FittedModel.save`: a model with the columns and the standardisation of its table.
     SVAE
@@ -46,6 +49,10 @@ def load_model(path: str | os.PathLike[str]) -> FittedModel | SVAEDetector | SVA
     (2, 1)
     """
     kind = tensor_kind(path)
+    if kind == "detector":
+        from pyscore.detectors.detector_file import read_detector
+
+        return read_detector(path, StandardisedDetector)  # type: ignore[type-abstract]
     if kind == "stack":
         return load_stack(path)
     if kind == "checkpoint":

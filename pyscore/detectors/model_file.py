@@ -78,7 +78,7 @@ def restore(cls: type[Kind], fitted: FittedModel, path: str | os.PathLike[str]) 
 
 def _restored(cls: type[Kind], fitted: FittedModel) -> Kind:
     header, arrays = {k: v for k, v in fitted.detector.items() if k != "tuning"}, fitted.arrays
-    _same_names("its header", header, FIELDS)
+    same_names("its header", header, FIELDS)
     detector = _with_parameters(cls, header["parameters"])
     parameters = detector.get_params()
     columns = fitted.standardiser.columns
@@ -89,11 +89,11 @@ def _restored(cls: type[Kind], fitted: FittedModel) -> Kind:
     detector.seed_ = check.integer("random_state", parameters["random_state"], at_least=0)
     detector.best_step_ = check.integer("best_step", header["best_step"], at_least=0)
     terms = scores.SCORES[detector.score_name].terms
-    _same_names("typical_terms", header["typical_terms"], terms)
-    detector.typical_terms_ = {term: _number(term, header["typical_terms"][term]) for term in terms}
-    detector.decision_scores_ = _scores(arrays, "decision_scores")
+    same_names("typical_terms", header["typical_terms"], terms)
+    detector.typical_terms_ = {term: number(term, header["typical_terms"][term]) for term in terms}
+    detector.decision_scores_ = scores_of(arrays, "decision_scores")
     held = "calibration_scores" in arrays
-    detector.calibration_scores_ = _scores(arrays, "calibration_scores") if held else None
+    detector.calibration_scores_ = scores_of(arrays, "calibration_scores") if held else None
     detector.history_ = pd.DataFrame(check.array("history", _array(arrays, "history"), ("n", 3)), columns=HISTORY)
     detector.validation_history_ = None
     if "validation_history" in arrays:
@@ -116,7 +116,7 @@ def _with_parameters(cls: type[Kind], given: Any) -> Kind:
     if not isinstance(given, dict):
         raise TypeError(f"its parameters must be an object, not a {type(given).__name__}")
     parameters = {**NEWER, **{name: value for name, value in given.items() if name not in OLDER}}
-    _same_names("its parameters", parameters, [n for n in cls().get_params() if n != "callbacks"])
+    same_names("its parameters", parameters, [n for n in cls().get_params() if n != "callbacks"])
     for name, value in parameters.items():
         if not (value is None or isinstance(value, str | bool | int | float) or name == "convention"):
             raise TypeError(f"its parameter {name!r} must be a number or a text, not a {type(value).__name__}")
@@ -129,7 +129,7 @@ def _with_parameters(cls: type[Kind], given: Any) -> Kind:
     return detector
 
 
-def _same_names(what: str, given: Any, wanted: Collection[str]) -> None:
+def same_names(what: str, given: Any, wanted: Collection[str]) -> None:
     """Raise for a name that lacks, or that is not known: neither has a default."""
     if not isinstance(given, dict):
         raise TypeError(f"{what} must be an object, not a {type(given).__name__}")
@@ -145,7 +145,7 @@ def _flag(name: str, value: Any) -> bool:
     return value
 
 
-def _number(name: str, value: Any) -> float:
+def number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, not a {type(value).__name__}")
     return float(value)
@@ -157,7 +157,7 @@ def _array(arrays: dict[str, Array], name: str) -> Array:
     return arrays[name]
 
 
-def _scores(arrays: dict[str, Array], name: str) -> Array:
+def scores_of(arrays: dict[str, Array], name: str) -> Array:
     values = check.vector(name, _array(arrays, name))
     if values.size == 0 or np.isnan(values).any() or np.isneginf(values).any():
         raise ValueError(f"{name} must hold scores, without NaN and −inf")

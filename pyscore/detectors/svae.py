@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.base import TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from pyscore._core import checks as check
-from pyscore._core.arrays import plain_numbers
 from pyscore._core.checks import Array
 from pyscore._core.net import netted
 from pyscore.backends import BACKENDS, Backend, get_backend
 from pyscore.convention import Convention, get_convention
 from pyscore.data import dataframes as frames
-from pyscore.data.preprocessing import LARGEST, Imputer, Standardiser
-from pyscore.detectors import calibration
-from pyscore.detectors.calibration import FalsePositiveThreshold
+from pyscore.data.preprocessing import Imputer, Standardiser
+from pyscore.detectors.decisions import check_contamination
+from pyscore.detectors.tabular import Parts, TabularDetector, seed_of, split_rows
 from pyscore.errors import InvalidInput
-from pyscore.reference import sampling
 from pyscore.scoring import scores
 from pyscore.scoring.explain import explain
 from pyscore.scoring.fitted import FittedModel, Impute, PendingVariance, check_names
@@ -35,7 +32,7 @@ from pyscore.training.train import train
 __all__ = ["SVAEDetector"]
 
 
-class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SVAEDetector(TransformerMixin, TabularDetector):  # type: ignore[misc]
     """Anomaly detector by the density of a spherical autoencoder, −(log p(x|z) + log p(z) − log vol J_f).
 
     **Signs.** `decision_function` and `decision_scores_`: **higher = more anomalous**, as in PyOD.
@@ -207,22 +204,15 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         self.model_ = self._train(x, parts, config)
         terms, density = self._terms_and_density(self._filled(x))
         self.typical_terms_ = {str(name): _finite_median(terms[name].to_numpy()) for name in terms}
-        self.decision_scores_ = -density
-        self.calibration_scores_ = self.decision_scores_[parts.calibration] if len(parts.calibration) else None
-        self.set_threshold(contamination=self.contamination)
+        self._decide(-density, parts.calibration)
         return self
-
-    @netted
-    def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> NDArray[np.int64]:
-        """Labels (n,) of the rows trained on: 1 = anomaly, 0 = normal."""
-        return self.fit(X, **kwargs).labels_
 
     def _check_parameters(self) -> TrainConfig:
         """Return the training's configuration; raise for parameters that no part of it would complain about."""
         check.choice("score_name", self.score_name, scores.SCORES)
         if self.backend is not None:
             check.choice("backend", self.backend, BACKENDS)
-        _contamination(self.contamination)
+        check_contamination(self.contamination)
         if self.impute is not None:
             check.choice("impute", self.impute, ("median",))
         check.integer("patience", self.patience, at_least=1)
@@ -233,7 +223,7 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            seed=_seed(self.random_state),
+            seed=seed_of(self.random_state),
             convention=get_convention(self.convention),
         )
 
@@ -264,11 +254,6 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         return FittedModel(model, standardiser, config.convention, config.to_dict(), pending, imputer)
 
     # ── scores ──
-
-    @netted
-    def decision_function(self, X: Any) -> Array:
-        """Anomaly scores (n,) of rows X (n, d) in nats: −log-density, **higher = more anomalous**."""
-        return -self.score_samples(X)
 
     @netted
     def score_samples(self, X: Any) -> Array:
@@ -305,131 +290,12 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
         terms = pd.DataFrame(model.terms(x, [name], backend=self._engine(), seed=self.seed_))
         return terms, scores.total(terms, name)
 
+    def _filled(self, x: Array) -> Array:
+        """Rows without gaps."""
+        return x if self.model_.imputer is None else self.model_.imputer.transform(x)
+
     def _engine(self) -> Backend:
         return get_backend(self.backend, device=self.device if self.backend == "torch" else None)
-
-    # ── labels and probabilities ──
-
-    @netted
-    def predict(self, X: Any, return_confidence: bool = False) -> Any:
-        """Labels (n,) of rows X (n, d): 1 = anomaly (score above `threshold_`), 0 = normal.
-
-        With `return_confidence` a pair: the labels, and `predict_confidence`.
-        """
-        anomaly = self.decision_function(X)
-        labels = (anomaly > self.threshold_).astype(np.int64)
-        return (labels, self._confidence(anomaly)) if return_confidence else labels
-
-    @netted
-    def predict_proba(self, X: Any, method: str = "linear", return_confidence: bool = False) -> Any:
-        """Probabilities (n, 2) of being normal and of being an anomaly, as PyOD defines them.
-
-        Parameters
-        ----------
-        X : (n, d) rows
-        method : "linear", the score's place in the range of the training scores; or "unify", by the error function
-            of the score, standardised by the training scores (Kriegel et al., 2011)
-        return_confidence : bool
-            Return a pair: the probabilities, and `predict_confidence`.
-        """
-        check.choice("method", method, ("linear", "unify"))
-        convert = calibration.linear_probability if method == "linear" else calibration.unify_probability
-        anomaly = self.decision_function(X)
-        outlier = convert(self.decision_scores_, anomaly)
-        probability = np.column_stack([1 - outlier, outlier])
-        return (probability, self._confidence(anomaly)) if return_confidence else probability
-
-    @netted
-    def predict_confidence(self, X: Any) -> Array:
-        """Probability (n,) that a row X would keep its label under another training set (Perini et al., 2020)."""
-        return self._confidence(self.decision_function(X))
-
-    def _confidence(self, anomaly: Array) -> Array:
-        flagged = self.contamination_
-        return calibration.prediction_confidence(self.decision_scores_, anomaly, self.threshold_, flagged)
-
-    # ── calibration ──
-
-    @netted
-    def calibrate(self, X: Any) -> Self:
-        """Take rows X (m, d) that were not trained on, and are normal, for p-values and false-positive rates."""
-        self.calibration_scores_ = self.decision_function(X)
-        return self
-
-    @netted
-    def set_threshold(
-        self,
-        *,
-        contamination: float | None = None,
-        quantile: float | None = None,
-        false_positive_rate: float | None = None,
-        confidence: float | None = 0.95,
-    ) -> FalsePositiveThreshold | None:
-        """Choose `threshold_` anew, in one of three ways; `labels_` follow.
-
-        Parameters
-        ----------
-        contamination : fraction of the training rows to flag, as in `fit`
-        quantile : of the training scores; ``contamination=q`` is ``quantile=1 - q``
-        false_positive_rate : required rate among normal rows, by the calibration rows
-        confidence : probability with which that rate is kept; None: it is kept on average
-
-        Returns
-        -------
-        FalsePositiveThreshold or None
-            For a false-positive rate: what n rows guarantee, and whether they suffice; print it.
-
-        Warns
-        -----
-        UserWarning
-            If the calibration rows do not suffice for the rate, with the number that would.
-        """
-        check_is_fitted(self, "model_")
-        ways = {"contamination": contamination, "quantile": quantile, "false_positive_rate": false_positive_rate}
-        given = [name for name, value in ways.items() if value is not None]
-        if len(given) != 1:
-            raise InvalidInput(f"pass one of `{'`, `'.join(ways)}`; got {' and '.join(given) or 'none'}.")
-        statement = None
-        if false_positive_rate is not None:
-            normal = self._calibration("a false-positive rate")
-            statement = calibration.false_positive_threshold(normal, false_positive_rate, confidence=confidence)
-            if not statement.sufficient:
-                warnings.warn(str(statement), UserWarning, stacklevel=2)
-            threshold = statement.threshold
-        else:
-            q = 1 - _contamination(contamination) if contamination is not None else quantile
-            threshold = calibration.quantile_threshold(self.decision_scores_, float(q or 0.0))
-        self.threshold_ = threshold
-        self.labels_ = (self.decision_scores_ > threshold).astype(np.int64)
-        self.contamination_ = float(self.labels_.mean()) if contamination is None else float(contamination)
-        return statement
-
-    @netted
-    def p_values(self, X: Any) -> Array:
-        """Conformal p-values (n,) of rows X (n, d): (1 + #{calibration scores ≥ s}) / (m + 1).
-
-        For a normal row P(p ≤ t) ≤ t for every t. Needs `calibrate`, or ``calibration_fraction`` in `fit`.
-        """
-        check_is_fitted(self, "model_")
-        normal = self._calibration("a p-value")
-        return calibration.conformal_p_values(normal, self.decision_function(X))
-
-    @netted
-    def select(self, X: Any, fdr: float = 0.1) -> NDArray[np.bool_]:
-        """Rows of X (n, d) to report, such that on average at most a fraction `fdr` of them is normal.
-
-        Benjamini and Hochberg's procedure on `p_values`: the rows are tested together, so that the answer for
-        one depends on the others. Returns a boolean array (n,).
-        """
-        return calibration.benjamini_hochberg(self.p_values(X), fdr)
-
-    def _calibration(self, what: str) -> Array:
-        if self.calibration_scores_ is None:
-            raise InvalidInput(
-                f"{what} needs rows that were not trained on: call `calibrate` with normal rows, or fit with "
-                "`calibration_fraction` above 0."
-            )
-        return self.calibration_scores_
 
     # ── explanation ──
 
@@ -473,101 +339,11 @@ class SVAEDetector(OutlierMixin, TransformerMixin, BaseEstimator):  # type: igno
 
         return restore(cls, FittedModel.load(path), path)
 
-    # ── input ──
-
-    def _rows(self, X: Any, *, reset: bool = False) -> Array:
-        """Rows as float64, gaps as NaN, with scikit-learn's checks of shape and names and pyscore's of values."""
-        gaps = self.impute is not None
-        frame = frames.open_frame(X)
-        table: Any
-        if frame is None:
-            table = _real_numbers(X, gaps)
-        else:
-            x, names = frames.rows_of(X, missing=gaps, name="X")
-            labels = X.columns if isinstance(X, pd.DataFrame) else names
-            table = pd.DataFrame(x, columns=labels, copy=False)
-        least = 2 if reset else 1
-        x = validate_data(
-            self, table, reset=reset, dtype=np.float64, ensure_all_finite=False,
-            ensure_min_samples=least, ensure_min_features=least,
-        )  # fmt: skip
-        check.finite(
-            "X", np.where(np.isnan(x), 0.0, x) if gaps else x, limit=LARGEST, columns=self._columns(x.shape[1])
-        )
-        return x
-
-    def _filled(self, x: Array) -> Array:
-        """Rows without gaps."""
-        return x if self.model_.imputer is None else self.model_.imputer.transform(x)
-
-    def _columns(self, d: int) -> tuple[str, ...]:
-        """Names of the columns, x0, x1, … if they have none."""
-        return tuple(map(str, getattr(self, "feature_names_in_", [f"x{i}" for i in range(d)])))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self.impute is not None
-        return tags
-
-
-def _real_numbers(X: Any, missing: bool) -> Array:
-    if np.iscomplexobj(X) if isinstance(X, np.ndarray) else False:
-        raise InvalidInput(
-            f"`X` must be an array of real numbers; got dtype {X.dtype}. Complex data not supported."
-        )
-    return plain_numbers("X", X, missing=missing)
-
 
 def _finite_median(values: Array) -> float:
     """Median of the finite values; 0 if there are none."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else 0.0
-
-
-class Parts(NamedTuple):
-    """Indices of the rows for training, validation and calibration, each ascending."""
-
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    calibration: NDArray[np.int64]
-
-
-def split_rows(n: int, seed: int, calibration_fraction: float, validation_fraction: float) -> Parts:
-    """Split n rows at random; the parts of both fractions are rounded, and hold at least 2 rows if not 0."""
-    sizes = []
-    for name, fraction in (
-        ("calibration_fraction", calibration_fraction),
-        ("validation_fraction", validation_fraction),
-    ):
-        if not 0 <= fraction < 1:
-            raise InvalidInput(f"`{name}` must be at least 0 and below 1; got {fraction!r}.")
-        sizes.append(max(2, round(n * fraction)) if fraction else 0)
-    held = sum(sizes)
-    if n - held < 2:
-        raise InvalidInput(
-            f"`calibration_fraction` and `validation_fraction` leave {max(0, n - held)} of {n} rows to train on; "
-            "at least 2 are needed. Lower them, or bring more rows."
-        )
-    order = sampling.generator(seed, "validation").permutation(n) if held else np.arange(n)
-    calibration_rows, validation_rows, train_rows = np.split(order, [sizes[0], held])
-    return Parts(np.sort(train_rows), np.sort(validation_rows), np.sort(calibration_rows))
-
-
-def _seed(random_state: Any) -> int:
-    """Return an integer seed: itself, or drawn from a generator or from fresh entropy."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31))
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31 - 1))
-    return check.integer("random_state", random_state, at_least=0)
-
-
-def _contamination(value: Any) -> float:
-    if not 0.0 < check.real("contamination", value, above=0.0) <= 0.5:
-        raise InvalidInput(f"`contamination` must be above 0 and at most 0.5; got {value!r}.")
-    return float(value)
 
 
 def _combined(callbacks: Callback | Sequence[Callback] | None) -> Callback | None:

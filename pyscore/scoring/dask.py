@@ -20,7 +20,7 @@ from pyscore.scoring.options import ScoreKeywords, ScoreOptions
 from pyscore.scoring.scores import check_names
 
 if TYPE_CHECKING:
-    from pyscore.scoring.stream import Scored, Scorer
+    from pyscore.scoring.stream import BlockScorer, Scored
 
 __all__ = ["score_dask", "scored_on_cluster"]
 
@@ -149,7 +149,7 @@ class _Span:
 
 
 def scored_on_cluster(
-    scorer: Scorer, files: Sequence[InputFile], start: tuple[int, int], rows: int, scheduler: str
+    scorer: BlockScorer, files: Sequence[InputFile], start: tuple[int, int], rows: int, scheduler: str
 ) -> Iterator[Scored]:
     """Yield the scores of files in order, computed by the workers of a cluster.
 
@@ -183,7 +183,7 @@ def scored_on_cluster(
 
 
 def _tasks(
-    scorer: Scorer, files: Sequence[InputFile], start: tuple[int, int], rows: int
+    scorer: BlockScorer, files: Sequence[InputFile], start: tuple[int, int], rows: int
 ) -> Iterator[_Span | Block]:
     for number in range(start[0], len(files)):
         first = start[1] if number == start[0] else 0
@@ -207,7 +207,7 @@ def _spans(file: InputFile, number: int, first: int) -> Iterator[_Span]:
             first = last
 
 
-def _score_span(scorer: Scorer, span: _Span, rows: int) -> Scored:
+def _score_span(scorer: BlockScorer, span: _Span, rows: int) -> Scored:
     """Read and score rows, block by block; runs on a worker."""
     from pyscore.scoring.stream import Scored
 
@@ -223,7 +223,7 @@ def _score_span(scorer: Scorer, span: _Span, rows: int) -> Scored:
     return Scored(table, span.number, span.last, 0.0, singular)
 
 
-def _score_block(scorer: Scorer, block: Block, rows: int) -> Scored:
+def _score_block(scorer: BlockScorer, block: Block, rows: int) -> Scored:
     """Score rows that were read elsewhere; runs on a worker."""
     with _one_thread(scorer.options.engine.name):
         return scorer(block)

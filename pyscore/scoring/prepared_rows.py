@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from pyscore._core.checks import Array
 from pyscore.data.arrow_numbers import numbers
 from pyscore.data.bad_values import bad_value
-from pyscore.data.preprocessing import LARGEST, Imputer
+from pyscore.data.preprocessing import LARGEST, Imputer, Standardiser
 from pyscore.data.table_files import Block
 from pyscore.errors import InvalidInput
-from pyscore.scoring.fitted import FittedModel
 from pyscore.scoring.scores import LARGEST as LARGEST_STANDARDISED
 
-__all__ = ["RowBuffer", "standardised_rows"]
+__all__ = ["Prepares", "RowBuffer", "standardised_rows"]
 
 
 class RowBuffer(threading.local):
@@ -36,9 +35,21 @@ class RowBuffer(threading.local):
         return have[:n]
 
 
+class Prepares(Protocol):
+    """What knows how rows are prepared: a `FittedModel`, say."""
+
+    @property
+    def standardiser(self) -> Standardiser:
+        """Scaler of the columns, with their names."""
+
+    @property
+    def imputer(self) -> Imputer | None:
+        """What fills gaps."""
+
+
 def standardised_rows(
     block: Block,
-    fitted: FittedModel,
+    fitted: Prepares,
     imputer: Imputer | None,
     dtype: np.dtype[Any],
     buffer: RowBuffer | None = None,
@@ -50,7 +61,7 @@ def standardised_rows(
     Parameters
     ----------
     block : Block
-    fitted : FittedModel
+    fitted : FittedModel, or whatever has its scaler and imputer
     imputer : Imputer or None
     dtype : float32 or float64
     buffer : RowBuffer, optional
@@ -77,7 +88,7 @@ def standardised_rows(
     return out
 
 
-def _complaint(block: Block, values: list[Array], fitted: FittedModel) -> InvalidInput:
+def _complaint(block: Block, values: list[Array], fitted: Prepares) -> InvalidInput:
     """The error for the first row with a bad value, and its first bad column."""
     x = np.stack(values, axis=1, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):

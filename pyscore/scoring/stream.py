@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +49,17 @@ from pyscore.scoring.options import ScoreKeywords, ScoreOptions
 from pyscore.scoring.prepared_rows import RowBuffer, standardised_rows
 from pyscore.scoring.resumable_output import Parts, check_target, open_parts
 
-__all__ = ["Progress", "Scored", "Scorer", "StreamResult", "open_input", "score_files", "scored_blocks"]
+__all__ = [
+    "BlockScorer",
+    "Progress",
+    "Scored",
+    "Scorer",
+    "StreamResult",
+    "open_input",
+    "score_files",
+    "scored_blocks",
+    "stream",
+]
 
 NARROWEST = 64
 """Rows of a block, at least, of tables so wide that `CHUNK` of them are no small block."""
@@ -107,9 +117,19 @@ class Scorer:
             raise InvalidInput(f"`keep` has a column {clash[0]!r}, which is the name of a result, too. Rename it.")
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """Columns that are scored."""
+        return self.fitted.standardiser.columns
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Columns by which a table of results is known as one."""
+        return (*scoring.SCORES, *scoring.PROJECTION_COLUMNS)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns to be read."""
-        return tuple(dict.fromkeys((*self.fitted.standardiser.columns, *self.keep)))
+        return tuple(dict.fromkeys((*self.features, *self.keep)))
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -178,26 +198,63 @@ class StreamResult:
     singular: int
 
 
-def open_input(source: Source, scorer: Scorer, reading: ReadOptions | None = None) -> list[InputFile]:
+class BlockScorer(Protocol):
+    """What scores blocks: a `Scorer`, or that of a detector."""
+
+    @property
+    def options(self) -> ScoreOptions:
+        """What computes."""
+
+    @property
+    def keep(self) -> tuple[str, ...]:
+        """Columns to carry along."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Columns that are scored."""
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Columns by which a table of results is known as one."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns to be read."""
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Columns that are computed."""
+
+    @property
+    def once(self) -> bool:
+        """Whether each row is scored on its own, so that its bits depend on no others."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the scores, besides the rows."""
+
+    def __call__(self, block: Block) -> Scored:
+        """Score a block."""
+
+
+def open_input(source: Source, scorer: BlockScorer, reading: ReadOptions | None = None) -> list[InputFile]:
     """Find the files of a source and look at their columns; raises as `find_files` and `inspect`."""
-    return _inspected(input_files(source, scorer.fitted), source, scorer, reading)
+    return _inspected(input_files(source, scorer), source, scorer, reading)
 
 
-def input_files(source: Source, fitted: FittedModel) -> list[str]:
+def input_files(source: Source, scorer: BlockScorer) -> list[str]:
     """Find the files of a source, and leave out results that lie in its folders; raises as `find_files`."""
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     named = [os.fspath(each) for each in sources if os.path.isfile(each)]
     found = find_files(source)
-    scores = (*scoring.SCORES, *scoring.PROJECTION_COLUMNS)
-    among, results = without_results([f for f in found if f not in named], fitted.standardiser.columns, scores)
+    among, results = without_results([f for f in found if f not in named], scorer.features, scorer.results)
     tell_results(results)
     return [file for file in found if file in named or file in among]
 
 
 def _inspected(
-    paths: Sequence[str], source: Source, scorer: Scorer, reading: ReadOptions | None
+    paths: Sequence[str], source: Source, scorer: BlockScorer, reading: ReadOptions | None
 ) -> list[InputFile]:
-    files = inspect_all(paths, scorer.fitted.standardiser.columns, scorer.keep, reading)
+    files = inspect_all(paths, scorer.features, scorer.keep, reading)
     tell_notes(files)
     if not any(file.rows is None or file.rows for file in files):
         raise InvalidInput(f"the table {_named(source)} is empty: 0 rows.")
@@ -278,10 +335,28 @@ def score_files(
     >>> pd.read_parquet("scores.parquet").shape
     (60, 1)
     """
-    paths = input_files(source, fitted)
-    check_target(target, paths)
     names = (names,) if isinstance(names, str) else tuple(names or ())
     scorer = Scorer(fitted, names, ScoreOptions(**options), impute, tuple(keep), projection)
+    return stream(
+        scorer, source, target, reading=reading, threads=threads, block_rows=block_rows, scheduler=scheduler,
+        progress=progress,
+    )  # fmt: skip
+
+
+def stream(
+    scorer: BlockScorer,
+    source: Source,
+    target: str | os.PathLike[str],
+    *,
+    reading: ReadOptions | None = None,
+    threads: int | None = None,
+    block_rows: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> StreamResult:
+    """Score the rows of tables on disk by whatever scores blocks; see `score_files`."""
+    paths = input_files(source, scorer)
+    check_target(target, paths)
     files = _inspected(paths, source, scorer, reading)
     if files[0].kept:
         check_writable(files[0].kept, _suffix(target))
@@ -350,7 +425,7 @@ def _tell(progress: Progress | None, files: Sequence[InputFile], rows: int, bloc
 
 
 def scored_blocks(
-    scorer: Scorer,
+    scorer: BlockScorer,
     files: Sequence[InputFile],
     start: tuple[int, int] = (0, 0),
     threads: int | None = None,
@@ -358,7 +433,7 @@ def scored_blocks(
     scheduler: str | None = None,
 ) -> Iterator[Scored]:
     """Yield the scores of the rows of files, block by block, in order; see `score_files`."""
-    d = len(scorer.fitted.standardiser.columns)
+    d = len(scorer.features)
     rows = block_rows or BLOCK_BYTES // (8 * d)
     narrow = block_rows is None and rows < CHUNK and scorer.once
     rows = max(NARROWEST, rows) if narrow else -(-max(1, rows) // CHUNK) * CHUNK

@@ -85,7 +85,18 @@ class Fit:
         from pyscore.cli.app import main
         from pyscore.errors import PyscoreError
 
-        arguments = ["fit", self.source, "-o", self.out / "m.safetensors", "--steps", 3, "--hidden-dim", 4]
+        arguments = [
+            "fit",
+            self.source,
+            "-o",
+            self.out / "m.safetensors",
+            "--detector",
+            "model",
+            "--steps",
+            3,
+            "--hidden-dim",
+            4,
+        ]
         arguments += ["--latent-dim", 2, "--checkpoint", self.out / "c.safetensors", "--json"]
         with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()):
             try:
