@@ -268,7 +268,7 @@ def _experiment(name: str, folder: Path) -> dict[str, Any]:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     data = read_plain(path, follow=False)
-    with as_invalid("it is no table", ValueError, OverflowError):
+    with as_invalid("it is not a table", ValueError, OverflowError):
         return pd.read_csv(io.BytesIO(data))
 
 

@@ -372,7 +372,7 @@ def test_what_is_no_json_is_refused(tmp_path, text, said):
         ("selected", "0.9406968124536694", "1.5", "column `auc_test` must be between 0 and 1; line 2 has '1.5'"),
         ("selected", "dataset,split", "data,split", "lacks the column(s) dataset"),
         ("runs", "breast-cancer-wisconsin,0", ",0", "column `dataset` is empty in line 2"),
-        ("runs", "breast-cancer-wisconsin,0", "breast-cancer-wisconsin,x", "it is no table"),
+        ("runs", "breast-cancer-wisconsin,0", "breast-cancer-wisconsin,x", "it is not a table"),
     ],
 )
 def test_a_wrong_cell_is_named(tmp_path, name, old, new, said, capsys):

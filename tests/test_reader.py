@@ -294,14 +294,14 @@ def test_another_delimiter_is_recognised_and_said(model, write, tmp_path, delimi
 def test_another_encoding_is_said_and_can_be_given(model, write, tmp_path):
     names = ("temp °C", "press", "flow", "load")
     path = write(text(names=names), encoding="latin-1")
-    both_refuse(model, path, r"is no text in utf-8: line 1 has the byte 0xb0.* --encoding latin-1", tmp_path)
+    both_refuse(model, path, r"is not text in utf-8: line 1 has the byte 0xb0.* --encoding latin-1", tmp_path)
     assert read_rows(path, options=ReadOptions(encoding="latin-1")).columns == names
     for encoding in ("utf-16", "utf-8-sig"):
         assert read_rows(write(text(names=names), encoding=encoding)).columns == names
     plain = text(names=(*NAMES, "who"), end=",Zoë")
     late = write(plain, "late.csv", encoding="latin-1")  # a column that nobody asks for
     score_files(model, late, tmp_path / "o.parquet", backend="numpy")
-    with pytest.raises(InvalidInput, match=r"is no text in utf-8: line 2 has the byte 0xeb"):
+    with pytest.raises(InvalidInput, match=r"is not text in utf-8: line 2 has the byte 0xeb"):
         score_files(model, late, tmp_path / "o.parquet", keep=["who"], backend="numpy")
     reading = ReadOptions(encoding="latin-1")
     score_files(model, late, tmp_path / "o.parquet", keep=["who"], backend="numpy", reading=reading)

@@ -212,7 +212,7 @@ def test_damaged_files_of_an_experiment_are_named(results):
     text = Page(report.build_report(results)).text
     for said in (
         "Not here: verdicts.csv",
-        "auc.csv (it is no table: No columns",
+        "auc.csv (it is not a table: No columns",
         "ranks.svg (a figure must be well-formed SVG",
     ):
         assert said in text, said

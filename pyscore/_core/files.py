@@ -420,7 +420,7 @@ def _json(text: bytes | str, broken: _Broken, what: str) -> dict[str, Any]:
             text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite, parse_int=whole
         )
         if not isinstance(value, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
     except (ValueError, RecursionError) as error:
         why = str(error)[:80] if type(error) is ValueError else "it cannot be parsed"
         raise broken(f"its {what} is not JSON ({why})") from None

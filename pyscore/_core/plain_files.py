@@ -76,7 +76,7 @@ def read_text(path: str | os.PathLike[str], *, follow: bool = True, most: int = 
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"it is no text in UTF-8: byte {error.start}") from error
+        raise InvalidInput(f"it is not text in UTF-8 (the first bad byte is number {error.start})") from error
 
 
 def read_json(path: str | os.PathLike[str], *, follow: bool = True, most: int = MOST_BYTES) -> Any:

@@ -68,7 +68,7 @@ def text(most: int = 10_000) -> Schema:
         if not isinstance(value, str) or len(value) > most:
             raise Wrong(place, f"text of at most {most:,} characters", value)
         if _HALF.search(value):
-            raise Wrong(place, "text of whole characters, no halves of surrogate pairs", value)
+            raise Wrong(place, "text without halves of surrogate pairs", value)
 
     return schema
 

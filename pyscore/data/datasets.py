@@ -241,7 +241,10 @@ def _download(name: str, file: str, sha256: str) -> None:
     try:
         pooch.retrieve(url, f"sha256:{sha256}", fname=file, path=location() / name)
     except ValueError as error:
-        raise DataIntegrityError(f"{url} does not have the expected SHA-256: {error}") from error
+        raise DataIntegrityError(
+            f"{url} does not have the expected SHA-256: {error}. Try again; if that fails, copy "
+            "the files of UCI.jl's folder loda/ here and set PYSCORE_DATA to it."
+        ) from error
     except Exception as error:  # requests raises many types for a missing network
         raise DataUnavailable(
             f"cannot download {name}/{file} ({type(error).__name__}). Either connect to the network and run "

@@ -131,7 +131,9 @@ def _mark(path: str) -> str | None:
         start = stream.read(6)
     for mark, kind in OTHER_KINDS.items():
         if start.startswith(mark):
-            raise InvalidInput(f"{path!r} is no text: by its first bytes it is {kind}. Name it so, or convert it.")
+            raise InvalidInput(
+                f"{path!r} is not text: by its first bytes it is {kind}. Give it that ending, or convert it."
+            )
     if start.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
         return "utf-32"
     return "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else None
@@ -156,7 +158,7 @@ def _check_header(path: str, names: list[str], header: bool | None, expected: Se
     numbers = [name for name in names if name.strip()]
     if numbers and not counted and all(_is_numeral(name) for name in numbers):
         raise InvalidInput(
-            f"the first row of {path!r} holds nothing but numbers ({_some(names)}), so it is no row of names. "
+            f"the first row of {path!r} holds nothing but numbers ({_some(names)}), so it holds no names. "
             "Pass --no-header if the table has none, or --header if these are the names."
         )
 
@@ -380,14 +382,14 @@ def _check_encoding(path: str, encoding: str, names: Sequence[str]) -> None:
         raise wrong_encoding(path, encoding)
     if any("\0" in name for name in names):
         raise InvalidInput(
-            f"{path!r} is no text in {encoding}: its header has zero bytes. Pass --encoding utf-16-le or -be."
+            f"{path!r} is not text in {encoding}: its header has zero bytes. Pass --encoding utf-16-le or -be."
         )
 
 
 def wrong_encoding(path: str, encoding: str) -> InvalidInput:
     """Return the error for a file that is not text in the encoding."""
     return InvalidInput(
-        f"{path!r} is no text in {encoding}: {_line_of(path, encoding)}. If it is a table of text, pass its "
+        f"{path!r} is not text in {encoding}: {_line_of(path, encoding)}. If it is a table of text, pass its "
         "encoding, such as --encoding latin-1, cp1252 or utf-16."
     )
 

@@ -470,7 +470,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         null_values=[""],
         strings_can_be_null=True,
     )
-    with as_invalid("it is no table", ArrowException):
+    with as_invalid("it is not a table", ArrowException):
         table = csv.read_csv(io.BytesIO(data), convert_options=options)
         found = table.column_names
     if len(set(found)) < len(found):
