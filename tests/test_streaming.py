@@ -455,6 +455,16 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path, frame, monkeypatch, source
     assert not (tmp_path / ".out.parquet.parts").exists()
 
 
+@pytest.mark.parametrize("suffix", joined.WRITERS)
+def test_empty_chunks_of_a_column_leave_no_trace(tmp_path, suffix):
+    chunks = pa.chunked_array([[], [1.0], [], [2.0], []], pa.float64())
+    file = joined.Joined(tmp_path / f"out{suffix}", suffix, pa.schema([("a", pa.float64())]))
+    file.add(pa.table({"a": chunks}))
+    file.finish()
+    read = {".parquet": pq.read_table, ".csv": csv.read_csv}.get(suffix, feather.read_table)
+    assert read(tmp_path / f"out{suffix}").to_pydict() == {"a": [1.0, 2.0]}
+
+
 @pytest.mark.parametrize("call", [1, 3, 5])
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "arrow"])
 def test_a_disk_that_is_full_while_the_result_grows(tmp_path, frame, monkeypatch, call, suffix):

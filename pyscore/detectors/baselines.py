@@ -229,7 +229,8 @@ def _pyod(module: str, name: str, train: Array, seed: int, **options: Any) -> Sc
             "or leave it out."
         ) from error
     with _seeded_torch(seed):
-        fitted = detector(random_state=seed, verbose=0, **options).fit(train)
+        fitted = detector(random_state=seed, verbose=0, **options)
+        fitted.fit(train)  # its networks return nothing in PyOD 2.0
 
     def score(x: Array) -> Array:
         with _seeded_torch(seed):

@@ -87,7 +87,13 @@ def _to_parquet(out: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
 @contextlib.contextmanager
 def _to_csv(out: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
     with csv.CSVWriter(out, schema) as writer:
-        yield writer.write_table
+
+        def write(table: pa.Table) -> None:
+            for batch in table.to_batches():
+                if batch.num_rows:  # PyArrow 19 writes what stands before an empty batch a second time
+                    writer.write_batch(batch)
+
+        yield write
 
 
 @contextlib.contextmanager
