@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # $(call timed,what it is,command): say what is done, and how long it took.
 timed = @echo "$(1) ..."; begin=$$(date +%s); ( $(2) ) && echo "$(1): $$(( $$(date +%s) - begin )) s"
 
-.PHONY: demo test loaded portable lowest newer setup lint docs cudasim julia bench wheel clean fuzz
+.PHONY: demo test loaded portable lowest newer setup lint docs cudasim gpu julia bench wheel clean fuzz
 
 # $(call compile,python,processes): the bytecode of what a program may import. pip would make it on one core, and of the libraries'
 # own tests, too, which takes two thirds of an installation. A file of another Python's syntax is left as it is.
@@ -103,6 +103,11 @@ docs: setup
 
 cudasim: setup
 	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q -m cuda tests/kernels/test_cuda.py
+
+# On a machine with an NVIDIA GPU: the CUDA tests and the benchmark, into gpu-out/. PYSCORE_GPU_DRY=1 rehearses it anywhere.
+# For a bare machine: `python -m pyscore.bench.gpu wheels .whl` here, then bench/gpu.sh there.
+gpu: setup
+	PYTHON=$(BIN)/python sh bench/gpu.sh
 
 julia: setup
 	PYSCORE_REQUIRE_JULIA=1 $(BIN)/python -m pytest -m julia

@@ -22,13 +22,15 @@ from typing import Any
 
 from pyscore._core.files import write_json
 from pyscore.bench.gpu_rows import ROWS, Sizes, Work, roofline
+from pyscore.errors import InvalidInput
 
 __all__ = ["dry", "main", "measure_row", "run"]
 
-TOY = Sizes(volume=3, pairs=6, proposed=3, newton=2, draws=1, models=2, steps=2, d=4, h=5, k=3, chunk=2)
+TOY = Sizes(volume=3, pairs=6, proposed=3, newton=1, draws=1, models=2, steps=2, d=4, h=5, k=3, chunk=2)
 TEST_SECONDS, DRY_SECONDS = 175, 600
 REPEATS = 5
-PARENT = Path(__file__).resolve().parents[1]
+TESTS = Path("tests", "kernels", "test_cuda.py")
+"""From the root of the repository, where `run` is called."""
 
 
 def dry() -> bool:
@@ -105,6 +107,8 @@ def _row(
 
 def run(out: Path, only: Sequence[str] = ()) -> int:
     """Run every step; return how many failed."""
+    if not TESTS.is_file():
+        raise InvalidInput(f"`run` must be called in the root of the repository; there is no {TESTS} here.")
     out.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {"format": "pyscore.gpu", "dry": dry(), "steps": {}, "rows": []}
     failed = 0
@@ -139,7 +143,7 @@ def _steps(only: Sequence[str]) -> list[tuple[str, int, list[str]]]:
     selection = ["-k", "log_volume or philox"] if dry() else ["-n", "8"]
     tests = [
         *python, "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", "-W", "default", "--durations=5",
-        *selection, str(PARENT / "tests" / "kernels" / "test_cuda.py"),
+        *selection, str(TESTS),
     ]  # fmt: skip
     steps = [
         ("versions", 60, [*python, "pyscore.bench.gpu", "versions"]),
@@ -154,7 +158,7 @@ def _call(command: list[str], seconds: int) -> tuple[str | None, str]:
     """Return what went wrong, or None, and the output."""
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds, cwd=PARENT
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds
         )
     except subprocess.TimeoutExpired as error:
         text = error.stdout or b""

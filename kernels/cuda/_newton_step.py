@@ -9,7 +9,6 @@ import numpy as np
 
 from pyscore.kernels.cpu._joint import GAUSSIAN, MIXTURE
 from pyscore.kernels.cuda._eigen import eigen
-from pyscore.kernels.cuda._joint import pairs
 from pyscore.kernels.cuda._target import cuda
 
 __all__ = ["begin", "end", "make_advance", "state_size"]
@@ -27,16 +26,16 @@ def state_size(m: int) -> int:
 
 
 @cache
-def make_frame(k: int, sphere: bool, dtype: Any) -> Callable:
-    """Return frame(z, row, t): the tangent directions at z[row] as columns of t (k, m), in `dtype`.
+def make_frame(sphere: bool, dtype: Any) -> Callable:
+    """Return frame(z, row, m, t): the tangent directions at z[row] as columns of t (k, m), in `dtype`.
 
     The same arithmetic as `decoder_log_volume.make_tangents`, whose columns the network pushed.
     """
-    m, zero, one = k - 1 if sphere else k, dtype(0.0), dtype(1.0)
+    zero, one = dtype(0.0), dtype(1.0)
 
     @cuda.jit(device=True)
-    def frame(z, row, t):
-        norm, sign = one, zero
+    def frame(z, row, m, t):
+        k, norm, sign = z.shape[1], one, zero
         if sphere:
             square = zero
             for i in range(k):
@@ -56,24 +55,23 @@ def make_frame(k: int, sphere: bool, dtype: Any) -> Callable:
 
 
 @cache
-def make_prior(kind: int, k: int, sphere: bool) -> Callable:
-    """Return prior(z, row, t, prior, g, h, u): set −log p(z) and its derivatives along t; u (m) is scratch.
+def make_prior(kind: int) -> Callable:
+    """Return prior(z, row, m, t, mu, kappa, log_weight, g, h, u): −log p(z), its derivatives along t; u: scratch.
 
     Returned are −log p and z·∇log p. With weights w_j ∝ vMF(z; mu_j, κ_j) and pulls u_j = κ_j Tᵀmu_j: gradient
     −Σ w_j u_j, Hessian −Σ w_j u_j u_jᵀ + (Σ w_j u_j)².
     """
-    m = k - 1 if sphere else k
 
     @cuda.jit(device=True)
     def exponent(z, row, mu, kappa, log_weight, j):
         dot = 0.0
-        for i in range(k):
+        for i in range(z.shape[1]):
             dot += F64(z[row, i]) * mu[j, i]
         return dot * kappa[j] + log_weight[j], dot
 
     @cuda.jit(device=True)
-    def prior(z, row, t, mu, kappa, log_weight, g, h, u):
-        value, radial = 0.0, 0.0
+    def prior(z, row, m, t, mu, kappa, log_weight, g, h, u):
+        k, value, radial = z.shape[1], 0.0, 0.0
         for a in range(m):
             g[a] = 0.0
             for b in range(m):
@@ -118,21 +116,21 @@ def make_prior(kind: int, k: int, sphere: bool) -> Callable:
 
 @cache
 def make_advance(kind: int, k: int, sphere: bool, dtype: Any) -> Any:
-    """Return the kernel that takes one step of the rows slots[:count], and lists those that go on in `following`.
+    """Return the kernel that takes one step of the rows slots[:count]; those that go on are in `following`.
 
-    `terms` is what `make_joint` made of the trial points. See `kernels.cpu.newton` for the rules.
+    `terms` is what `make_joint` made of the trial points; see `kernels.cpu.newton` for the rules. Sizes of loops
+    are arguments: as constants they would be unrolled, and want more registers than there are.
     """
-    m = k - 1 if sphere else k
-    frame, prior = make_frame(k, sphere, dtype), make_prior(kind, k, sphere)
-    along_at = pairs(m)
+    tangents = k - 1 if sphere else k
+    frame, prior = make_frame(sphere, dtype), make_prior(kind)
 
     @cuda.jit(device=True)
-    def objective(trial, row, terms, slot, t, components, precision, offset, g, h, u):
+    def objective(trial, row, m, terms, slot, t, components, precision, offset, g, h, u):
         """Value, gradient and Hessian at the trial point."""
         mu, kappa, log_weight = components
-        value, radial = prior(trial, row, t, mu, kappa, log_weight, g, h, u)
+        value, radial = prior(trial, row, m, t, mu, kappa, log_weight, g, h, u)
         value += 0.5 * precision * terms[0, slot] + offset
-        along = precision * terms[along_at, slot] + radial if sphere else 0.0
+        along = precision * terms[terms.shape[0] - 1, slot] + radial if sphere else 0.0
         for a in range(m):
             first = (a + 1) * (a + 2) // 2
             g[a] -= precision * terms[first, slot]
@@ -144,7 +142,7 @@ def make_advance(kind: int, k: int, sphere: bool, dtype: Any) -> Any:
         return value
 
     @cuda.jit(device=True)
-    def accept(state, row, value, g, h, z, trial, eps, steps):
+    def accept(state, row, m, value, g, h, z, trial, eps, steps):
         """Take the trial point or leave it; return whether the row is done."""
         square = 0.0
         for a in range(m):
@@ -167,22 +165,22 @@ def make_advance(kind: int, k: int, sphere: bool, dtype: Any) -> Any:
                 state[STATE + a, row] = g[a]
                 for b in range(m):
                     state[STATE + m + a * m + b, row] = h[a, b]
-            for i in range(k):
+            for i in range(z.shape[1]):
                 z[row, i] = trial[row, i]
         state[FRESH, row] = 0.0
         return (not taken and stuck) or state[COUNT, row] >= steps or state[LAST, row] > 0.5
 
     @cuda.jit(device=True)
-    def along_tangents(t, u, i):
+    def along_tangents(t, m, u, i):
         total = 0.0
         for c in range(m):
             total += F64(t[i, c]) * u[c]
         return total
 
     @cuda.jit(device=True)
-    def step(state, row, h, v, t, u, z, trial, eps):
+    def step(state, row, m, h, v, t, u, z, trial, eps):
         """Next trial point: δ = −Q (|Λ| + λ max|Λ|)⁻¹ Qᵀg, at most a quarter turn."""
-        largest = _TINY
+        k, largest = z.shape[1], _TINY
         for i in range(m):
             largest = max(largest, abs(h[i, i]))
         shift = state[DAMPING, row] * largest
@@ -206,46 +204,46 @@ def make_advance(kind: int, k: int, sphere: bool, dtype: Any) -> Any:
             slope -= state[STATE + j, row] * u[j]
         negligible = slope <= 64.0 * eps * (1.0 + abs(state[VALUE, row]))
         state[NEGLIGIBLE, row] = 1.0 if negligible else 0.0
-        frame(z, row, t)
+        frame(z, row, m, t)
         square = 0.0
         for i in range(k):
-            total = along_tangents(t, u, i)
+            total = along_tangents(t, m, u, i)
             square += total * total
         cosine, sinc, norm = 1.0, 1.0, 1.0
         if sphere:
             length, square = math.sqrt(square), 0.0
             cosine, sinc = math.cos(length), math.sin(length) / length if length > 0.0 else 1.0
             for i in range(k):
-                total = sinc * along_tangents(t, u, i) + cosine * F64(z[row, i])
+                total = sinc * along_tangents(t, m, u, i) + cosine * F64(z[row, i])
                 square += total * total
             norm = math.sqrt(square)
         for i in range(k):
-            trial[row, i] = dtype((sinc * along_tangents(t, u, i) + cosine * F64(z[row, i])) / norm)
+            trial[row, i] = dtype((sinc * along_tangents(t, m, u, i) + cosine * F64(z[row, i])) / norm)
 
     @cuda.jit
     def kernel(
         terms, slots, count, start, z, trial, state, mu, kappa, log_weight, precision, offset, eps, steps, log_det,
-        following, counter, size,
+        following, counter, m,
     ):  # fmt: skip
-        t = cuda.local.array((k, m), dtype)
-        h, v = cuda.local.array((m, m), F64), cuda.local.array((m, m), F64)
-        g, u = cuda.local.array(m, F64), cuda.local.array(m, F64)
+        t = cuda.local.array((k, tangents), dtype)
+        h, v = cuda.local.array((tangents, tangents), F64), cuda.local.array((tangents, tangents), F64)
+        g, u = cuda.local.array(tangents, F64), cuda.local.array(tangents, F64)
         for slot in range(cuda.grid(1), count, cuda.gridsize(1)):
             row = slots[slot]
-            frame(trial, row, t)
+            frame(trial, row, m, t)
             components = mu, kappa, log_weight
-            value = objective(trial, row, terms, slot, t, components, precision, offset, g, h, u)
-            done = accept(state, row, value, g, h, z, trial, eps, steps)
+            value = objective(trial, row, m, terms, slot, t, components, precision, offset, g, h, u)
+            done = accept(state, row, m, value, g, h, z, trial, eps, steps)
             ended = done and (state[VALUE, row] <= state[FIRST, row] or state[LAST, row] > 0.5)
             if done and not ended:  # the start was better: end there
                 state[FRESH, row], state[LAST, row] = 1.0, 1.0
-                for i in range(k):
+                for i in range(z.shape[1]):
                     trial[row, i] = start[row, i]
             else:
                 for a in range(m):
                     for b in range(m):
                         h[a, b] = state[STATE + m + a * m + b, row]
-                eigen(h, v, size)
+                eigen(h, v, m)
             if ended:
                 total, definite = 0.0, True
                 for a in range(m):
@@ -253,7 +251,7 @@ def make_advance(kind: int, k: int, sphere: bool, dtype: Any) -> Any:
                     total += math.log(h[a, a]) if h[a, a] > 0.0 else 0.0
                 log_det[row] = total if definite else math.nan
             elif not done:
-                step(state, row, h, v, t, u, z, trial, eps)
+                step(state, row, m, h, v, t, u, z, trial, eps)
             if not ended:
                 following[cuda.atomic.add(counter, 0, 1)] = row
 
