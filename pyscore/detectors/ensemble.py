@@ -117,6 +117,14 @@ def fit_members(
         If the data, a size or `trim` cannot be used.
     TrainingDiverged
         If no member has a finite density at all rows.
+
+    Examples
+    --------
+    >>> from pyscore.detectors.ensemble import fit_members
+    >>> x = np.random.default_rng(0).standard_normal((60, 3))
+    >>> grid = {"latent_dims": (2,), "betas": (0.1, 1.0), "cs": (0.1,)}
+    >>> len(fit_members(x, pyscore.TrainConfig(steps=5), grid=grid, hidden_dim=8).members)
+    2
     """
     x = check.matrix("x", x)
     config, grid = config or TrainConfig(), grid or GRID
@@ -140,7 +148,17 @@ def check_trim(trim: float) -> float:
 
 
 def mean_surprise(members: Sequence[Member], x: Array) -> Array:
-    """Anomaly scores (n,) of rows x (n, d): the mean surprise of the members, **higher = more anomalous**."""
+    """Anomaly scores (n,) of rows x (n, d): the mean surprise of the members, **higher = more anomalous**.
+
+    Examples
+    --------
+    >>> from pyscore.detectors.ensemble import fit_members, mean_surprise
+    >>> x = np.random.default_rng(0).standard_normal((60, 3))
+    >>> grid = {"latent_dims": (2,), "betas": (1.0,), "cs": (0.1,)}
+    >>> members = fit_members(x, pyscore.TrainConfig(steps=5), grid=grid, hidden_dim=8).members
+    >>> mean_surprise(members, x).shape
+    (60,)
+    """
     return np.asarray(np.mean([member.surprise(x) for member in members], axis=0))
 
 
