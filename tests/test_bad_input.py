@@ -108,7 +108,7 @@ ERRORS = {
     ),
     "numpy float32": (lambda: get_backend("numpy", dtype="float32"), InvalidInput, r"`dtype` must be float64 for the"),
     "sigma2 zero": (lambda: score(MODEL, X, sigma2=0.0), InvalidInput, r"`sigma2` must be positive and finite; got 0"),
-    "sigma2 text": (lambda: score(MODEL, X, sigma2="1"), InvalidInput, DTYPE.format("sigma2", "<U1")),
+    "sigma2 text": (lambda: score(MODEL, X, sigma2="1"), InvalidInput, "`sigma2` must be a number, one a feature, or"),
     "sigma2 shape": (
         lambda: score(MODEL, X, sigma2=np.ones(3)),
         ShapeError,
