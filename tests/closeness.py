@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pyscore.backends.contract import DRAWS
 from pyscore.backends.stochastic import K, scale_of
 from pyscore.backends.tolerance import error_in_eps, record
 
@@ -40,6 +41,14 @@ def planted(got, want, k, scale, dtype):
     return wrong
 
 
-def assert_conditioned(got, want, evaluate, arguments, dtype=np.float64, what="", **options):
-    """Fail if any error is above K times the spread of `evaluate(*arguments)` under random rounding to dtype."""
-    return assert_close(got, want, K, scale_of(evaluate, arguments, dtype, **options), dtype, what)
+def assert_conditioned(got, want, evaluate, arguments, dtype=np.float64, what="", draws=DRAWS):
+    """Fail if any error is above K times the spread of `evaluate(*arguments)` under random rounding to dtype.
+
+    With want=None the wanted is the float64 value of `evaluate` itself, on arguments as they are in dtype.
+    """
+    if want is None:
+        wide = (
+            a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in arguments
+        )
+        want = evaluate(*wide)
+    return assert_close(got, want, K, scale_of(evaluate, arguments, dtype, draws=draws), dtype, what)

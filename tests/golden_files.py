@@ -5,11 +5,26 @@ import hashlib
 import json
 from pathlib import Path
 
-from pyscore.backends.golden import cases, folders, model, parameters
+import numpy as np
+from closeness import assert_close
+
+from pyscore import reference
+from pyscore.backends.golden import CHECKS, cases, folders, function_of, model, output, parameters, recorded_case
 from pyscore.backends.golden import load as load_arrays
+from pyscore.backends.stochastic import K
 from pyscore.reference.sampling import VMFDraws
 
-__all__ = ["RecordedDraws", "RecordedLoss", "cases", "facts", "load", "manifest", "model", "parameters"]
+__all__ = [
+    "RecordedDraws",
+    "RecordedLoss",
+    "assert_recorded",
+    "cases",
+    "facts",
+    "load",
+    "manifest",
+    "model",
+    "parameters",
+]
 
 SUBSET = Path(__file__).parent / "golden"
 
@@ -35,6 +50,20 @@ def load(case):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         assert digest == manifest()[case]["sha256"], f"{path} is not the file of the manifest"
     return load_arrays(case)
+
+
+def assert_recorded(backend, case, function):
+    """All recordings of a function in a case are what the backend gives, to K times the spread."""
+    dtype = model(load(case)).dtype
+    for recording in [name for name in CHECKS if function_of(name) == function]:
+        found = recorded_case(case, recording)
+        if found is None:
+            continue
+        (recorded, scale), what = found, f"{case}: {recording}"
+        assert np.isfinite(scale).any(), f"{what}: rounding decides everything"
+        with reference.precision(dtype):
+            got = output(backend, recording, recorded)
+        assert_close(got, recorded.want, K, scale, dtype, what)
 
 
 class RecordedDraws:

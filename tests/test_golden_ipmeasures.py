@@ -1,18 +1,17 @@
 """Goodness of fit against IPMeasures of 2019 and (h_*) its v0.2.5, which divides by each column's norm."""
 
-import dataclasses
 import functools
 
 import golden_files as golden
 import numpy as np
 import pytest
 from closeness import assert_close, assert_conditioned
+from original_forms import LATER, criterion_scale
 
 from pyscore import reference
-from pyscore.backends.stochastic import K, scale_of
+from pyscore.backends.stochastic import K
 from pyscore.convention import ORIGINAL
 
-LATER = dataclasses.replace(ORIGINAL, width_distance="columnwise")
 DISTANCES = {"l2": "squared_euclidean", "cos": "cosine"}
 KERNELS = {"imq": "imq", "gauss": "gaussian", "rq": "rq"}
 
@@ -70,36 +69,12 @@ def test_width_criterion(g, short):
         assert_conditioned(evaluate(*pair), want, evaluate, pair, what=prefix + short)
 
 
-def later_criterion(x, y, widths):
-    """The criterion of v0.2.5, which takes n·k(0) off a sum rather than leave the diagonal out.
-
-    A point's own distance is a rounding of 0, which a width near 1e-8 turns into a part of the kernel value.
-    """
-    values, m = [], len(x)
-    for c in widths:
-        xx, xy, yy = (
-            c / (c + reference.pairwise_distance(a, b, convention=LATER)) for a, b in ((x, x), (x, y), (y, y))
-        )
-        sums = reference.KernelSums(
-            xx.sum(axis=0) - 1, yy.sum(axis=0) - 1, xy.sum(axis=1), xy.sum(axis=0),
-            (xx**2).sum() - m, (yy**2).sum() - m, (xy**2).sum(),
-        )  # fmt: skip
-        statistic, variance = reference.mmd_variance_of_sums(sums, convention=LATER)
-        values.append(statistic / np.sqrt(max(variance, np.finfo(float).eps)))
-    return np.array(values)
-
-
 def test_width_of_the_script(g):
-    """The scale is found at every fifth width and interpolated: it is smooth in the width."""
     x, y = g["gg_z1"].T, g["gg_z2"].T
-    widths, few = reference.WIDTH_GRID, reference.WIDTH_GRID[::5]
     for convention, name in ((ORIGINAL, "gg_crit"), (LATER, "gg_crit_h")):
-        evaluate = functools.partial(reference.imq_width_criterion, convention=convention)
-        recorded = later_criterion if convention is LATER else evaluate
-        scale = scale_of(functools.partial(recorded, widths=few), (x, y), np.float64, draws=12)
-        scale = np.exp(np.interp(np.log(widths), np.log(few), np.log(scale)))
-        assert_close(evaluate(x, y), g[name], K, scale, what=name)
-    assert reference.imq_width(x, y, convention=ORIGINAL) == pytest.approx(float(g["gg_gamma"]), rel=1e-12)
+        got = reference.imq_width_criterion(x, y, convention=convention)
+        assert_close(got, g[name], K, criterion_scale(x, y, convention), what=name)
+    assert_close(reference.imq_width(x, y, convention=ORIGINAL), float(g["gg_gamma"]), K, g["gg_gamma"] / 2)
 
 
 def test_p_value(g):
@@ -112,9 +87,8 @@ def test_p_value(g):
 )
 def test_null_distribution():
     a = golden.load("null_distr_distances_f32")
-    assert reference.imq_width(a["z1_500"].T, a["z2_500"].T, convention=ORIGINAL) == pytest.approx(
-        float(a["gamma"])
-    )
+    width = reference.imq_width(a["z1_500"].T, a["z2_500"].T, convention=ORIGINAL)
+    assert_close(width, float(a["gamma"]), K, a["gamma"] / 2, np.float32, "one of the grid's widths")
     evaluate = functools.partial(reference.mmd_null, width=float(a["gamma"]), convention=ORIGINAL)
     pairs = a["Z1"].transpose(2, 1, 0), a["Z2"].transpose(2, 1, 0)
     assert_conditioned(evaluate(*pairs), a["null_dst"], evaluate, pairs, np.float32, "null distances", draws=8)

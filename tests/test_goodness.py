@@ -5,10 +5,11 @@ import dataclasses
 import golden_files as golden
 import numpy as np
 import pytest
-from closeness import assert_close
+from closeness import assert_close, assert_conditioned
 from kernel_specs import model
 
 from pyscore import reference
+from pyscore.backends.stochastic import K
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput
 from pyscore.experiment.goodness import (
@@ -28,15 +29,20 @@ def test_the_originals_numbers():
     a = golden.load("trained_bcw_h64_l4_k16")
     codes = a["test_z"][:, a["test_labels"] == 0].T[a["test_mmd_z_inds"]]
     rows = (2, 1, 0)
+    prior, width = a["test_mmd_zprior10"].transpose(rows), float(a["test_mmd_gamma"])
     found = fit_of_codes(
         codes,
-        a["test_mmd_zprior10"].transpose(rows),
+        prior,
         (a["test_mmd_z1_500"].T, a["test_mmd_z2_500"].T),
         (a["test_mmd_null_Z1"].transpose(rows), a["test_mmd_null_Z2"].transpose(rows)),
         convention=ORIGINAL,
     )
-    assert_close(found.mmd, a["test_metrics17"][0], 64, 1.0, np.float32, "mmd")
-    assert found.width == pytest.approx(float(a["test_mmd_gamma"]))
+
+    def mmd(codes, *draws):
+        return np.mean([reference.mmd(codes, z, width=width, convention=ORIGINAL) for z in draws])
+
+    assert_close(found.width, width, K, width / 2, np.float32, "one of the grid's widths")
+    assert_conditioned(found.mmd, a["test_metrics17"][0], mmd, (codes, *prior), np.float32, "mmd", 8)
     # The null distances are one constant to rounding (Q7): the rank among them is not compared.
     assert found.p_value in (np.arange(1, 102) / 100)
 

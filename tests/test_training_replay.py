@@ -1,25 +1,22 @@
 """Replay of the recorded training runs: the original's losses, gradients and parameters.
 
-Losses and gradients of one step: to K times the spread of a float64 replay under random rounding (`replay`).
-After 100 steps: float64 to 1e-10 absolute (about 1e-14 is seen), float32 to bounds that were measured (see `FLOAT32`): ADAM divides a gradient by
-its own size, so that rounding noise in a gradient near 1e-8 moves its parameter by up to a whole step of 1e-4,
-in either direction; from then on the runs are different runs of the same training.
+Everything is compared to K times the spread of a float64 replay under random rounding (`replay`): the losses and
+gradients of one step entry by entry, the parameters of a run array by array. ADAM divides a gradient by its own
+size, so that rounding noise in a gradient near 1e-8 moves its parameter by up to a whole step of 1e-4, in either
+direction; from then on the runs are different runs of the same training, and the spread says how different.
 """
 
 import golden_files as golden
 import numpy as np
 import pytest
 from closeness import assert_close
-from replay import RATE, moved, trainer
+from replay import assert_run_close, moved, recorded_run, trainer
 
 from pyscore.backends.stochastic import K
 from pyscore.convention import ORIGINAL
 
 RUNS = golden.cases("model_")
-FLOAT32 = {1: 2.0, 2: 4.0, 10: 20.0, 100: 200.0}
-"""Step → bound of any parameter's difference, in steps of ADAM: at worst both go one step, in opposite ways."""
-MEDIAN32 = {1: 0.0, 2: 0.0, 10: 1e-7, 100: 5e-4}
-"""Step → bound of the median difference; measured: 0, 0, 4.5e-8, 1.2e-4 (the worst case, c = 0.1 and p = 16)."""
+STEPS = (1, 2, 10, 100)
 
 
 def recorded(case):
@@ -32,22 +29,15 @@ def recorded(case):
 @pytest.mark.parametrize("case", RUNS)
 def test_losses_and_parameters(case):
     arrays = recorded(case)
-    run = trainer(case, golden.RecordedDraws(arrays))
-    double = golden.model(arrays).dtype == np.float64
-    for step in range(1, 101):
+    run, (exact, spread) = trainer(case, golden.RecordedDraws(arrays)), recorded_run(case, STEPS)
+    for step in range(1, STEPS[-1] + 1):
         run.step()
-        if step not in FLOAT32:
-            continue
-        want = golden.parameters(arrays, f"tr_step{step}_")
-        got = run.model().parameters()
-        differences = np.concatenate([np.abs(got[name] - want[name]).ravel() for name in want])
-        assert differences.max() <= (1e-10 if double else FLOAT32[step] * RATE), f"{case}, step {step}"
-        assert np.median(differences) <= (1e-12 if double else MEDIAN32[step]), f"{case}, step {step}"
-    history = run.history()
-    for column, name in (("loss", "tr_loss"), ("mse", "tr_mse"), ("mmd", "tr_mmd")):
-        difference = np.abs(history[column].to_numpy() - arrays[name])
-        assert difference[0] <= 32 * np.finfo(golden.model(arrays).dtype).eps * 10, name
-        assert difference.max() <= (1e-10 if double else 1e-2), f"{case}: {name}"
+        if step in STEPS:
+            want = golden.parameters(arrays, f"tr_step{step}_")
+            assert_run_close(run.model().parameters(), want, exact[step], f"{case}, step {step}")
+    want = np.column_stack([arrays[name] for name in ("tr_loss", "tr_mse", "tr_mmd")])
+    dtype = golden.model(arrays).dtype
+    assert_close(run.history().to_numpy(), want, K, spread / np.finfo(dtype).eps, dtype, f"{case}: losses")
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.1, 1.0, 10.0])

@@ -33,10 +33,10 @@ def test_every_function_backend_and_dtype():
 
 def test_the_originals_outputs_are_compared():
     table = verification.verify(["numpy"], seeds=1).set_index("function")
-    assert set(CHECKS) | set(NOT_COMPARED) == FUNCTIONS
-    compared = table.loc[list(CHECKS), "golden"]
-    assert (compared < 1e-11).all(), "float64 recordings of the original"
-    assert (table.loc[list(CHECKS), "golden_error"] <= table.loc[list(CHECKS), "golden_bound"]).all()
+    checked = {golden.function_of(recording) for recording in CHECKS}
+    assert checked | set(NOT_COMPARED) == FUNCTIONS
+    compared = table.loc[list(checked)]
+    assert (compared["golden_error"] <= compared["golden_bound"]).all(), "float64 recordings of the original"
     assert table.loc[list(NOT_COMPARED), ["golden", "golden_error"]].isna().all(axis=None)
 
 
@@ -50,14 +50,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("function", CHECKS)
-def test_a_wrong_recording_counts(monkeypatch, function, wrong):
-    recorded, scale = golden.recorded_case(RECORDING, function)
-    numpy = get_backend("numpy")
-    assert golden.compare(numpy, RECORDING, function).error <= K
+@pytest.mark.parametrize("recording", CHECKS)
+def test_a_wrong_recording_counts(monkeypatch, recording, wrong):
+    found, numpy = golden.recorded_case(RECORDING, recording), get_backend("numpy")
+    if found is None:
+        pytest.skip("not in this subset")
+    recorded, scale = found
+    assert golden.compare(numpy, RECORDING, recording).error <= K
     changed = recorded._replace(want=WRONG[wrong](recorded.want))
-    monkeypatch.setattr(golden, "recorded_case", lambda case, name: (changed, scale))
-    assert golden.compare(numpy, RECORDING, function).error > 4 * K
+    monkeypatch.setattr(golden, "recorded_case", lambda *a: (changed, scale))
+    assert golden.compare(numpy, RECORDING, recording).error > 4 * K
 
 
 def test_a_wrong_recording_fails_the_command(monkeypatch, capsys):

@@ -23,7 +23,7 @@ from pyscore.convention import ORIGINAL
 from pyscore.reference.model import SVAE
 
 __all__ = ["CHECKS", "NOT_COMPARED", "Comparison", "Recorded", "cases", "compare", "folders", "load", "model"]
-__all__ += ["parameters", "recorded_case"]
+__all__ += ["function_of", "output", "parameters", "recorded_case"]
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {"q1": "encoder.0", "q2": "encoder.1", "q3": "encoder.2", "mu": "mu", "kappa": "kappa"} | {
@@ -81,9 +81,13 @@ def _vmf(a: Arrays, m: SVAE) -> Recorded:
     return Recorded((a["za"].T[:n], a["zparams_mu"].T[:n], a["zparams_kappa"][0][:n]), a["log_vmf_c_vec"])
 
 
-def _sample(a: Arrays, m: SVAE) -> Recorded:
-    draws = a["samplez_eps"][0], a["samplez_vraw"].T
-    return Recorded((a["zparams_mu"].T, a["zparams_kappa"][0], *draws), a["samplez_z"].T)
+def _sample(draws: str, kappa: float | None = None) -> Check:
+    def check(a: Arrays, m: SVAE) -> Recorded:
+        mu, recorded = a["zparams_mu"].T, a["zparams_kappa"][0]
+        concentrations = recorded if kappa is None else np.full_like(recorded, kappa)
+        return Recorded((mu, concentrations, a[f"{draws}_eps"][0], a[f"{draws}_vraw"].T), a[f"{draws}_z"].T)
+
+    return check
 
 
 def _importance(a: Arrays, m: SVAE) -> Recorded:
@@ -93,26 +97,48 @@ def _importance(a: Arrays, m: SVAE) -> Recorded:
     return Recorded((likelihood, prior, cosine, kappa, m.latent_dim), a["log_px"])
 
 
+def _prior(codes: str, want: str) -> Check:
+    return lambda a, m: Recorded((a[codes].T, a["pseudo_mu"].T, a["pseudo_kappa"][0]), a[want])
+
+
+def _heads(rows: str, prefix: str) -> Check:
+    return lambda a, m: Recorded(
+        (m, (m.pseudo_inputs if rows == "u" else a[rows].T)),
+        np.column_stack([a[f"{prefix}_mu"].T, a[f"{prefix}_kappa"][0]]),
+    )
+
+
 CHECKS: dict[str, Check] = {
     "normalize": lambda a, m: Recorded((a["x"].T,), a["normalizecolumns_x"].T),
     "householder": lambda a, m: Recorded((a["hh_zprime"].T, a["hh_mu"].T), a["hh_out"].T),
-    "sample_vmf": _sample,
+    "householder, at e1": lambda a, m: Recorded((a["hh_zprime"][:, :3].T, a["hh_e1_mu"].T), a["hh_e1_out"].T),
+    "sample_vmf": _sample("samplez"),
+    "sample_vmf, κ = 0.05": _sample("samplez_lowk", 0.05),
+    "sample_vmf, κ = 99.9": _sample("samplez_highk", 99.9),
     "log_likelihood": lambda a, m: Recorded((a["x"].T, a["g_mu"].T), a["log_pxexpectedz"][0]),
-    "log_prior": lambda a, m: Recorded((a["zparams_mu"].T, a["pseudo_mu"].T, a["pseudo_kappa"][0]), a["log_pz"]),
+    "log_likelihood, log_normal": lambda a, m: Recorded((a["x"].T, a["g_mu"].T), a["log_normal_x_g"][0]),
+    "log_likelihood, of zero": lambda a, m: Recorded((a["x"].T, 0 * a["x"].T), a["log_normal_x"][0]),
+    "log_prior": _prior("zparams_mu", "log_pz"),
+    "log_prior, of samples": _prior("za", "log_pz_from_za"),
     "log_vmf": _vmf,
     "vmf_entropy": lambda a, m: Recorded((a["kappa_grid"], m.latent_dim), a["vmfentropy_grid"]),
+    "vmf_entropy, of codes": lambda a, m: Recorded((a["zparams_kappa"][0], m.latent_dim), a["vmfentropy"][0]),
     "vmf_kl": lambda a, m: Recorded((a["zparams_kappa"][0], m.latent_dim), a["kldiv"][0]),
     "log_volume": lambda a, m: Recorded(
         (a["jacobian_decoder"].transpose(2, 0, 1),), a["sum2log_decoder"][: a["jacobian_decoder"].shape[2]], 2.0
     ),
     "log_importance": _importance,
     "imq_kernel_mean": lambda a, m: Recorded((a["za"].T, None, a["imq_c"]), a["k_imq_a"]),
+    "imq_kernel_mean, of b": lambda a, m: Recorded((a["zb"].T, None, a["imq_c"]), a["k_imq_b"]),
+    "imq_kernel_mean, between": lambda a, m: Recorded((a["za"].T, a["zb"].T, a["imq_c"]), a["k_imq_ab"]),
     "mmd_imq": lambda a, m: Recorded((a["za"].T, a["zb"].T, a["imq_c"]), a["mmd_imq_ab"]),
-    "encode": lambda a, m: Recorded((m, a["x"].T), np.column_stack([a["zparams_mu"].T, a["zparams_kappa"][0]])),
+    "mmd_imq, of codes": lambda a, m: Recorded((a["zparams_mu"].T, a["za"].T, a["imq_c"]), a["mmd_imq_mu_a"]),
+    "encode": _heads("x", "zparams"),
+    "encode, pseudo-inputs": _heads("u", "pseudo"),
     "decode": lambda a, m: Recorded((m, a["zparams_mu"].T), a["g_mu"].T),
     "decoder_log_volume": lambda a, m: Recorded((m, a["zparams_mu"].T), a["sum2log_decoder"], 2.0),
 }
-"""Function → what it was given in the original, and what came out; under ORIGINAL."""
+"""Function, and which of its recordings → what it was given in the original, and what came out; under ORIGINAL."""
 
 NOT_COMPARED = {
     "latent_error": "recorded with rows of a dataset only",
@@ -121,6 +147,11 @@ NOT_COMPARED = {
 
 REARRANGED = {"vmf_entropy": original_order.vmf_entropy, "vmf_kl": original_order.vmf_kl}
 """Functions that the original evaluates in an order with more rounding than any backend's."""
+
+
+def function_of(recording: str) -> str:
+    """Name of the function of an entry of `CHECKS`."""
+    return recording.split(",")[0]
 
 
 class Comparison(NamedTuple):
@@ -132,12 +163,12 @@ class Comparison(NamedTuple):
     """Largest absolute difference of finite numbers."""
 
 
-@functools.lru_cache(maxsize=512)
-def recorded_case(case: str, function: str) -> tuple[Recorded, Array] | None:
-    """Return a recording of a function and the scale of a difference to it; None if the case has none."""
-    arrays = load(case)
+@functools.lru_cache(maxsize=1024)
+def recorded_case(case: str, recording: str) -> tuple[Recorded, Array] | None:
+    """Return what was recorded of a function and the scale of a difference to it; None if the case lacks it."""
+    arrays, function = load(case), function_of(recording)
     try:
-        recorded = CHECKS[function](arrays, model(arrays))
+        recorded = CHECKS[recording](arrays, model(arrays))
     except KeyError:  # a subset has not every array
         return None
     spec, dtype = BY_NAME[function], model(arrays).dtype
@@ -146,17 +177,24 @@ def recorded_case(case: str, function: str) -> tuple[Recorded, Array] | None:
     return recorded, recorded.times * spec.scale(recorded.arguments, ORIGINAL, dtype)
 
 
-def compare(backend: Any, case: str, function: str) -> Comparison | None:
+def output(backend: Any, recording: str, recorded: Recorded) -> Array:
+    """Return what a backend gives for a recording's inputs."""
+    return recorded.times * np.asarray(
+        BY_NAME[function_of(recording)](backend, recorded.arguments, ORIGINAL), float
+    )
+
+
+def compare(backend: Any, case: str, recording: str) -> Comparison | None:
     """Compare a backend's function with a recording of its own dtype; None if the case has none.
 
     A NaN or an infinity counts as an error like any other, unless rounding alone decides whether one comes out:
     the original underflows to −inf for far rows (Q26).
     """
-    found = recorded_case(case, function)
+    found = recorded_case(case, recording)
     if found is None:
         return None
     recorded, scale = found
-    got = recorded.times * np.asarray(BY_NAME[function](backend, recorded.arguments, ORIGINAL), np.float64)
+    got = output(backend, recording, recorded)
     errors = error_in_eps(got, recorded.want, scale, backend.dtype)
     finite = np.isfinite(got) & np.isfinite(recorded.want)
     with np.errstate(invalid="ignore"):

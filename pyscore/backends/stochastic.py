@@ -57,17 +57,24 @@ class Noise:
         self._keys = np.random.default_rng(seed)
 
     def uniform(self, a: Array) -> Array:
-        """ξ of one operation: a hash of each entry's first 44 bits of mantissa, uniform in [−1, 1)."""
-        word = np.ascontiguousarray(a, np.float64).view(np.uint64) >> np.uint64(8)
-        word ^= self._keys.integers(2**64, dtype=np.uint64)
-        for multiplier, shift in _MIX:
-            word *= multiplier
-            word ^= word >> shift
-        return ((word >> np.uint64(11)) * 2.0**-52 - 1.0).reshape(np.shape(a))
+        """ξ of one operation: looked up by a hash of each entry's first 44 bits of mantissa, in [−1, 1)."""
+        word = np.array(a, np.float64, order="C").view(np.uint64)
+        word >>= np.uint64(8)
+        word *= self._keys.integers(2**64, dtype=np.uint64) | np.uint64(1)
+        word >>= np.uint64(64 - _BITS)
+        return np.asarray(_UNIFORM[word.view(np.int64)]).reshape(np.shape(a))
 
     def relative(self, a: Array) -> Array:
-        """Each entry a(1 + uξ); plus a subnormal number where the type would underflow."""
-        moved = a * (1 + self.unit * self.uniform(a))
+        """Each entry a(1 + uξ); plus a subnormal number where the type would underflow.
+
+        In float64 that is less than the distance to the next number, taken as often as is right on average.
+        """
+        if self.unit < np.finfo(np.float64).eps:
+            gap = np.spacing(np.abs(a))
+            with np.errstate(invalid="ignore"):
+                moved = a + gap * np.floor(self.unit * a / gap * self.uniform(a) + 0.5 * (1 + self.uniform(a)))
+        else:
+            moved = a * (1 + self.unit * self.uniform(a))
         low = (a != 0) & (np.abs(a) < self.tiny)
         if low.any():
             moved = np.where(low, moved + self.subnormal * self.uniform(a), moved)
@@ -90,11 +97,8 @@ class Noise:
         return a + self.unit * largest * self.uniform(a)
 
 
-_MIX = tuple(
-    (np.uint64(multiplier), np.uint64(shift))
-    for multiplier, shift in ((0xBF58476D1CE4E5B9, 27), (0x94D049BB133111EB, 31), (0xD6E8FEB86659FD93, 32))
-)
-"""Multiplications and shifts that mix a word's bits (Stafford's finaliser of SplitMix64, and one round more)."""
+_BITS = 12
+_UNIFORM = np.random.default_rng(0).uniform(-1, 1, 1 << _BITS)
 
 _noise: ContextVar[Noise | None] = ContextVar("_noise", default=None)
 
@@ -202,7 +206,7 @@ def spread(
     Array of the result's shape, at least u·|result|. Infinite where a run gave NaN or infinity and the result is
     finite, or the other way round: rounding alone decides there.
     """
-    exact = np.asarray(_plain(evaluate(*arguments)), np.float64)
+    exact = np.asarray(_plain(evaluate(*map(_wide, arguments))), np.float64)
     worst = np.zeros(exact.shape)
     for draw in range(draws):
         with rounding(Noise(dtype, [seed, draw])), np.errstate(all="ignore"):

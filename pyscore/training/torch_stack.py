@@ -60,8 +60,7 @@ class Stack:
     def losses(self) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, mean squared error and MMD (models,) of the next step's batches."""
         size, step = self.config.batch_size, len(self._history)
-        p, k = self.values["pseudo_inputs"].shape[1], self.values["mu.weight"].shape[1]
-        rows, components = batch_and_components(self.seeds, STREAMS["train"], step, len(self.x), p, size)
+        rows, components = self._batches(step)
         x = self.x[self._to_device(rows)]
         codes, kappas = self._encode(torch.cat([x, self._choose(components)], dim=1))
         z, mu, kappa = codes[:, :size], codes[:, size:], kappas[:, size:]
@@ -69,15 +68,28 @@ class Stack:
         sound = np.where(
             np.isfinite(concentration), concentration, 1.0
         )  # a NaN would never be accepted, and the sampler of all models would wait
-        epsilon, v = (
-            self._to_device(a).to(x.dtype) for a in vmf_draws(self.seeds, STREAMS["train"], step, sound, k)
-        )
-        flat = tf.sample_vmf(
-            mu.reshape(-1, k), kappa.reshape(-1), epsilon.reshape(-1), v.reshape(-1, k - 1), self.config.convention
-        )
-        mmd = tf.mmd_imq(z, flat.reshape(mu.shape), self.c, self.config.convention)
+        epsilon, v = (self._to_device(a).to(x.dtype) for a in self._accepted(step, sound))
+        mmd = self._mmd(z, self._sample(mu, kappa, epsilon, v))
         mse = ((x - self._dense_chain("decoder", 4, z, last_active=False)) ** 2).mean(dim=(1, 2))
         return mse + self.beta * mmd, mse, mmd
+
+    def _batches(self, step: int) -> tuple[Array, Array]:
+        """Rows and components (models, size) of a step."""
+        p = self.values["pseudo_inputs"].shape[1]
+        return batch_and_components(self.seeds, STREAMS["train"], step, len(self.x), p, self.config.batch_size)
+
+    def _accepted(self, step: int, kappa: Array) -> tuple[Array, Array]:
+        """Accepted draws epsilon (models, size) and v (models, size, k−1) of a step."""
+        return vmf_draws(self.seeds, STREAMS["train"], step, kappa, self.values["mu.weight"].shape[1])
+
+    def _sample(self, mu: Tensor, kappa: Tensor, epsilon: Tensor, v: Tensor) -> Tensor:
+        """Samples (models, size, k) of the prior."""
+        k = mu.shape[-1]
+        draws = mu.reshape(-1, k), kappa.reshape(-1), epsilon.reshape(-1), v.reshape(-1, k - 1)
+        return tf.sample_vmf(*draws, self.config.convention).reshape(mu.shape)
+
+    def _mmd(self, z: Tensor, prior: Tensor) -> Tensor:
+        return tf.mmd_imq(z, prior, self.c, self.config.convention)
 
     def _to_device(self, array: Array) -> Tensor:
         return torch.from_numpy(array).to(self.x.device)

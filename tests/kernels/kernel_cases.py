@@ -1,12 +1,13 @@
-"""Networks, points and Jacobians for the tests of kernels, and the comparison that all of them use."""
+"""Networks, points and Jacobians for the tests of kernels, and what they should give, as functions."""
 
 from itertools import pairwise
 
 import mpmath
 import numpy as np
+from closeness import assert_close, assert_conditioned
 
 from pyscore import reference
-from pyscore.backends.tolerance import record
+from pyscore.convention import ORIGINAL
 from pyscore.reference import network
 from pyscore.reference.network import Dense
 
@@ -16,20 +17,9 @@ ACTIVATIONS = tuple(network.ACTIVATIONS)
 
 
 def assert_close_eps(computed, expected, *, k, scale, eps):
-    """|computed − expected| ≤ k·eps·scale, with NaN and infinities in the same places."""
-    computed, expected = np.asarray(computed, np.float64), np.asarray(expected, np.float64)
-    assert computed.shape == expected.shape, f"shape {computed.shape}, expected {expected.shape}"
-    for name, of in (("NaN", np.isnan), ("+inf", np.isposinf), ("-inf", np.isneginf)):
-        assert np.array_equal(of(computed), of(expected)), f"{name} in other places than expected"
-    finite = np.isfinite(expected)
-    error = np.abs(computed - expected)[finite] / (eps * np.broadcast_to(scale, expected.shape)[finite])
-    if error.size:
-        worst = int(np.argmax(error))
-        record("", float(error[worst]), k)
-        assert error[worst] <= k, (
-            f"error of {error[worst]:.3g} eps·scale at entry {worst} of the finite ones, {k} allowed: "
-            f"computed {computed[finite][worst]!r}, expected {expected[finite][worst]!r}"
-        )
+    """`assert_close` with a scale that a test of the CUDA kernels derives from its inputs."""
+    dtype = np.float32 if eps == np.finfo(np.float32).eps else np.float64
+    assert_close(computed, expected, k, scale, dtype)
 
 
 def layers(sizes, dtype, seed=0):
@@ -89,6 +79,46 @@ def exact_kernel_mean(x, y, c, digits=40):
                 total += width / (width + distance)
                 pairs += 1
         return float(total / pairs)
+
+
+def decoder(net, activation, tangent):
+    """z ↦ decoded rows and log-volume in the last column, in float64."""
+
+    def evaluate(z):
+        decoded, jacobian = network.mlp_jacobian(z, net, activation)
+        if tangent:
+            jacobian = jacobian @ reference.tangent_frame(z)
+        return np.column_stack([decoded, reference.log_volume(jacobian, warn=False)])
+
+    return evaluate
+
+
+def encoder(net, activation, convention):
+    """x ↦ mu and the log-volume of TᵀJ in the last column, in float64."""
+
+    def evaluate(x):
+        mu, jacobian = network.encoder_jacobian(x, net[:-1], net[-1], activation, convention=convention)
+        jacobian = np.swapaxes(reference.tangent_frame(mu), 1, 2) @ jacobian
+        return np.column_stack([mu, reference.log_volume(jacobian, warn=False)])
+
+    return evaluate
+
+
+def assert_decoder(kernels, net, activation, z, tangent, **options):
+    """The kernel's decoded rows and volumes are the reference's; returns the result."""
+    result = kernels.decoder_log_volume(net, activation, z, tangent, **options)
+    assert result.decoded.dtype == z.dtype
+    got = np.column_stack([result.decoded, result.volume])
+    assert_conditioned(got, None, decoder(net, activation, tangent), (z,), z.dtype)
+    return result
+
+
+def assert_encoder(kernels, net, activation, x, convention, **options):
+    with reference.precision(x.dtype):
+        norm_eps = reference.machine_eps() if convention is ORIGINAL else 0.0
+        result = kernels.encoder_log_volume(net, activation, x, norm_eps=norm_eps, **options)
+        got = np.column_stack([result.mu, result.volume])
+        assert_conditioned(got, None, encoder(net, activation, convention), (x,), x.dtype)
 
 
 def decoder_case(k, d, h, dtype, activation, z, tangent):

@@ -3,15 +3,17 @@
 import numba
 import numpy as np
 import pytest
+from closeness import assert_close, assert_conditioned
 from scipy import special
 
 from kernels import kernel_cases as cases
 from pyscore import reference
+from pyscore.backends.contract import DRAWS
+from pyscore.backends.stochastic import K, scale_of
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import ShapeError
 from pyscore.kernels import cpu
 from pyscore.reference import network, sampling
-from pyscore.reference.network import Dense
 
 D, H, S = 9, 16, 20
 STREAM = sampling.STREAMS["importance"]
@@ -30,21 +32,26 @@ def problem(dtype, k, n=41, p=5):
     return net, x, mu, kappa, (mu_u, kappa_u, reference.log_vmf_normaliser(kappa_u, k))
 
 
-def by_reference(net, x, mu, kappa, prior, draws, convention, sigma2):
-    """Sum over draws of the weights, and of the prior, in logarithms; with the size of their largest exponent."""
-    n, s = len(x), len(draws.epsilon) // len(x)
-    layers = [Dense(w.astype(np.float64), b.astype(np.float64)) for w, b in net]
-    centre = np.repeat(mu.astype(np.float64), s, axis=0)
-    z = reference.sample_vmf(centre, np.repeat(kappa, s), *draws, convention=convention)
-    x_hat, wide = network.mlp(z, layers, "swish"), np.repeat(x.astype(np.float64), s, axis=0)
-    likelihood = reference.log_likelihood(wide, x_hat, sigma2, convention=convention).reshape(n, s)
-    prior = reference.log_prior(z, *prior[:2], convention=convention).reshape(n, s)
-    q = kappa[:, None] * np.sum(z * centre, axis=1).reshape(n, s)
-    outer = convention.importance == "outer_sum"
-    size = np.sum((np.abs(wide) + np.abs(x_hat) + 1) ** 2 / sigma2, axis=1).reshape(n, s).max(axis=1)
-    size = size + np.abs(likelihood).max(axis=1) + kappa + np.abs(prior).max(axis=1) + 40
-    total = likelihood - q if outer else likelihood + prior - q
-    return special.logsumexp(total, axis=1), special.logsumexp(prior, axis=1), size
+def by_reference(net, convention, sigma2):
+    """Arguments ↦ sums over draws of the weights, and of the prior, in logarithms (two columns)."""
+
+    def evaluate(x, mu, kappa, mu_u, kappa_u, epsilon, v):
+        n, s = len(x), len(epsilon) // len(x)
+        centre = np.repeat(mu, s, axis=0)
+        z = reference.sample_vmf(centre, np.repeat(kappa, s), epsilon, v, convention=convention)
+        x_hat = network.mlp(z, net, "swish")
+        likelihood = reference.log_likelihood(np.repeat(x, s, axis=0), x_hat, sigma2, convention=convention)
+        prior = reference.log_prior(z, mu_u, kappa_u, convention=convention)
+        q = np.repeat(kappa, s) * np.sum(z * centre, axis=1)
+        total = likelihood - q if convention.importance == "outer_sum" else likelihood + prior - q
+        return np.column_stack([log_sum_exp(a.reshape(n, s)) for a in (total, prior)])
+
+    return evaluate
+
+
+def log_sum_exp(a):
+    largest = np.max(a, axis=1)
+    return largest + np.log(np.sum(np.exp(a - largest[:, None]), axis=1))
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
@@ -62,14 +69,18 @@ def test_sums_over_the_seeded_draws(dtype, convention, k):
     options["log_two_pi"] = float(np.float32(D) * reference.LOG_TWO_PI_F32) if machine else None
     found = cpu.importance(net, "swish", x, mu, kappa, prior, (keys, 7, STREAM, S), **options)
     draws = sampling.importance_draws(keys, kappa, k, S, 7)
-    weight, density, size = by_reference(net, x, mu, kappa, prior, draws, convention, 0.3)
-    eps = np.finfo(dtype).eps
-    cases.assert_close_eps(found.weight, weight, k=8, scale=size, eps=eps)
+    evaluate, arguments = by_reference(net, convention, 0.3), (x, mu, kappa, *prior[:2], *draws)
+    want, scale = evaluate(*map(wide, arguments)), scale_of(evaluate, arguments, dtype, draws=DRAWS)
+    assert_close(found.weight, want[:, 0], K, scale[:, 0], dtype)
     if machine:
-        cases.assert_close_eps(found.prior, density, k=8, scale=size, eps=eps)
+        assert_close(found.prior, want[:, 1], K, scale[:, 1], dtype)
     assert found.unaccepted == 0
     injected = cpu.importance(net, "swish", x, mu, kappa, prior, draws, **options)
-    cases.assert_close_eps(injected.weight, found.weight, k=8, scale=size, eps=eps)
+    assert_close(injected.weight, want[:, 0], K, scale[:, 0], dtype)
+
+
+def wide(a):
+    return np.asarray(a, np.float64)
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
@@ -140,9 +151,11 @@ def test_a_planted_fault_is_seen(fault):
     }[fault]
     found = cpu.importance(net, "swish", x, mu, kappa, prior, wrong, sigma2=0.3)
     draws = sampling.importance_draws(keys, kappa, 4, S, 7)
-    weight, _, size = by_reference(net, x, mu, kappa, prior, draws, EXACT, 0.3)
-    with pytest.raises(AssertionError, match="error of"):
-        cases.assert_close_eps(found.weight, weight, k=8, scale=size, eps=np.finfo(np.float64).eps)
+    evaluate = by_reference(net, EXACT, 0.3)
+    with pytest.raises(AssertionError, match="eps·scale"):
+        assert_conditioned(
+            found.weight, None, lambda *a: evaluate(*a)[:, 0], (x, mu, kappa, *prior[:2], *draws), draws=4
+        )
 
 
 def test_errors_say_what_to_do():

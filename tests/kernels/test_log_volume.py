@@ -1,17 +1,19 @@
 """log_volume, decoder_log_volume, encoder_log_volume on the CPU against the float64 reference and mpmath."""
 
+import functools
+
 import numba
 import numpy as np
 import pytest
 import scipy.linalg
+from closeness import assert_close, assert_conditioned
 
 from kernels import kernel_cases as cases
+from pyscore import reference
+from pyscore.backends.stochastic import K, scale_of
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels import cpu
-from pyscore.kernels.cpu.decoder_log_volume import TOLERANCE as DECODER
-from pyscore.kernels.cpu.encoder_log_volume import TOLERANCE as ENCODER
-from pyscore.kernels.cpu.log_volume import TOLERANCE
 from pyscore.reference import network
 
 # ── accuracy ──
@@ -25,53 +27,33 @@ from pyscore.reference import network
 def test_log_volume_against_mpmath(dtype, cond, d, k):
     jacobian = cases.jacobians(20, d, k, cond, dtype)
     exact = [cases.exact_log_volume(j) for j in jacobian]
-    true_cond = np.linalg.cond(jacobian.astype(np.float64)) if dtype == np.float32 else cond
-    scale = true_cond * min(d, k)
-    cases.assert_close_eps(
-        cpu.log_volume(jacobian).volume, exact, k=TOLERANCE, scale=scale, eps=np.finfo(dtype).eps
-    )
+    evaluate = functools.partial(reference.log_volume, warn=False)
+    assert_conditioned(cpu.log_volume(jacobian).volume, exact, evaluate, (jacobian,), dtype)
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("activation", cases.ACTIVATIONS)
 @pytest.mark.parametrize("tangent", [True, False])
 def test_decoder_activations(dtype, activation, tangent):
-    z = cases.sphere(37, 4, dtype)
-    net, decoded, volume, cond = cases.decoder_case(4, 11, 19, dtype, activation, z, tangent)
-    result = cpu.decoder_log_volume(net, activation, z, tangent)
-    eps = np.finfo(dtype).eps
-    cases.assert_close_eps(result.decoded, decoded, k=32, scale=1 + np.abs(decoded).max(), eps=eps)
-    good = cond < 0.01 / eps
-    assert good.sum() > 25
-    cases.assert_close_eps(result.volume[good], volume[good], k=DECODER, scale=4 * cond[good], eps=eps)
+    cases.assert_decoder(
+        cpu, cases.layers((4, 19, 19, 19, 11), dtype), activation, cases.sphere(37, 4, dtype), tangent
+    )
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("n", cases.ROWS)
 @pytest.mark.parametrize(("k", "d", "h"), [(2, 7, 8), (3, 2, 5), (9, 30, 64)])
 def test_decoder_shapes(dtype, n, k, d, h):
-    z = cases.sphere(n, k, dtype)
-    net, decoded, volume, cond = cases.decoder_case(k, d, h, dtype, "swish", z, True)
-    result = cpu.decoder_log_volume(net, "swish", z)
-    eps = np.finfo(dtype).eps
-    assert result.decoded.dtype == dtype
-    cases.assert_close_eps(result.decoded, decoded, k=32, scale=1 + np.abs(decoded).max(initial=0), eps=eps)
-    cases.assert_close_eps(result.volume, volume, k=DECODER, scale=min(k, d) * cond, eps=eps)
+    cases.assert_decoder(cpu, cases.layers((k, h, h, h, d), dtype), "swish", cases.sphere(n, k, dtype), True)
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("n", cases.ROWS)
 @pytest.mark.parametrize("convention", [EXACT, ORIGINAL], ids=["exact", "original"])
 def test_encoder(dtype, n, convention):
-    x = cases.rows(n, 12, dtype)
-    net, mu, volume, cond = cases.encoder_case(12, 4, 24, dtype, "swish", x, EXACT)
-    eps = np.finfo(dtype).eps
-    norm_eps = float(eps) if convention is ORIGINAL else 0.0
-    result = cpu.encoder_log_volume(net, "swish", x, norm_eps=norm_eps)
-    heads = cpu.mlp(net, "swish", x).astype(np.float64)
-    small = 1 / np.minimum(1, np.linalg.norm(heads, axis=1))  # the head may cancel, and eps shifts its norm
-    cases.assert_close_eps(result.mu, mu, k=32, scale=small[:, None] ** 2, eps=eps)
-    cases.assert_close_eps(result.volume, volume, k=ENCODER, scale=4 * cond * small**2, eps=eps)
+    cases.assert_encoder(
+        cpu, cases.layers((12, 24, 24, 24, 4), dtype), "swish", cases.rows(n, 12, dtype), convention
+    )
 
 
 def test_encoder_ambient_is_tangent_plus_noise():
@@ -91,20 +73,20 @@ def test_tangent_identity():
     gram = np.swapaxes(jacobian, 1, 2) @ jacobian
     correction = np.einsum("ni,ni->n", z, np.linalg.solve(gram, z[..., None])[..., 0])
     ambient, tangent = (cpu.decoder_log_volume(net, "tanh", z, flag).volume for flag in (False, True))
-    cases.assert_close_eps(
-        2 * tangent, 2 * ambient + np.log(correction), k=1e4, scale=1, eps=np.finfo(np.float64).eps
-    )
+    evaluate = cases.decoder(net, "tanh", False)  # whose volume is as good as the sum on the right
+    scale = scale_of(evaluate, (z,), np.float64)[:, -1] + np.linalg.cond(gram)
+    assert_close(2 * tangent, 2 * ambient + np.log(correction), K, scale)
 
 
 @pytest.mark.parametrize("z", [[1.0, 0, 0], [-1.0, 0, 0], [0, 1.0, 0], [1.0, 1e-9, 0], [-1.0, 0, 1e-200]])
 def test_poles_of_the_reflection(z):
     """Against a null space by SVD: the reflection e1 → z of the reference loses eps/|z − e1| near e1."""
     z = np.array([z])
-    net = cases.layers((3, 8, 8, 8, 6), np.float64)
-    jacobian = network.mlp_jacobian(z, net, "swish")[1] @ scipy.linalg.null_space(z)
-    volume, cond = cases.volume_and_condition(jacobian)
+    net, frame = cases.layers((3, 8, 8, 8, 6), np.float64), scipy.linalg.null_space(z)
     result = cpu.decoder_log_volume(net, "swish", z)
-    cases.assert_close_eps(result.volume, volume, k=DECODER, scale=3 * cond, eps=np.finfo(np.float64).eps)
+    assert_conditioned(
+        result.volume, None, lambda z: reference.log_volume(network.mlp_jacobian(z, net, "swish")[1] @ frame), (z,)
+    )
 
 
 # ── bits ──
@@ -199,9 +181,7 @@ def test_decoder_zero_pivot_and_nan():
 
 def test_more_latents_than_features_is_the_smaller_side():
     z = cases.sphere(5, 6, np.float64)
-    net, _, volume, cond = cases.decoder_case(6, 3, 8, np.float64, "tanh", z, False)
-    result = cpu.decoder_log_volume(net, "tanh", z, False)
-    cases.assert_close_eps(result.volume, volume, k=DECODER, scale=3 * cond, eps=np.finfo(np.float64).eps)
+    cases.assert_decoder(cpu, cases.layers((6, 8, 8, 8, 3), np.float64), "tanh", z, False)
 
 
 def test_errors_say_what_to_do():
@@ -224,10 +204,8 @@ def test_errors_say_what_to_do():
 
 
 def test_a_perturbed_kernel_fails():
-    z = cases.sphere(33, 4, np.float64)
-    net, _, volume, cond = cases.decoder_case(4, 11, 19, np.float64, "swish", z, True)
-    good = cpu.decoder_log_volume(net, "swish", z).volume
-    bound = {"k": DECODER, "scale": 4 * cond, "eps": np.finfo(np.float64).eps}
+    z, net = cases.sphere(33, 4, np.float64), cases.layers((4, 19, 19, 19, 11), np.float64)
+    good = cases.assert_decoder(cpu, net, "swish", z, True).volume
     net_off = [layer._replace(weight=layer.weight * (1 + 1e-6)) for layer in net]
     wrong = {
         "scaled by 1 + 1e-6": good * (1 + 1e-6),
@@ -236,8 +214,8 @@ def test_a_perturbed_kernel_fails():
         "another activation": cpu.decoder_log_volume(net, "gelu", z).volume,
         "rows shifted": np.roll(good, 1),
     }
-    cases.assert_close_eps(good, volume, **bound)
     for what, values in wrong.items():
-        with pytest.raises(AssertionError, match="error of"):
-            cases.assert_close_eps(values, volume, **bound)
-        assert what
+        with pytest.raises(AssertionError, match="eps·scale"):
+            assert_conditioned(
+                values, None, lambda z: cases.decoder(net, "swish", True)(z)[:, -1], (z,), what=what
+            )

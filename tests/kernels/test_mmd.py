@@ -1,29 +1,23 @@
 """Kernel means, MMD and its gradient on the CPU against the float64 reference and mpmath."""
 
+import functools
 import tracemalloc
 
 import numba
 import numpy as np
 import pytest
-import torch
+from closeness import assert_close, assert_conditioned
+from replay import dense_mmd, torch_spread
 
 from kernels import kernel_cases as cases
 from pyscore import reference
+from pyscore.backends.stochastic import K
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.errors import InvalidInput, ShapeError
 from pyscore.kernels import cpu
-from pyscore.kernels.cpu.mmd import TOLERANCE
-from pyscore.kernels.cpu.mmd_gradient import TOLERANCE as GRADIENT
 
 WIDTHS = np.array([0.001, 0.01, 0.1, 1.0])
 CONVENTIONS = pytest.mark.parametrize("convention", [EXACT, ORIGINAL], ids=["exact", "original"])
-
-
-def scale_of(x, y, c, convention):
-    """k̄xx + k̄yy + 2k̄xy: what the terms of the MMD amount to."""
-    x, y = x.astype(np.float64), y.astype(np.float64)
-    within = sum(reference.imq_kernel_mean(p, None, c, convention=convention) for p in (x, y))
-    return within + 2 * reference.imq_kernel_mean(x, y, c)
 
 
 @pytest.mark.parametrize("spread", [1.0, 0.01])
@@ -31,22 +25,31 @@ def scale_of(x, y, c, convention):
 @CONVENTIONS
 def test_mmd_float32(n, m, k, spread, convention):
     x, y = cases.sphere(n, k, np.float32, 1, spread), cases.sphere(m, k, np.float32, 2, spread)
-    expected = reference.mmd_imq(x.astype(np.float64), y.astype(np.float64), WIDTHS, convention=convention)
-    scale = scale_of(x, y, WIDTHS, convention)
-    computed = cpu.mmd_imq(x, y, WIDTHS, diagonal=convention.mmd_diagonal)
-    cases.assert_close_eps(computed, expected, k=TOLERANCE, scale=scale, eps=np.finfo(np.float32).eps)
+    evaluate = functools.partial(reference.mmd_imq, c=WIDTHS, convention=convention)
+    assert_conditioned(
+        cpu.mmd_imq(x, y, WIDTHS, diagonal=convention.mmd_diagonal), None, evaluate, (x, y), np.float32
+    )
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("c", [1e-10, 1e-3, 1.0])
 def test_kernel_means_against_mpmath(dtype, c):
-    """The distance is |x−y|² plus what the norms lack, so that even c = 1e-10 keeps its digits."""
+    """The distance is |x−y|² plus what the norms lack, so that even c = 1e-10 keeps its digits.
+
+    The reference's 1 − x·y does not: the bound is that of moved points, whose distances keep their digits, too.
+    """
     x, y = cases.sphere(9, 3, dtype, 1, 1e-3), cases.sphere(7, 3, dtype, 2, 1e-3)
-    eps = np.finfo(dtype).eps
-    for other in (None, y):
-        exact = cases.exact_kernel_mean(x, other, c)
-        # a distance below eps² cannot be told from 0 in this dtype: that is eps²/c of a kernel
-        cases.assert_close_eps(cpu.kernel_mean(x, other, c), exact, k=TOLERANCE, scale=exact + eps / c, eps=eps)
+
+    def kernel_mean(x, y=None):
+        other = x if y is None else y
+        chord = np.sum((x[:, None] - other) ** 2, axis=2) + (1 - np.sum(x * x, axis=1))[:, None]
+        kernel = c / (c + np.maximum(0, 0.5 * (chord + 1 - np.sum(other * other, axis=1))))
+        return kernel.mean() if y is not None else kernel[~np.eye(len(x), dtype=bool)].mean()
+
+    for rows in ((x,), (x, y)):
+        exact = cases.exact_kernel_mean(x, y if len(rows) == 2 else None, c)
+        other = y if len(rows) == 2 else None
+        assert_conditioned(cpu.kernel_mean(x, other, c), exact, kernel_mean, rows, dtype)
 
 
 @pytest.mark.parametrize("kernel", ["imq", "gaussian", "rq"])
@@ -55,14 +58,12 @@ def test_kernel_means_against_mpmath(dtype, c):
 def test_kernels_of_ipmeasures(kernel, distance, dtype):
     x, y = cases.sphere(40, 4, dtype, 1), cases.sphere(35, 4, dtype, 2)
     options = {"kernel": kernel, "distance": distance}
-    x64, y64 = x.astype(np.float64), y.astype(np.float64)
-    expected = [reference.kernel_mean(x64, y64, width=c, **options) for c in WIDTHS]
-    computed = cpu.kernel_mean(x, y, WIDTHS, **options)
-    cases.assert_close_eps(computed, expected, k=TOLERANCE, scale=1, eps=np.finfo(dtype).eps)
-    expected = [reference.mmd(x64, y64, width=c, **options) for c in WIDTHS]
-    cases.assert_close_eps(
-        cpu.mmd(x, y, WIDTHS, **options), expected, k=TOLERANCE, scale=4, eps=np.finfo(dtype).eps
-    )
+    for name in ("kernel_mean", "mmd"):
+
+        def evaluate(x, y, name=name):
+            return np.array([getattr(reference, name)(x, y, width=c, **options) for c in WIDTHS])
+
+        assert_conditioned(getattr(cpu, name)(x, y, WIDTHS, **options), None, evaluate, (x, y), dtype, what=name)
 
 
 def test_many_widths_are_single_widths_bit_for_bit():
@@ -95,16 +96,6 @@ def test_layouts():
         assert cpu.mmd_imq(array, y) == expected, name
 
 
-def dense_mmd(x, y, c, diagonal):
-    """torch's formula with its n×m matrices, differentiable."""
-
-    def within(a):
-        k = c / (c + (1 - a @ a.T).clamp(min=0))
-        return (k.sum() - (k.diagonal().sum() if diagonal == "removed" else 0)) / (len(a) * (len(a) - 1))
-
-    return within(x) + within(y) - 2 * (c / (c + (1 - x @ y.T).clamp(min=0))).mean()
-
-
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("diagonal", ["removed", "kept"])
 @pytest.mark.parametrize("c", [0.01, 1.0])
@@ -113,15 +104,10 @@ def test_gradient_against_autograd(dtype, diagonal, c, n, m):
     # norms below 1, so that no distance is at the kink of max(0, ·), where rounding alone decides
     x, y = 0.99 * cases.sphere(n, 3, np.float64, 1), 0.99 * cases.sphere(m, 3, np.float64, 2)
     x, y = x.astype(dtype), y.astype(dtype)
-    tx, ty = (torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in (x, y))
-    value = dense_mmd(tx, ty, c, diagonal)
-    value.backward()
-    result = cpu.mmd_gradient(x, y, c, diagonal=diagonal)
-    eps = np.finfo(dtype).eps
-    cases.assert_close_eps(result.value, value.item(), k=TOLERANCE, scale=4, eps=eps)
-    slope = 2 / c / min(n, m)
-    cases.assert_close_eps(result.x, tx.grad.numpy(), k=GRADIENT, scale=slope, eps=eps)
-    cases.assert_close_eps(result.y, ty.grad.numpy(), k=GRADIENT, scale=slope, eps=eps)
+    evaluate = functools.partial(dense_mmd, x, y, c, diagonal)
+    scales = torch_spread(evaluate, dtype)
+    for part, want, scale in zip(cpu.mmd_gradient(x, y, c, diagonal=diagonal), evaluate(), scales, strict=True):
+        assert_close(part, want.numpy(), K, scale, dtype)
 
 
 def test_memory_is_flat():
@@ -164,14 +150,13 @@ def test_errors_say_what_to_do():
 @pytest.mark.parametrize("wrong", ["scaled", "diagonal", "width", "one row less"])
 def test_a_perturbed_kernel_fails(wrong):
     x, y = cases.sphere(33, 3, np.float32, 1), cases.sphere(57, 3, np.float32, 2)
-    expected = reference.mmd_imq(x.astype(np.float64), y.astype(np.float64), 0.1)
-    good = cpu.mmd_imq(x, y, 0.1)
-    scale = scale_of(x, y, 0.1, EXACT)
+    good, evaluate = cpu.mmd_imq(x, y, 0.1), functools.partial(reference.mmd_imq, c=0.1)
+    assert_conditioned(good, None, evaluate, (x, y), np.float32)
     computed = {
-        "scaled": good + 1e-6 * scale,
+        "scaled": good + 5e-6,
         "diagonal": cpu.mmd_imq(x, y, 0.1, diagonal="kept"),
         "width": cpu.mmd_imq(x, y, 0.101),
         "one row less": cpu.mmd_imq(x[1:], y, 0.1),
     }[wrong]
-    with pytest.raises(AssertionError, match="error of"):
-        cases.assert_close_eps(computed, expected, k=TOLERANCE, scale=scale, eps=np.finfo(np.float32).eps)
+    with pytest.raises(AssertionError, match="eps·scale"):
+        assert_conditioned(computed, None, evaluate, (x, y), np.float32)
