@@ -187,6 +187,18 @@ def test_an_index_without_a_name_is_left_out_with_a_note(model, write, tmp_path)
         assert pq.read_table(tmp_path / "o.parquet") == pq.read_table(tmp_path / "plain.parquet")
 
 
+@pytest.mark.parametrize(
+    "notes",
+    [b"\xa9", b"{", b"[" * 100_000, b"[1]", b"7", b'{"index_columns": 7}', b'{"index_columns": [7, null]}'],
+)
+def test_damaged_notes_of_pandas_are_no_index(tmp_path, notes):
+    table = pa.table(dict(zip(NAMES, ROWS.T, strict=True))).replace_schema_metadata({b"pandas": notes})
+    pq.write_table(table, tmp_path / "t.parquet")
+    feather.write_feather(table, tmp_path / "t.arrow", compression="uncompressed")
+    for name in ("t.parquet", "t.arrow"):
+        assert read_rows(tmp_path / name).columns == NAMES
+
+
 def test_a_table_that_pandas_wrote_and_read_again_has_several_indices(write):
     frame = pd.DataFrame(ROWS, columns=NAMES)
     frame.insert(0, "Unnamed: 0", np.arange(len(ROWS)))

@@ -348,8 +348,12 @@ def _schema(path: str, kind: Kind) -> tuple[pa.Schema, int | None]:
 
 def _pandas_index(schema: pa.Schema) -> list[str]:
     """Columns in which pandas stored the index of the rows."""
-    found = (schema.pandas_metadata or {}).get("index_columns", [])
-    return [name for name in found if isinstance(name, str)]
+    try:
+        metadata = schema.pandas_metadata or {}
+    except (ValueError, RecursionError):  # damaged, or another program's
+        return []
+    found = metadata.get("index_columns") if isinstance(metadata, dict) else None
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
 def _no_number(file: InputFile, name: str, kind: pa.DataType) -> InvalidInput:
