@@ -30,7 +30,10 @@ def assert_close(got, want, k, scale=1.0, dtype=np.float64, what=""):
 
 
 def planted(got, want, k, scale, dtype):
-    """`got` with an error of PLANTED times the allowed one at the place with the loosest finite bound."""
+    """`got` with an error of PLANTED times the allowed one at the place with the loosest finite bound.
+
+    Where nothing finite is wanted anywhere, the error is a number in the place of the first NaN or infinity.
+    """
     wrong = np.array(got, np.float64)
     allowed = np.broadcast_to(k * np.finfo(dtype).eps * np.asarray(scale, np.float64), wrong.shape)
     usable = np.where(np.isfinite(allowed) & np.isfinite(wrong) & np.isfinite(want), allowed, -1.0)
@@ -38,6 +41,8 @@ def planted(got, want, k, scale, dtype):
     step = PLANTED * usable[place]
     if usable[place] >= 0:  # no less than what float64 can hold beside the number
         wrong[place] += max(step, float(np.spacing(abs(wrong[place]))))
+    elif not np.isfinite(want).any():
+        wrong.flat[0] = 0.0
     return wrong
 
 
