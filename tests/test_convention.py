@@ -354,7 +354,7 @@ def test_invalid_values(field, value):
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf, -np.inf, "2", None, True, 1j, [1.0], 10**400])
 def test_invalid_weights(value):
     with pytest.raises(
-        InvalidInput, match=r"^`volume_weight` must be a finite number of at least 0; got .* 1 is the"
+        InvalidInput, match=r"^`volume_weight` must be a finite number of at least 0; got .* Use 1 \(the"
     ):
         Convention(volume_weight=value)
 

@@ -74,6 +74,8 @@ def test_blocks_run(page, tmp_path, monkeypatch):
 
 def run_line(line):
     words = shlex.split(line, comments=True)
+    while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+        words = words[1:]  # a variable of the environment
     match words:
         case []:
             pass
@@ -86,7 +88,9 @@ def run_line(line):
         case ["make", *targets]:
             makefile = (ROOT / "Makefile").read_text()
             assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets), line
-        case ["python", script, *_]:
+        case ["python", "-m", module, *_]:
+            assert importlib.util.find_spec(module) is not None, line
+        case ["python" | "sh", script, *_]:
             assert (ROOT / script).is_file(), line
         case ["pip", "install", *_]:
             assert words[2].startswith("pyscore-anomaly"), line

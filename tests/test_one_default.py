@@ -30,7 +30,8 @@ def place(tmp_path_factory):
     frame = pd.DataFrame(rng.normal(size=(40, 5)), columns=list("abcde"))
     frame.assign(y=[0, 1] * 20).to_parquet(folder / "t.parquet")
     detector = SVAEDetector(steps=3, hidden_dim=8, batch_size=16).fit(frame)
-    detector.save(folder / "m.safetensors")
+    detector.save(folder / "detector.safetensors")
+    detector.model_.save(folder / "m.safetensors")
     return folder, frame, detector
 
 
@@ -52,13 +53,16 @@ def doors(place, capsys):
         "detector": detector.score_samples(frame),
         "detector.explain": one(detector.explain(frame)),
         "detector.transform": detector.transform(frame).sum(axis=1),
-        "load_model": pyscore.load_model(model).score_samples(frame),
+        "load_model": pyscore.load_model(folder / "detector.safetensors").score_samples(frame),
     }
     score_files(fitted, table, folder / "s.parquet")
     found["score_files"] = pd.read_parquet(folder / "s.parquet")[NAME].to_numpy()
     status, out, err = run(capsys, "score", model, table, "--json")
     assert status == 0, err
     found["pyscore score"] = np.array([row[NAME] for row in json.loads(out)["rows"]])
+    status, out, err = run(capsys, "score", folder / "detector.safetensors", table, "--json")
+    assert status == 0, err
+    found["pyscore score of a detector"] = -np.array([row["score"] for row in json.loads(out)["rows"]])
     status, out, err = run(capsys, "explain", model, table, "--row", 3, "--json")
     assert status == 0, err
     found["pyscore explain"] = np.array([json.loads(out)["terms"]["score"]])
