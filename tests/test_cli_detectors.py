@@ -76,6 +76,12 @@ def test_score_writes_score_p_value_and_label(model, table, folder, capsys):
     assert status == 0
     flagged = [row["anomaly"] for row in json.loads(out)["rows"]]
     np.testing.assert_array_equal(np.array(flagged, bool), detector.select(x, fdr=0.6))
+    status, _, err = run(capsys, "score", model, table, "--fdr", 1e-6, "--json")
+    assert status == 0
+    held = len(detector.calibration_scores_)
+    assert f"no row is selected at a false discovery rate of 1e-06. {held} rows were held back" in " ".join(
+        err.split()
+    )
     assert 0 < sum(flagged) < 300
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from matplotlib import colors
 
-from pyscore import SVAEDetector
+from pyscore import ExpertEnsemble, SVAEDetector
 from pyscore.cli.app import main
 from pyscore.convention import EXACT, ORIGINAL
 from pyscore.data.preprocessing import Standardiser
@@ -169,6 +169,18 @@ def test_figure_of_an_infinite_term_and_of_zero_residuals(detector, frame, tmp_p
     assert np.isfinite(widths(figure.axes[1])).all()
     save_figure(figure, tmp_path / "f.svg")
     assert "−inf" in (tmp_path / "f.svg").read_text()
+
+
+def test_figure_of_a_detector_shows_its_members_beside_the_threshold(frame):
+    ensemble = ExpertEnsemble().fit(frame)
+    lines = explained(ensemble.explain(frame), "p3")
+    figure = plot_explanation(lines, threshold=ensemble.threshold_)
+    members = lines[["neighbours", "covariance"]].iloc[0]
+    np.testing.assert_allclose(widths(figure.axes[1]), [*members, members.mean()])
+    score = ensemble.decision_function(frame)[list(frame.index).index("p3")]
+    assert members.mean() == pytest.approx(score)
+    assert figure.get_suptitle() == f"Row p3: anomaly score {score:.2f}, threshold {ensemble.threshold_:.2f}"
+    assert "log" not in figure.axes[0].get_xlabel()
 
 
 def test_figure_of_more_than_one_row_is_refused(detector, frame):

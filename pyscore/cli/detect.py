@@ -149,7 +149,14 @@ def _cutoff(
                 progress(rows, None)
                 yield block.table["p_value"].to_numpy()
 
-        return selection_cutoff(values(), fdr)
+        cutoff = selection_cutoff(values(), fdr)
+    if cutoff == 0.0:
+        held = len(scorer.detector.calibration_scores_)
+        print_note(
+            f"no row is selected at a false discovery rate of {fdr:g}. {held} rows were held back for p-values, "
+            f"so that none is below {1 / (held + 1):.2g}: fit on more rows, or ask for a higher rate."
+        )
+    return cutoff
 
 
 def _reasons(detector: StandardisedDetector | SVAEDetector, rows: pd.DataFrame) -> list[str]:

@@ -83,11 +83,13 @@ def explain(
         emit({"written": str(output)}, json=False)
 
 
-def _write(output: Path | None, lines: pd.DataFrame, typical: dict[str, float] | None) -> None:
+def _write(
+    output: Path | None, lines: pd.DataFrame, typical: dict[str, float] | None, threshold: float | None = None
+) -> None:
     if output is None:
         return
     if output.suffix.lower().lstrip(".") in FIGURES:
-        save_figure(plot_explanation(lines, typical=typical), output)
+        save_figure(plot_explanation(lines, typical=typical, threshold=threshold), output)
     else:
         write_table(output, lines)
 
@@ -106,7 +108,7 @@ def _explain_detector(
     frame = read_row(tables, columns, row, missing=detector.impute is not None, options=reading)
     named = hasattr(detector, "feature_names_in_")
     lines = detector.explain(frame[list(columns)] if named else frame[list(columns)].to_numpy())
-    _write(output, lines, None)
+    _write(output, lines, None, detector.threshold_)
     members = {str(m): float(lines[m].iloc[0]) for m in lines.columns if m not in (*FEATURE_COLUMNS, "score")}
     anomaly, kind = -float(lines["score"].iloc[0]), type(detector).__name__
     if json:

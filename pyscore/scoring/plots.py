@@ -99,8 +99,10 @@ def _densities(axes: Axes, name: str, values: Array, labels: Array) -> None:
     axes.legend(frameon=False, loc="upper left")
 
 
-def plot_explanation(lines: Any, *, typical: Mapping[str, float] | None = None, top: int = 12) -> Figure:
-    """Draw why one row has its score: the features that take most off its density, and the terms of the score.
+def plot_explanation(
+    lines: Any, *, typical: Mapping[str, float] | None = None, threshold: float | None = None, top: int = 12
+) -> Figure:
+    """Draw why one row has its score: the features that weigh most, and the terms of the score or its members.
 
     Parameters
     ----------
@@ -109,6 +111,9 @@ def plot_explanation(lines: Any, *, typical: Mapping[str, float] | None = None, 
     typical : term → its median over the training rows, optional
         `SVAEDetector.typical_terms_`; terms are then drawn as differences from it, which is what tells an anomaly:
         a term on its own is mostly constants.
+    threshold : float, optional
+        The `threshold_` of a detector whose members' mean is the anomaly score (`ExpertEnsemble`, `SVAEEnsemble`);
+        the members are then drawn beside it. Without it, `lines` explain a log-density.
     top : int
         Features drawn one by one; the others are gathered in one bar.
 
@@ -136,11 +141,16 @@ def plot_explanation(lines: Any, *, typical: Mapping[str, float] | None = None, 
     bars = min(len(ranked), top + 1)
     figure = Figure(figsize=(11, 1.9 + 0.36 * max(5, bars)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
-    figure.suptitle(
-        f"Row {figure_text(lines['row'].iloc[0])}: log-density {_signed(lines['score'].iloc[0], 1)} nats"
-    )
+    row, terms = figure_text(lines["row"].iloc[0]), lines.iloc[0, 7:].astype(float)
     _contributions(left, ranked, top)
-    _terms(right, lines.iloc[0, 7:].astype(float), typical)
+    if threshold is None:
+        figure.suptitle(f"Row {row}: log-density {_signed(terms['score'], 1)} nats")
+        left.set_xlabel("e²/2σ²: nats taken off the log-likelihood")
+        _terms(right, terms, typical)
+    else:
+        figure.suptitle(f"Row {row}: anomaly score {-terms['score']:.2f}, threshold {threshold:.2f}")
+        left.set_xlabel("by how much the anomaly score falls if the feature is as expected")
+        _members(right, terms.drop("score"), threshold)
     return figure
 
 
@@ -160,7 +170,6 @@ def _contributions(axes: Axes, ranked: pd.DataFrame, top: int) -> None:
     axes.set_yticks(place, names)
     axes.set_ylim(len(width) - 0.4, -0.6)
     axes.set_xlim(0, 1.75 * longest)
-    axes.set_xlabel("e²/2σ²: nats taken off the log-likelihood")
     axes.set_title("Features: too high (orange), too low (blue)", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -192,6 +201,26 @@ def _terms(axes: Axes, terms: pd.Series[float], typical: Mapping[str, float] | N
     axes.set_xlim(low - room * (low < 0), high + room * (high > 0))
     axes.set_xlabel("nats (orange: makes the row more anomalous)" if typical else "nats")
     axes.set_title("Terms − median of the training rows" if typical else "Terms of the score", fontsize=11)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _members(axes: Axes, members: pd.Series[float], threshold: float) -> None:
+    """Horizontal bars of what each member says and of their mean, with a line at the threshold."""
+    values = np.append(members.to_numpy(), members.mean())
+    place = np.arange(len(values))
+    colour = [ANOMALY if v > threshold else NORMAL for v in values[:-1]] + [GREY]
+    axes.barh(place, values, color=colour, height=0.62)
+    axes.axvline(threshold, color="0.3", lw=0.8, ls="--")
+    axes.text(threshold, -0.55, "threshold ", ha="right", va="top", fontsize=8, color="0.25")
+    room = 0.25 * max(values.max(), threshold, np.finfo(float).tiny)
+    for at, value in enumerate(values):
+        axes.text(value + 0.05 * room, at, f"{value:.2f}", va="center", fontsize=9)
+    axes.set_yticks(place, [figure_text(name) for name in members.index] + ["mean"])
+    axes.set_ylim(len(values) - 0.4, -0.6)
+    axes.set_xlim(min(0.0, values.min()), max(values.max(), threshold) + room)
+    axes.set_xlabel("−log p-value among the training rows")
+    axes.set_title("Members (orange: above the threshold)", fontsize=11)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.spines[["top", "right"]].set_visible(False)
 
