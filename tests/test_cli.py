@@ -100,6 +100,7 @@ def test_demo_saves_a_model_and_a_figure(tmp_path, capsys):
     assert list(table.index[: len(SCORES)]) == list(SCORES)
     assert table.loc["proposed", "EXACT"] > 0.5
     assert table.loc["isolation forest", "EXACT"] > 0.8
+    assert table.loc["Detector", "EXACT"] > 0.8
     assert sorted(p.name for p in folder.iterdir()) == ["demo.png", "model.safetensors"]
     assert (folder / "demo.png").read_bytes().startswith(b"\x89PNG")
     assert FittedModel.load(folder / "model.safetensors").model.input_dim == 30

@@ -74,11 +74,12 @@ def roc_and_densities(
 
 def _roc(axes: Axes, curves: Mapping[str, Array], labels: Array) -> None:
     ranked = sorted(curves.items(), key=lambda item: -roc_auc(item[1], labels))
-    for (name, values), colour in zip(ranked, COLOURS, strict=False):
+    for place, (name, values) in enumerate(ranked):
         axes.plot(
             *roc_curve(values, labels),
             label=f"{figure_text(name)}  {roc_auc(values, labels):.3f}",
-            color=colour,
+            color=COLOURS[place % len(COLOURS)],
+            ls="-" if place < len(COLOURS) else "--",
             lw=1.8,
         )
     axes.plot([0, 1], [0, 1], color="0.7", lw=1, ls=":")
