@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from pyod_labels import EXPECTED_FAILURES, flipped
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
@@ -33,13 +34,6 @@ from pyscore.training.early_stopping import ValidationLoss, train_early_stopping
 from pyscore.training.train import train
 
 FAST = {"steps": 20, "hidden_dim": 8, "batch_size": 20}
-LABELS = (
-    "labels are PyOD's 1 (anomaly) and 0 (normal), not -1 and +1, and decision_function is higher = more anomalous"
-)
-EXPECTED_FAILURES = {
-    "check_outliers_train": LABELS,
-    "check_outliers_fit_predict": LABELS,
-}
 
 
 @parametrize_with_checks(
@@ -49,27 +43,10 @@ def test_scikit_learn(estimator, check):
     check(estimator)
 
 
-class Flipped(SVAEDetector):
-    """The same detector with scikit-learn's signs and labels: nothing else stands between it and those checks."""
-
-    @property
-    def offset_(self):
-        return -self.threshold_
-
-    def decision_function(self, X):
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X):
-        return np.where(self.decision_function(X) >= 0, 1, -1)
-
-    def fit_predict(self, X, y=None):
-        return self.fit(X).predict(X)
-
-
 @pytest.mark.parametrize("name", EXPECTED_FAILURES)
 def test_the_expected_failures_fail_for_signs_and_labels_alone(name):
-    flipped = Flipped(steps=3, hidden_dim=4, batch_size=8)
-    getattr(estimator_checks, name)("Flipped", flipped)
+    detector = flipped(SVAEDetector)(steps=3, hidden_dim=4, batch_size=8)
+    getattr(estimator_checks, name)("Flipped", detector)
 
 
 @pytest.fixture(scope="module")

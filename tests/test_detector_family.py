@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from pyod_labels import EXPECTED_FAILURES, flipped
 from safetensors import safe_open
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
@@ -31,8 +32,6 @@ DETECTORS = [
     ExpertEnsemble(experts=tuple(EXPERTS), steps=5),
     SVAEEnsemble(grid=GRID, steps=5, hidden_dim=4, batch_size=8, threads=1),
 ]
-LABELS = "labels are PyOD's 1 (anomaly) and 0 (normal), and decision_function is higher = more anomalous"
-EXPECTED_FAILURES = {"check_outliers_train": LABELS, "check_outliers_fit_predict": LABELS}
 
 
 def identifier(detector):
@@ -47,24 +46,8 @@ def test_scikit_learn(estimator, check):
 @pytest.mark.parametrize("name", EXPECTED_FAILURES)
 @pytest.mark.parametrize("kind", [ExpertEnsemble, SVAEEnsemble])
 def test_the_expected_failures_fail_for_signs_and_labels_alone(name, kind):
-    class Flipped(kind):
-        """The same detector with scikit-learn's signs and labels."""
-
-        @property
-        def offset_(self):
-            return -self.threshold_
-
-        def decision_function(self, X):
-            return self.score_samples(X) - self.offset_
-
-        def predict(self, X):
-            return np.where(self.decision_function(X) >= 0, 1, -1)
-
-        def fit_predict(self, X, y=None):
-            return self.fit(X).predict(X)
-
     short = {"experts": ("forest", "neighbours")} if kind is ExpertEnsemble else {"grid": GRID, "steps": 5}
-    getattr(estimator_checks, name)("Flipped", Flipped(**short))
+    getattr(estimator_checks, name)("Flipped", flipped(kind)(**short))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pyscore._core import checks as check
 from pyscore.cli.options import TableOptions
-from pyscore.cli.output import emit, print_frame
+from pyscore.cli.output import emit, note_resumption, print_frame
 from pyscore.cli.progress import score_progress
 from pyscore.cli.terminal import print_note
 from pyscore.data.table_files import InputFile
@@ -100,10 +100,7 @@ def detect(
             result = stream(
                 scorer, tables, output, reading=reading, threads=threads, scheduler=scheduler, progress=progress
             )
-        if result.restarted is not None:
-            print_note(f"an unfinished run was there, but {result.restarted}; started anew.")
-        if result.resumed:
-            print_note(f"went on from row {result.resumed:,}, where an earlier run had stopped.")
+        note_resumption(result)
         emit({"scores": output, "rows": result.rows, **facts}, json=json)
         return
     features = tuple(name for name in scorer.features if name not in scorer.written)

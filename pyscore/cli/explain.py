@@ -116,12 +116,10 @@ def _explain_detector(
         facts = {"row": row, "detector": kind, "anomaly_score": anomaly, "threshold": detector.threshold_}
         emit({**facts, "members": members, "features": features}, json=True)
         return
-    ranked = lines.sort_values("contribution", ascending=False, kind="stable")
-    rest = f"; {len(ranked) - SHOWN} features with less are not shown" if len(ranked) > SHOWN else ""
-    print_frame(
-        ranked.head(SHOWN)[[c for c in FEATURE_COLUMNS if c != "row"]],
-        title=f"row {row}: anomaly score {anomaly:.3f}, threshold {detector.threshold_:.3f}",
-        caption=f"contribution: by how much the score falls if the feature is as expected{rest}",
+    _show_features(
+        lines,
+        f"row {row}: anomaly score {anomaly:.3f}, threshold {detector.threshold_:.3f}",
+        "by how much the score falls if the feature is as expected",
     )
     print_frame(
         pd.DataFrame({"member": list(members), "surprise": list(members.values())}),
@@ -131,17 +129,19 @@ def _explain_detector(
         emit({"written": str(output)}, json=False)
 
 
+def _show_features(lines: pd.DataFrame, title: str, meaning: str) -> None:
+    """Print the features that weigh most in a row's score; `meaning` says what a contribution is."""
+    ranked = lines.sort_values("contribution", ascending=False, kind="stable")
+    rest = f"; {len(ranked) - SHOWN} features with less are not shown" if len(ranked) > SHOWN else ""
+    columns = [c for c in FEATURE_COLUMNS if c != "row"]
+    print_frame(ranked.head(SHOWN)[columns], title=title, caption=f"contribution: {meaning}{rest}")
+
+
 def _show(
     lines: pd.DataFrame, row: int, name: str, terms: dict[str, float], typical: dict[str, float] | None
 ) -> None:
-    columns = [c for c in FEATURE_COLUMNS if c != "row"]
-    ranked = lines.sort_values("contribution", ascending=False, kind="stable")[columns]
-    rest = f"; {len(ranked) - SHOWN} features with less are not shown" if len(ranked) > SHOWN else ""
-    print_frame(
-        ranked.head(SHOWN),
-        title=f"row {row}, score {name}: {terms['score']:.3f} nats",
-        caption=f"contribution: nats that the feature takes off the log-likelihood{rest}",
-    )
+    title = f"row {row}, score {name}: {terms['score']:.3f} nats"
+    _show_features(lines, title, "nats that the feature takes off the log-likelihood")
     table = pd.DataFrame({"term": list(terms), "nats": list(terms.values())})
     if typical:
         table["median of training rows"] = [typical.get(term, float("nan")) for term in terms]

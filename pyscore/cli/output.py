@@ -12,12 +12,22 @@ from rich import box
 from rich.table import Table
 
 from pyscore._core.text import as_json, one_line
-from pyscore.cli.terminal import console, escape
+from pyscore.cli.terminal import console, escape, print_note
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["emit", "print_columns", "print_frame"]
+    from pyscore.scoring.stream import StreamResult
+
+__all__ = ["emit", "note_resumption", "print_columns", "print_frame"]
+
+
+def note_resumption(result: StreamResult) -> None:
+    """Say whether an unfinished run was found, and what became of it."""
+    if result.restarted is not None:
+        print_note(f"an unfinished run was there, but {result.restarted}; started anew.")
+    if result.resumed:
+        print_note(f"went on from row {result.resumed:,}, where an earlier run had stopped.")
 
 
 def _name(text: object) -> str:

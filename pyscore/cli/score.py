@@ -17,9 +17,8 @@ from pyscore.cli.options import (
     names_of,
     split_names,
 )
-from pyscore.cli.output import emit, print_frame
+from pyscore.cli.output import emit, note_resumption, print_frame
 from pyscore.cli.progress import score_progress
-from pyscore.cli.terminal import print_note
 from pyscore.data.table_files import InputFile
 from pyscore.errors import InvalidInput
 from pyscore.scoring.fitted import FittedModel
@@ -113,10 +112,7 @@ def score(
             fitted, tables, output, names, impute=reading.impute, reading=reading, keep=kept,
             projection=projection, threads=threads, scheduler=scheduler, progress=progress, **given.keywords(),
         )  # fmt: skip
-    if result.restarted is not None:
-        print_note(f"an unfinished run was there, but {result.restarted}; started anew.")
-    if result.resumed:
-        print_note(f"went on from row {result.resumed:,}, where an earlier run had stopped.")
+    note_resumption(result)
     emit({"scores": output, "rows": result.rows, **facts}, json=json)
 
 
